@@ -1,0 +1,1 @@
+"""What the tree is: names, records, summaries, and the one writer."""

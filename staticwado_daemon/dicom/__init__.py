@@ -1,0 +1,1 @@
+"""What a DICOM object is: pure functions over bytes, which write nothing."""

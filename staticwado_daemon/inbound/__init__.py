@@ -1,0 +1,1 @@
+"""How a file arrives: found, complete, accounted for."""

@@ -1,0 +1,1 @@
+"""What nginx and the embedded server answer, from one table."""
