@@ -1,0 +1,82 @@
+"""Where things stand below the root: pure arithmetic between UIDs, digests and relative paths.
+
+The published files have the layout of Static DICOMweb. A path here is text relative to the root; only a `UID`
+or a hexadecimal digest of our own ever becomes part of one.
+"""
+
+from staticwado_daemon.dicom.uids import UID, Identity
+
+STUDIES_INDEX = "studies/index.json.gz"
+PRIVATE = ".staticwado"
+"""Everything temporary and everything of the daemon's own lives below this directory."""
+
+FORMAT = f"{PRIVATE}/format.json"
+LOCK = f"{PRIVATE}/lock"
+STAGING = f"{PRIVATE}/staging"
+KEPT = f"{PRIVATE}/kept"
+DIRTY = f"{PRIVATE}/dirty"
+REQUESTS = f"{PRIVATE}/requests"
+
+FULL_INSTANCE = "index.mht.gz"
+METADATA = "metadata.gz"
+THUMBNAIL = "thumbnail"
+
+
+def study_dir(study: UID) -> str:
+    """The directory of a study's published files."""
+    return f"studies/{study}"
+
+
+def series_dir(study: UID, series: UID) -> str:
+    """The directory of a series' published files."""
+    return f"studies/{study}/series/{series}"
+
+
+def instance_dir(identity: Identity) -> str:
+    """The directory of an instance's published files."""
+    return f"studies/{identity.study}/series/{identity.series}/instances/{identity.instance}"
+
+
+def frame(number: int, *, gzipped: bool) -> str:
+    """A frame's file, relative to the instance directory; `number` counts from 1."""
+    return f"frames/{number}.mht.gz" if gzipped else f"frames/{number}.mht"
+
+
+def rendered(extension: str) -> str:
+    """A video's or document's file, relative to the instance directory."""
+    return f"rendered/index.{extension}"
+
+
+def bulk_uri(sha256: str) -> str:
+    """The BulkDataURI of a value, relative to its study: also the end of its URL."""
+    return f"bulkdata/{sha256[:3]}/{sha256[3:5]}/{sha256[5:]}"
+
+
+def bulk_file(sha256: str, *, gzipped: bool) -> str:
+    """A bulk value's file, relative to the study directory."""
+    return bulk_uri(sha256) + (".gz" if gzipped else "")
+
+
+def records_dir(study: UID) -> str:
+    """The directory of a study's grouped records."""
+    return f"deduplicated/{study}"
+
+
+def pending_dir(study: UID) -> str:
+    """The directory of a study's records that stand alone, one instance each."""
+    return f"instances/{study}"
+
+
+def restore_dir(study: UID) -> str:
+    """The directory of the packs from which a study's original files are rebuilt."""
+    return f"restore/{study}"
+
+
+def kept_dir(identity: Identity, content: str) -> str:
+    """Where the blobs of an instance stand that is stored but isn't the one published."""
+    return f"{KEPT}/{identity.study}/{identity.series}/{identity.instance}/{content}"
+
+
+def dirty_mark(study: UID) -> str:
+    """The empty file that says: this study's published files may be older than its records."""
+    return f"{DIRTY}/{study}"

@@ -1,0 +1,54 @@
+"""Multipart files: one part each, with one boundary for the whole tree.
+
+A static server can't look into a file, so the boundary that it names in the Content-Type header must be the
+same for all of them. The framing is that of Static DICOMweb (no preamble, no closing line break).
+"""
+
+from staticwado_daemon.errors import Corrupt, Rejected
+
+BOUNDARY = "BOUNDARY_f962cc71-8e1c-57df-b224-1085fa617a5b"
+"""A constant of the tree's format: chosen once, never changed."""
+
+MULTIPART = f'multipart/related; type="application/octet-stream"; boundary={BOUNDARY}'
+"""The HTTP Content-Type of a frame or of bulk data."""
+
+MULTIPART_DICOM = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
+"""The HTTP Content-Type of a whole instance."""
+
+_OPEN = b"--" + BOUNDARY.encode() + b"\r\n"
+_CLOSE = b"\r\n--" + BOUNDARY.encode() + b"--"
+_DELIMITER = b"--" + BOUNDARY.encode()
+
+
+def holds_boundary(payload: bytes | memoryview) -> bool:
+    """Whether `payload` contains the boundary, so that it can't be wrapped as it is."""
+    return bytes(payload).find(_DELIMITER) >= 0
+
+
+def head(content_type: str) -> bytes:
+    """What stands before the payload of a part of this content type."""
+    return _OPEN + b"Content-Type: " + content_type.encode("ascii") + b"\r\n\r\n"
+
+
+def wrap(content_type: str, payload: bytes | memoryview) -> bytes:
+    """One complete multipart file.
+
+    Raises:
+        Rejected: if the payload contains the boundary.
+    """
+    if holds_boundary(payload):
+        raise Rejected("contains the multipart boundary of this tree")
+    return b"".join((head(content_type), payload, _CLOSE))
+
+
+def unwrap(body: bytes) -> tuple[str, memoryview]:
+    """The content type and payload of a file made by `wrap`.
+
+    Raises:
+        Corrupt: if the framing is not exactly that.
+    """
+    end = body.find(b"\r\n\r\n")
+    prefix = _OPEN + b"Content-Type: "
+    if end < 0 or not body.startswith(prefix) or not body.endswith(_CLOSE):
+        raise Corrupt("not a multipart file of this tree")
+    return body[len(prefix) : end].decode("ascii"), memoryview(body)[end + 4 : -len(_CLOSE)]
