@@ -1,0 +1,33 @@
+"""gzip as the tree uses it: no time, no name, one engine, one level, so that equal input means equal bytes."""
+
+import deflate
+
+from staticwado_daemon.errors import Corrupt
+
+ENGINE = "libdeflate"
+LEVEL = 6
+MINIMUM_SAVING = 0.1
+"""Bulk data is gzipped only where that saves at least this share of it."""
+
+
+def pack(data: bytes) -> bytes:
+    """Compress `data` into one gzip member (browsers read only the first)."""
+    return bytes(deflate.gzip_compress(data, LEVEL))
+
+
+def pack_if_smaller(data: bytes) -> bytes | None:
+    """The compressed data, or None where compressing isn't worth it (a PDF, a JPEG)."""
+    packed = pack(data)
+    return packed if len(packed) <= len(data) * (1 - MINIMUM_SAVING) else None
+
+
+def unpack(data: bytes) -> bytes:
+    """Undo `pack`.
+
+    Raises:
+        Corrupt: if the data is damaged or cut short.
+    """
+    try:
+        return bytes(deflate.gzip_decompress(data))
+    except (deflate.DeflateError, ValueError) as error:
+        raise Corrupt(f"damaged gzip data: {error}") from error

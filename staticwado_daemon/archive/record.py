@@ -1,0 +1,145 @@
+"""Records: what the archive knows of one instance, immutable and named by its own digest.
+
+Records and blobs are the database; everything published is computed from them. A record is one JSON object on a
+line of its own:
+
+    {"format":1,"study":…,"series":…,"instance":…,"revision":1,"content":…,"source":…,
+     "sourceTransferSyntaxUID":…,"blobs":[[path,length,sha256],…],"remainder":[sha256,length],
+     "sourceAttributes":{…},"dataset":{…}}
+
+`dataset` is the DICOM JSON of the instance as published. `sourceAttributes` holds, for the few attributes in
+which that differs from the file that came in (a frame's transfer syntax, say), what the file says; null means
+that the file lacks the attribute. `dataset` stands last so that it can be cut out without being parsed.
+
+A record file is a JSON array of records, one a line, gzipped, and named by the SHA-256 of its uncompressed bytes.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from staticwado_daemon.archive import gzipped
+from staticwado_daemon.dicom.uids import UID, Identity
+from staticwado_daemon.errors import Corrupt, Rejected
+
+FORMAT = 1
+_DATASET = b',"dataset":'
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A stored file: its path, its length in bytes and the SHA-256 of these bytes.
+
+    The path is relative to the study directory for bulk data (`bulkdata/…`), to the instance directory else.
+    """
+
+    path: str
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One stored version of one instance.
+
+    Attributes:
+        identity: Study, Series and SOP Instance UID.
+        revision: a Lamport counter among the contents of this identity, from 1.
+        content: SHA-256 of the source's data set, which is the file without preamble and group 0002.
+        source: SHA-256 of the whole source file.
+        source_transfer_syntax: Transfer Syntax UID of the source file.
+        blobs: every file that belongs to it.
+        remainder: SHA-256 and length of what the source file holds besides its frames.
+        source_attributes: JSON object, tag to attribute, where `dataset` differs from the source.
+        dataset: DICOM JSON of the instance as published (PS3.18 F.2).
+    """
+
+    identity: Identity
+    revision: int
+    content: str
+    source: str
+    source_transfer_syntax: str
+    blobs: tuple[Blob, ...]
+    remainder: tuple[str, int]
+    source_attributes: bytes
+    dataset: bytes
+
+    def to_line(self) -> bytes:
+        """The record's serialised bytes."""
+        head = {
+            "format": FORMAT,
+            "study": str(self.identity.study),
+            "series": str(self.identity.series),
+            "instance": str(self.identity.instance),
+            "revision": self.revision,
+            "content": self.content,
+            "source": self.source,
+            "sourceTransferSyntaxUID": self.source_transfer_syntax,
+            "blobs": [[blob.path, blob.length, blob.sha256] for blob in self.blobs],
+            "remainder": list(self.remainder),
+            "sourceAttributes": orjson.Fragment(self.source_attributes),
+        }
+        return orjson.dumps(head)[:-1] + _DATASET + self.dataset + b"}"
+
+    @property
+    def name(self) -> str:
+        """SHA-256 of the serialised bytes."""
+        return hashlib.sha256(self.to_line()).hexdigest()
+
+    def source_dataset(self) -> dict[str, Any]:
+        """The DICOM JSON of the source file, decoded."""
+        dataset: dict[str, Any] = orjson.loads(self.dataset)
+        for tag, attribute in orjson.loads(self.source_attributes).items():
+            if attribute is None:
+                dataset.pop(tag, None)
+            else:
+                dataset[tag] = attribute
+        return dict(sorted(dataset.items()))
+
+
+def parse(line: bytes) -> Record:
+    """Read a record back from its line.
+
+    Raises:
+        Corrupt: if it isn't one, or of a newer format.
+    """
+    cut = line.find(_DATASET)
+    try:
+        head = orjson.loads(line[:cut] + b"}")
+        if head["format"] != FORMAT:
+            raise Corrupt(f"record of format {head['format']}, this program reads {FORMAT}")
+        return Record(
+            identity=Identity(UID(head["study"]), UID(head["series"]), UID(head["instance"])),
+            revision=head["revision"],
+            content=head["content"],
+            source=head["source"],
+            source_transfer_syntax=head["sourceTransferSyntaxUID"],
+            blobs=tuple(Blob(*blob) for blob in head["blobs"]),
+            remainder=(head["remainder"][0], head["remainder"][1]),
+            source_attributes=orjson.dumps(head["sourceAttributes"]),
+            dataset=line[cut + len(_DATASET) : -1],
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, IndexError, Rejected) as error:
+        raise Corrupt(f"not a record: {error}") from error
+
+
+def to_file(records: Iterable[Record]) -> tuple[str, bytes]:
+    """A record file: its name and its compressed bytes; the records' order doesn't matter."""
+    body = b"[\n" + b",\n".join(sorted(record.to_line() for record in records)) + b"\n]"
+    return hashlib.sha256(body).hexdigest() + ".gz", gzipped.pack(body)
+
+
+def from_file(data: bytes) -> Iterator[Record]:
+    """The records of a record file.
+
+    Raises:
+        Corrupt: if the file isn't one.
+    """
+    body = gzipped.unpack(data)
+    if not (body.startswith(b"[\n") and body.endswith(b"\n]")):
+        raise Corrupt("not a record file")
+    for line in body[2:-2].split(b",\n"):
+        yield parse(line)

@@ -1,0 +1,103 @@
+"""The command line: `staticwado` with its sub-commands, and the names that static-wado's users know.
+
+Exit codes: 0 all good, 1 failed, 2 usage or configuration, 3 partly (some inputs were rejected), 130 interrupted.
+Modules that take long to load (pydicom, structlog, rich ...) are imported inside the commands, so that `--help` is
+there at once.
+"""
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from staticwado_daemon import __version__
+from staticwado_daemon.cli.config import config
+from staticwado_daemon.cli.create import create
+from staticwado_daemon.cli.export import export
+from staticwado_daemon.cli.index import index
+from staticwado_daemon.cli.nginx import nginx_config
+from staticwado_daemon.cli.options import CONTEXT, shared
+from staticwado_daemon.cli.run import run
+from staticwado_daemon.cli.server import dicomwebserver_command
+from staticwado_daemon.cli.status import status
+from staticwado_daemon.errors import ConfigError, StaticwadoError
+
+_FAILED = 1
+_USAGE = 2
+_INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
+_BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+@shared()
+def staticwado() -> None:
+    """Turn folders of DICOM into a static DICOMweb tree that a web server shows to OHIF."""
+
+
+for _command in (create, run, status, index, export, nginx_config, config):
+    staticwado.add_command(_command)
+
+
+class _CreateByDefault(click.Group):
+    """A group in which `create` need not be said: `mkdicomweb FILES...`."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        own = {"-h", "--help", "-V", "--version"}
+        if arguments and not own.intersection(arguments[:1]) and not self.commands.keys() & set(arguments):
+            arguments = ["create", *arguments]
+        return super().parse_args(context, arguments)
+
+
+@click.group(cls=_CreateByDefault, context_settings=CONTEXT)
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+@shared()
+def mkdicomweb_command() -> None:
+    """Put DICOM files into a static DICOMweb tree; without a sub-command: create."""
+
+
+for _command in (create, index):
+    mkdicomweb_command.add_command(_command)
+
+
+def execute(command: click.Command, name: str, arguments: list[str] | None = None) -> int:
+    """Run one command line and return its exit code; errors are one sentence on stderr."""
+    try:
+        code = command.main(arguments, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; the interpreter's own last flush must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except StaticwadoError as error:
+        _complain(name, str(error))
+        return _USAGE if isinstance(error, ConfigError) else _FAILED
+    except OSError as error:
+        _complain(name, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return _FAILED
+    return code if isinstance(code, int) else 0
+
+
+def _complain(name: str, sentence: str) -> None:
+    click.echo(f"{click.style(f'{name}:', fg='red', bold=True)} {sentence}", err=True)
+
+
+def main() -> NoReturn:
+    """Entry point `staticwado`."""
+    sys.exit(execute(staticwado, "staticwado"))
+
+
+def mkdicomweb() -> NoReturn:
+    """Entry point `mkdicomweb`: static-wado's name for `staticwado create`."""
+    sys.exit(execute(mkdicomweb_command, "mkdicomweb"))
+
+
+def dicomwebserver() -> NoReturn:
+    """Entry point `dicomwebserver`: static-wado's name for the embedded server."""
+    sys.exit(execute(dicomwebserver_command, "dicomwebserver"))

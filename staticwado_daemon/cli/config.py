@@ -1,0 +1,145 @@
+"""`staticwado config`: what holds, what is wrong, and a file to begin with."""
+
+import json
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from staticwado_daemon.cli.options import AbsolutePath, Common, shared
+
+if TYPE_CHECKING:
+    from staticwado_daemon.config.schema import Group, Key
+
+
+@click.group()
+@shared()
+def config() -> None:
+    """Show, check or begin a configuration."""
+
+
+@config.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@shared()
+@click.pass_obj
+def show(common: Common, *, as_json: bool) -> None:
+    """Print the effective values, and where each comes from."""
+    from staticwado_daemon.config.schema import SECTIONS
+
+    configuration = common.configuration()
+    sections = {section: configuration.effective(section) for section in SECTIONS}
+    if as_json:
+        found = {
+            section: {name: {"value": setting.value, "origin": setting.origin} for name, setting in values.items()}
+            for section, values in sections.items()
+        }
+        click.echo(json.dumps(found, indent=2))
+        return
+    rows = [
+        (section, name, json.dumps(setting.value, ensure_ascii=False), setting.origin)
+        for section, values in sections.items()
+        for name, setting in values.items()
+    ]
+    name_width = max(len(name) for _, name, _, _ in rows)
+    value_width = min(60, max(len(value) for _, _, value, _ in rows))
+    previous = ""
+    for section, name, value, origin in rows:
+        if section != previous:
+            click.echo(("\n" if previous else "") + click.style(section, bold=True))
+            previous = section
+        click.echo(f"  {name:{name_width}}  {value:{value_width}}  {click.style(origin, dim=True)}")
+
+
+@config.command()
+@shared()
+@click.pass_obj
+def check(common: Common) -> int:
+    """Check the configuration: every problem, not just the first."""
+    from staticwado_daemon.config import check as checks
+    from staticwado_daemon.config import document, find, load, settings
+    from staticwado_daemon.errors import ConfigError
+
+    place = find(common.config)
+    if place is None:
+        click.echo("no configuration file: the defaults hold (`staticwado config init` writes a file to begin with)")
+        return 0
+    source = document.read(place)
+    errors, warnings = list(checks.errors(source)), list(checks.warnings(source))
+    if not errors:
+        try:
+            daemon = load(common.config).daemon()
+            errors.extend(settings.folder_errors(daemon))
+        except ConfigError as error:
+            errors.append(str(error))
+    for sentence in errors:
+        click.echo(f"{click.style('error:', fg='red')} {sentence}")
+    for sentence in warnings:
+        click.echo(f"{click.style('warning:', fg='yellow')} {sentence}")
+    if not errors:
+        click.echo(f"{place} is good")
+    return 2 if errors else 0
+
+
+@config.command()
+@click.argument("file", type=AbsolutePath(allow_dash=True), required=False)
+@shared()
+@click.pass_obj
+def init(common: Common, file: Path | None) -> int:
+    """Write a commented configuration with every setting at its default to FILE (./static-wado.json5, or -)."""
+    from staticwado_daemon.config import FILE_NAME
+
+    target = file or common.config or Path.cwd() / FILE_NAME
+    text = "".join(_template())
+    if target.name == "-":
+        sys.stdout.write(text)
+        return 0
+    try:
+        with target.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise click.ClickException(f"{target} exists: remove it first, or name another file") from None
+    click.echo(f"wrote {target}: name a folder in daemonConfig.inbound, then `staticwado run`")
+    return 0
+
+
+def _template() -> Iterator[str]:
+    from staticwado_daemon.config.schema import SECTIONS
+
+    yield "// Settings of staticwado. Each is shown with its default; take the // away to change it.\n{\n"
+    for section, group in SECTIONS.items():
+        yield from _comment(group.__doc__ or "", 2)
+        yield f"  {section}: {{\n"
+        yield from _keys(group, 4)
+        yield "  },\n\n"
+    yield "}\n"
+
+
+def _keys(group: "type[Group]", indent: int) -> Iterator[str]:
+    from staticwado_daemon.config.schema import keys
+
+    for key in keys(group):
+        yield from _comment(key.meaning, indent)
+        yield f"{' ' * indent}// {key.name}: {_example(key)},\n"
+
+
+def _example(key: "Key") -> str:
+    """Write a key's default as it would stand in the file; for a nested object, its keys with their defaults."""
+    from staticwado_daemon.config.schema import keys
+
+    if key.group:
+        inner = ", ".join(f"{each.name}: {_literal(each.default)}" for each in keys(key.group))
+        return f"[{{{inner}}}]" if key.is_list else f"{{{inner}}}"
+    return _literal(key.default)
+
+
+def _literal(value: Any) -> str:
+    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _comment(text: str, indent: int) -> Iterator[str]:
+    lead = " " * indent + "// "
+    for line in textwrap.wrap(text, 110, initial_indent=lead, subsequent_indent=lead):
+        yield line + "\n"

@@ -1,0 +1,18 @@
+"""Configuration: one JSON5 file, the command line above it, the defaults below it.
+
+Nothing here is imported by a package below the command line: those take plain values.
+"""
+
+from staticwado_daemon.config.settings import (
+    FILE_NAME,
+    Configuration,
+    Daemon,
+    InboundFolder,
+    Server,
+    Setting,
+    Storage,
+    find,
+    load,
+)
+
+__all__ = ["FILE_NAME", "Configuration", "Daemon", "InboundFolder", "Server", "Setting", "Storage", "find", "load"]

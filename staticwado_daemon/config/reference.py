@@ -1,0 +1,90 @@
+"""Settings of static-wado that staticwado doesn't have, and what to do instead.
+
+A file shared with static-wado must load here, but nobody may believe that a setting works when it doesn't: each of
+these is named in a warning. The few whose neglect would put files elsewhere than asked are errors.
+"""
+
+from staticwado_daemon.config.schema import BASE
+
+_RECOMPRESS = "compressed frames are kept as they are, uncompressed ones are stored as contentType says"
+_LAYOUT = "the tree's layout is fixed"
+_NONE = "no such feature"
+_SCP = "this version has no C-STORE receiver"
+_DEPLOY = "this version doesn't deploy"
+
+UNUSED: dict[str, str | dict[str, str]] = {
+    BASE: {
+        "compress": "JSON is always gzipped",
+        "configurationFile": "use -c FILE",
+        "recompress": _RECOMPRESS,
+        "recompressColor": _RECOMPRESS,
+        "recompressThumb": "thumbnails are always baseline JPEG",
+        "pathDeduplicated": _LAYOUT,
+        "pathInstances": _LAYOUT,
+        "studyQuery": "the web server answers from files, OHIF filters",
+        "staticWadoAe": _SCP,
+        "groupNames": _DEPLOY,
+        "rootGroup": _DEPLOY,
+        "instanceGroup": _DEPLOY,
+        "clientGroup": _DEPLOY,
+        "deployPlugin": _DEPLOY,
+        "deployNotificationName": _DEPLOY,
+        "deployments": _DEPLOY,
+        "cloudfront": _DEPLOY,
+        "authentication": _DEPLOY,
+        "region": _DEPLOY,
+        "s3Env": _DEPLOY,
+        "notificationDir": "the daemon publishes by itself",
+        "clientDir": "say dicomWebServerConfig.clientDir or daemonConfig.serve.ohif",
+        "verbose": "use -v",
+    },
+    "mkdicomwebConfig": {
+        "recompress": _RECOMPRESS,
+        "recompressColor": _RECOMPRESS,
+        "recompressThumb": "thumbnails are always baseline JPEG",
+        "colorContentType": "colour is stored losslessly, as contentType says",
+        "alternate": _NONE,
+        "alternateName": _NONE,
+        "alternateThumbnail": _NONE,
+        "encapsulatedImage": "frames are always multipart",
+        "singlePartImage": "frames are always multipart",
+        "pathDeduplicated": _LAYOUT,
+        "pathInstances": _LAYOUT,
+        "prependBulkDataUri": "BulkDataURI is always relative to the study",
+        "expandBulkDataUri": "BulkDataURI is always relative to the study",
+        "rendered": "rendered documents and video are always written",
+        "verbose": "use -v",
+    },
+    "dicomWebServerConfig": {
+        "stowCommands": _NONE,
+        "serverTimeoutMs": _NONE,
+        "disableSummary": "summaries are always current",
+        "corsOptions": "answers allow every origin to read, and nobody to write",
+        "sizeBulkdataTags": "say staticWadoConfig.maximumInlinePublicLength",
+        "sizePrivateBulkdataTags": "say staticWadoConfig.maximumInlinePrivateLength",
+        "hang": _NONE,
+        "webserverPlugins": _NONE,
+        "proxyAe": "this version has no DIMSE proxy",
+        "queryAe": "this version has no DIMSE proxy",
+        "callingAe": "this version has no DIMSE proxy",
+        "createIndexOnDemand": "summaries are always current",
+        "validateInstance": _NONE,
+        "maxUnsettledReceives": _NONE,
+        "maxUnsettledStreamWrites": _NONE,
+        "backPressureTimeoutMs": _NONE,
+        "backpressureWaitMs": _NONE,
+        "backpressureMaxBytes": _NONE,
+        "messaging": _NONE,
+    },
+    "dicomWebScpConfig": _SCP,
+    "aeConfig": "this version has no DICOM network",
+    "deployConfig": _DEPLOY,
+    "awsConfig": _DEPLOY,
+    "curieStoreConfig": _DEPLOY,
+    "deployments": _DEPLOY,
+    "plugins": _NONE,
+}
+
+REFUSED: dict[str, str] = {
+    "hashStudyUidPath": "staticwado doesn't write hashed study paths: remove it, the studies would stand elsewhere",
+}

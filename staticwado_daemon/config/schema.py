@@ -1,0 +1,161 @@
+"""What may stand in a configuration file: sections, keys, types, defaults and meanings.
+
+Everything that talks about settings is derived from these structs: the checks, `config show`, the file that
+`config init` writes, and (through a test) docs/configuration.md. Section and key names are static-wado's wherever it
+has the setting, so that one file can serve both.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct
+
+ContentType = Literal["htj2k", "jls", "none"]
+AfterIngest = Literal["keep", "delete"]
+
+_WEEK = 7 * 24 * 3600
+
+Text = Annotated[str, Meta(min_length=1)]
+FilePath = Annotated[str, Meta(min_length=1, extra={"path": True})]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=0)]
+Workers = Annotated[int, Meta(ge=1, le=1024)]
+Seconds = Annotated[float, Meta(ge=0, le=_WEEK)]
+Interval = Annotated[float, Meta(ge=1, le=_WEEK)]
+
+
+def _says(meaning: str) -> Meta:
+    return Meta(description=meaning)
+
+
+class Group(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, rename="camel"):
+    """Keys that stand together: camelCase in the file, snake_case in Python."""
+
+
+class StaticWadoConfig(Group, frozen=True):
+    """The base: the other sections inherit what they know of it."""
+
+    root_dir: Annotated[FilePath, _says("Where the DICOMweb tree stands: one local filesystem.")] = "~/dicomweb"
+    content_type: Annotated[
+        ContentType,
+        _says(
+            "How frames that arrive uncompressed are stored: `htj2k` (lossless HTJ2K), `jls` (lossless JPEG-LS) or "
+            "`none` (as they are, gzipped). Frames that arrive compressed are never touched."
+        ),
+    ] = "htj2k"
+    group: Annotated[
+        Text | None,
+        _says("Group that may read the tree, by name or number: the web server's. Absent: the daemon's own group."),
+    ] = None
+    maximum_inline_public_length: Annotated[
+        Count, _says("Values of standard elements longer than this many bytes become bulk data files.")
+    ] = 131074
+    maximum_inline_private_length: Annotated[
+        Count, _says("Values of private elements longer than this many bytes become bulk data files.")
+    ] = 64
+
+
+class MkdicomwebConfig(StaticWadoConfig, frozen=True):
+    """For `staticwado create` (and `mkdicomweb`) alone; what is absent comes from staticWadoConfig."""
+
+
+class DicomWebServerConfig(Group, frozen=True):
+    """For `dicomwebserver`, the embedded server on its own; rootDir is inherited from staticWadoConfig."""
+
+    root_dir: Annotated[FilePath, _says("The tree to serve.")] = "~/dicomweb"
+    host: Annotated[Text, _says("Address to listen on; the default is reached from this machine alone.")] = "127.0.0.1"
+    port: Annotated[Port, _says("TCP port.")] = 5000
+    client_dir: Annotated[
+        FilePath | None, _says("An unpacked OHIF `dist` folder to serve on `/`. Absent: the DICOMweb tree alone.")
+    ] = None
+
+
+class InboundConfig(Group, frozen=True):
+    """One folder that is watched."""
+
+    dir: Annotated[FilePath, _says("The folder; everything below it is watched as well.")]
+    after_ingest: Annotated[
+        AfterIngest,
+        _says("What becomes of a file that is durably in the tree: `keep` leaves it alone, `delete` removes it."),
+    ] = "keep"
+
+
+class ServeConfig(Group, frozen=True):
+    """The embedded server beside the daemon."""
+
+    host: Annotated[Text, _says("Address to listen on; the default is reached from this machine alone.")] = "127.0.0.1"
+    port: Annotated[Port, _says("TCP port.")] = 8080
+    ohif: Annotated[
+        FilePath | None, _says("An unpacked OHIF `dist` folder to serve on `/`. Absent: the DICOMweb tree alone.")
+    ] = None
+
+
+class DaemonConfig(Group, frozen=True):
+    """For `staticwado run`."""
+
+    inbound: Annotated[tuple[InboundConfig, ...], _says("The folders to watch.")] = ()
+    drop_dir: Annotated[
+        FilePath | None,
+        _says("Our own folder: complete files from other programs, removed once durably ingested. Absent: none."),
+    ] = None
+    state_dir: Annotated[FilePath | None, _says("The journal's place. Absent: `.staticwado` below rootDir.")] = None
+    settle_seconds: Annotated[
+        Seconds, _says("How long a file nobody was seen to close must be left alone to count as complete.")
+    ] = 2.0
+    reconcile_seconds: Annotated[
+        Interval, _says("How often the folders are compared with the journal, in case an event was lost.")
+    ] = 60.0
+    incomplete_seconds: Annotated[
+        Seconds, _says("How long a file that ends too early may rest before it is rejected as incomplete.")
+    ] = 600.0
+    workers: Annotated[Workers | None, _says("Worker processes. Absent: one for each processor.")] = None
+    serve: Annotated[
+        ServeConfig | None, _says("The embedded server; `{}` is enough. Absent: none, a web server reads the tree.")
+    ] = None
+
+
+BASE = "staticWadoConfig"
+SECTIONS: dict[str, type[Group]] = {
+    BASE: StaticWadoConfig,
+    "mkdicomwebConfig": MkdicomwebConfig,
+    "dicomWebServerConfig": DicomWebServerConfig,
+    "daemonConfig": DaemonConfig,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting as the reader of a file meets it."""
+
+    name: str
+    annotation: Any  # what msgspec converts and checks a value by
+    default: Any
+    required: bool
+    meaning: str
+    group: type[Group] | None  # of an object, or of each object in a list
+    is_list: bool
+    is_path: bool  # the file's folder is where a relative one starts
+
+
+def keys(group: type[Group]) -> Iterator[Key]:
+    """Yield the keys of a section or nested object, in the order in which they are documented."""
+    for field in msgspec.structs.fields(group):
+        plain, *metas = get_args(field.type)
+        members = get_args(plain) if get_origin(plain) in {Union, UnionType} else (plain,)
+        core = next(member for member in members if member is not NoneType)
+        is_list = get_origin(core) is tuple
+        item = get_args(core)[0] if is_list else core
+        constraints = [*metas, *getattr(core, "__metadata__", ())]
+        yield Key(
+            name=field.encode_name,
+            annotation=field.type,
+            default=None if field.required else field.default,
+            required=field.required,
+            meaning=metas[-1].description,
+            group=item if isinstance(item, type) and issubclass(item, Group) else None,
+            is_list=is_list,
+            is_path=any((meta.extra or {}).get("path", False) for meta in constraints),
+        )

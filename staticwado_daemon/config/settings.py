@@ -1,0 +1,225 @@
+"""The effective settings of one command: what the command line says, else the file, else the default."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from staticwado_daemon.config import check, document
+from staticwado_daemon.config.document import Document
+from staticwado_daemon.config.schema import BASE, SECTIONS, AfterIngest, ContentType, Key, keys
+from staticwado_daemon.errors import ConfigError
+
+FILE_NAME = "static-wado.json5"
+COMMAND_LINE = "command line"
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One effective value, paths absolute, and its origin: the command line, `file:line`, or the default."""
+
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where and how instances are stored."""
+
+    root: Path
+    state_dir: Path
+    content_type: ContentType
+    group: str | None
+    maximum_inline_public_length: int  # bytes
+    maximum_inline_private_length: int  # bytes
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class InboundFolder:
+    """One watched folder."""
+
+    dir: Path
+    after_ingest: AfterIngest
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The embedded web server."""
+
+    root: Path
+    host: str
+    port: int
+    ohif: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """Everything `staticwado run` does."""
+
+    storage: Storage
+    inbound: tuple[InboundFolder, ...]
+    drop_dir: Path | None
+    settle_seconds: float
+    reconcile_seconds: float
+    incomplete_seconds: float
+    server: Server | None
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One valid configuration file, or none, under the options of one command line."""
+
+    document: Document | None
+    options: Mapping[str, Any]  # by key name, as given on the command line
+
+    def effective(self, section: str) -> dict[str, Setting]:
+        """Give each key of `section` its value: command line, the section, staticWadoConfig, default."""
+        return {key.name: self._setting(section, key) for key in keys(SECTIONS[section])}
+
+    def storage(self, section: str = BASE) -> Storage:
+        """How instances are stored, as `section` has it."""
+        values = self._values(section)
+        root = Path(values["rootDir"])
+        daemon = self._values("daemonConfig")
+        # What the journal of another tree knows must not be believed of this one.
+        own = root == Path(Configuration(self.document, {}).effective(BASE)["rootDir"].value)
+        return Storage(
+            root=root,
+            state_dir=Path(daemon["stateDir"]) if own else root / ".staticwado",
+            content_type=values["contentType"],
+            group=values["group"],
+            maximum_inline_public_length=values["maximumInlinePublicLength"],
+            maximum_inline_private_length=values["maximumInlinePrivateLength"],
+            workers=daemon["workers"],
+        )
+
+    def server(self) -> Server:
+        """The server that `dicomwebserver` starts."""
+        values = self._values("dicomWebServerConfig")
+        return Server(Path(values["rootDir"]), values["host"], values["port"], _path_or_none(values["clientDir"]))
+
+    def daemon(self) -> Daemon:
+        """Everything `staticwado run` does.
+
+        Raises:
+            ConfigError: if a folder is missing or contains another, or there is none to watch.
+        """
+        values = self._values("daemonConfig")
+        storage = self.storage()
+        serve = values["serve"]
+        daemon = Daemon(
+            storage=storage,
+            inbound=tuple(InboundFolder(Path(each["dir"]), each["afterIngest"]) for each in values["inbound"]),
+            drop_dir=_path_or_none(values["dropDir"]),
+            settle_seconds=values["settleSeconds"],
+            reconcile_seconds=values["reconcileSeconds"],
+            incomplete_seconds=values["incompleteSeconds"],
+            server=Server(storage.root, serve["host"], serve["port"], _path_or_none(serve["ohif"])) if serve else None,
+        )
+        for problem in folder_errors(daemon):
+            raise ConfigError(problem)
+        return daemon
+
+    def _values(self, section: str) -> dict[str, Any]:
+        return {name: setting.value for name, setting in self.effective(section).items()}
+
+    def _setting(self, section: str, key: Key) -> Setting:
+        value, origin = self._chosen(section, key)
+        if value is None and key.name == "workers":
+            value = len(os.sched_getaffinity(0))
+        elif value is None and key.name == "stateDir":
+            value = str(Path(self.effective(BASE)["rootDir"].value) / ".staticwado")
+        return Setting(self._complete(key, value), origin)
+
+    def _chosen(self, section: str, key: Key) -> tuple[Any, str]:
+        if self.options.get(key.name) is not None:
+            return self.options[key.name], COMMAND_LINE
+        if self.document:
+            for home in (section, BASE):
+                values = self.document.values.get(home, {})
+                if key.name in values:
+                    return values[key.name], self.document.where((home, key.name))
+        return key.default, DEFAULT
+
+    def _complete(self, key: Key, value: Any) -> Any:
+        """Make paths absolute and give the keys of nested objects their defaults."""
+        if value is None:
+            return None
+        if key.is_list:
+            return [self._complete_group(key, item) for item in value]
+        if key.group:
+            return self._complete_group(key, value)
+        return str(self._absolute(value)) if key.is_path else value
+
+    def _complete_group(self, key: Key, values: Mapping[str, Any]) -> dict[str, Any]:
+        inner = keys(key.group) if key.group else ()
+        return {each.name: self._complete(each, values.get(each.name, each.default)) for each in inner}
+
+    def _absolute(self, text: str) -> Path:
+        base = self.document.path.parent if self.document else Path.cwd()
+        try:
+            return Path(os.path.normpath(base / Path(text).expanduser()))
+        except RuntimeError:
+            raise ConfigError(f"{text}: there is no such home directory, write the path in full") from None
+
+
+def _path_or_none(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def folder_errors(daemon: Daemon) -> Iterator[str]:
+    """Yield a sentence for each folder that can't be used as configured."""
+    if not daemon.inbound and not daemon.drop_dir:
+        yield "nothing to watch: name a folder in daemonConfig.inbound, such as [{dir: '/dicom'}]"
+    apart = {"rootDir": daemon.storage.root}
+    if daemon.drop_dir and not daemon.drop_dir.is_relative_to(daemon.storage.state_dir):
+        apart["daemonConfig.dropDir"] = daemon.drop_dir
+    for index, folder in enumerate(daemon.inbound):
+        key = f"daemonConfig.inbound[{index}].dir"
+        if not folder.dir.is_dir():
+            yield f"{key}: {folder.dir} isn't a folder: create it or correct the path"
+        apart[key] = folder.dir
+    if daemon.server and daemon.server.ohif and not (daemon.server.ohif / "index.html").is_file():
+        yield f"daemonConfig.serve.ohif: {daemon.server.ohif} holds no index.html: name an unpacked OHIF `dist` folder"
+    yield from _overlaps(apart)
+
+
+def _overlaps(folders: Mapping[str, Path]) -> Iterator[str]:
+    seen: list[tuple[str, Path]] = []
+    for key, path in folders.items():
+        real = path.resolve()
+        for other_key, other in seen:
+            if real.is_relative_to(other) or other.is_relative_to(real):
+                yield f"{key} ({path}) and {other_key} ({other}) contain one another: keep them apart"
+        seen.append((key, real))
+
+
+def find(given: Path | None) -> Path | None:
+    """Find the configuration file: the given one, else the first of the usual places, else none."""
+    if given is not None:
+        return given.absolute()
+    places = (Path.cwd() / FILE_NAME, Path.home() / FILE_NAME, Path("/etc") / FILE_NAME)
+    return next((place for place in places if place.is_file()), None)
+
+
+def load(given: Path | None = None, options: Mapping[str, Any] | None = None) -> Configuration:
+    """Read and check the configuration that holds for one command.
+
+    Args:
+        given: the file of `-c`, which must then exist.
+        options: values from the command line by key name (`rootDir`); None means not given. Relative paths among
+            them must have been made absolute.
+
+    Raises:
+        ConfigError: if the file can't be obeyed; the first problem in full, with the number of others.
+    """
+    place = find(given)
+    source = document.read(place) if place else None
+    problems = list(check.errors(source)) if source else []
+    if problems:
+        rest = f" (and {len(problems) - 1} more: see `staticwado config check`)" if len(problems) > 1 else ""
+        raise ConfigError(problems[0] + rest)
+    return Configuration(source, options or {})

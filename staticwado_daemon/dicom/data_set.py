@@ -1,0 +1,148 @@
+"""The plain values that reading consists of: rules that go in, a data set that comes out."""
+
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from staticwado_daemon.errors import Rejected
+
+Buffer = bytes | mmap.mmap
+"""What is read: slices of either are `bytes`; a mapping serves files larger than memory."""
+
+UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+
+MAXIMUM_WARNINGS: Final = 20
+
+PIXEL_DATA_TAGS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+"""Float Pixel Data, Double Float Pixel Data, Pixel Data: an image has one of them at most."""
+
+LONG_LENGTH_VRS: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
+"""Explicit VRs with a 32-bit length after two reserved bytes (PS3.5 table 7.1-1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Caps on what one file may ask of us, and the thresholds of bulk data.
+
+    Attributes:
+        maximum_depth: sequences inside sequences.
+        maximum_elements: elements and items of one data set, nested ones included.
+        maximum_element_length: bytes of one value, pixel data excepted.
+        inflate_ratio: inflated bytes per byte of a deflated data set ...
+        inflate_floor: ... but never less than this many.
+        maximum_inline_public_length: longest value, in bytes, that stays in the metadata.
+        maximum_inline_private_length: the same for private elements.
+    """
+
+    maximum_depth: int = 64
+    maximum_elements: int = 2_000_000
+    maximum_element_length: int = 1 << 31
+    inflate_ratio: int = 200
+    inflate_floor: int = 64 << 20
+    maximum_inline_public_length: int = 131_074
+    maximum_inline_private_length: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How values become JSON: the limits, and the URI under which a bulk value will be found.
+
+    `bulk_uri` must be a pure function of the SHA-256 in hexadecimal.
+    """
+
+    limits: Limits
+    bulk_uri: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a data set's bytes are laid out: the two things a transfer syntax says about them."""
+
+    implicit: bool
+    little_endian: bool
+
+
+EXPLICIT_LITTLE: Final = Encoding(implicit=False, little_endian=True)
+EXPLICIT_BIG: Final = Encoding(implicit=False, little_endian=False)
+IMPLICIT_LITTLE: Final = Encoding(implicit=True, little_endian=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BulkValue:
+    """A value kept outside the metadata: its little-endian bytes, text as UTF-8, and their SHA-256."""
+
+    sha256: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PixelData:
+    """Where the pixel data lies.
+
+    Attributes:
+        tag: "7FE00010", or "7FE00008"/"7FE00009" for floating point pixels.
+        vr: its value representation, resolved.
+        offset: first byte of the value; for encapsulated pixel data the basic offset table's item.
+        length: bytes of the value, or None where the length is undefined (encapsulated).
+    """
+
+    tag: str
+    vr: str
+    offset: int
+    length: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """What a reader hands back.
+
+    Attributes:
+        fragments: tag to JSON attribute in ascending order; without groups 0000 and 0002, group
+            lengths, pixel data and trailing padding.
+        bulk_values: the values kept outside, once each, in order of appearance.
+        pixel_data: where the pixels are, if there are any.
+        warnings: what could not be kept as it was meant.
+    """
+
+    fragments: dict[str, bytes]
+    bulk_values: tuple[BulkValue, ...]
+    pixel_data: PixelData | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Findings:
+    """What one reading has come across so far, nested items included.
+
+    Attributes:
+        rules: of this reading; here for the cap on elements.
+        elements: elements and items counted.
+        bulk_values: values kept outside, in order of appearance, perhaps more than once.
+        warnings: what could not be kept as it was meant; the first few only, each once.
+    """
+
+    rules: Rules
+    elements: int = 0
+    bulk_values: list[BulkValue] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def count(self, elements: int) -> None:
+        """Count elements or items.
+
+        Raises:
+            Rejected: when there are more than the limits allow.
+        """
+        self.elements += elements
+        if self.elements > self.rules.limits.maximum_elements:
+            raise Rejected(f"more than {self.rules.limits.maximum_elements} elements")
+
+    def warn(self, warning: str) -> None:
+        """Note a warning, unless it is known or there are plenty already."""
+        if warning not in self.warnings and len(self.warnings) < MAXIMUM_WARNINGS:
+            self.warnings.append(warning)
+
+    def data_set(self, fragments: dict[str, bytes], pixel_data: PixelData | None) -> DataSet:
+        """Return the finished data set; of equal bulk values the first remains."""
+        unique = {value.sha256: value for value in self.bulk_values}
+        return DataSet(fragments, tuple(unique.values()), pixel_data, tuple(self.warnings))

@@ -1,0 +1,144 @@
+"""Transfer syntaxes: what each UID says about a data set's encoding and its pixel data.
+
+One table (PS3.6 table A-1) with the media types of PS3.18 section 8.7.3 in the spelling that DICOMweb viewers
+expect in a frame's part header. An unknown UID is no error: its frames pass through as opaque bytes.
+"""
+
+from dataclasses import dataclass
+
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
+DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
+EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+JPEG_LS_LOSSLESS = "1.2.840.10008.1.2.4.80"
+HTJ2K_LOSSLESS_RPCL = "1.2.840.10008.1.2.4.202"
+RLE_LOSSLESS = "1.2.840.10008.1.2.5"
+DEFLATED_IMAGE_FRAME = "1.2.840.10008.1.2.8.1"
+PRIVATE_HTJ2K = "3.2.840.10008.1.2.4.96"
+
+_OCTETS = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSyntax:
+    """What one Transfer Syntax UID stands for.
+
+    Attributes:
+        uid: The Transfer Syntax UID (0002,0010).
+        name: The standard's name, shortened.
+        media_type: Of one frame's bytes, for the part header beside `transfer-syntax=`.
+        encapsulated: Pixel Data is a sequence of items (PS3.5 A.4), not one value of known length.
+        compressed: The frames need a codec; false for native frames, encapsulated or not.
+        big_endian: Words of the data set and of native pixel data have their high byte first.
+        deflated: The data set after the file meta information is one deflate stream (PS3.5 A.5).
+        implicit: The data set carries no value representations (PS3.5 A.1).
+        video_extension: For one elementary stream instead of frames, the file name extension it plays under.
+        lossless: The coding itself loses nothing; false too where it isn't known.
+    """
+
+    uid: str
+    name: str
+    media_type: str = _OCTETS
+    encapsulated: bool = True
+    compressed: bool = True
+    big_endian: bool = False
+    deflated: bool = False
+    implicit: bool = False
+    video_extension: str | None = None
+    lossless: bool = False
+
+    @property
+    def is_video(self) -> bool:
+        """Whether Pixel Data is one elementary stream of all frames (PS3.5 8.2.5 and following)."""
+        return self.video_extension is not None
+
+
+def _native(uid: str, name: str, *, big_endian: bool = False, deflated: bool = False) -> TransferSyntax:
+    return TransferSyntax(
+        uid,
+        name,
+        encapsulated=False,
+        compressed=False,
+        big_endian=big_endian,
+        deflated=deflated,
+        implicit=uid == IMPLICIT_VR_LITTLE_ENDIAN,
+        lossless=True,
+    )
+
+
+def _image(last: str, name: str, media_type: str, *, lossless: bool = False) -> TransferSyntax:
+    return TransferSyntax(f"1.2.840.10008.1.2.{last}", name, media_type, lossless=lossless)
+
+
+def _video(last: str, name: str, extension: str) -> tuple[TransferSyntax, TransferSyntax]:
+    # Each video syntax has a "Fragmentable" twin, whose UID is the same with .1 appended.
+    uid = f"1.2.840.10008.1.2.4.{last}"
+    whole = TransferSyntax(uid, name, video_extension=extension)
+    return whole, TransferSyntax(f"{uid}.1", f"Fragmentable {name}", video_extension=extension)
+
+
+_TABLE = {
+    syntax.uid: syntax
+    for syntax in (
+        _native(IMPLICIT_VR_LITTLE_ENDIAN, "Implicit VR Little Endian"),
+        _native(EXPLICIT_VR_LITTLE_ENDIAN, "Explicit VR Little Endian"),
+        TransferSyntax(
+            ENCAPSULATED_UNCOMPRESSED,
+            "Encapsulated Uncompressed Explicit VR Little Endian",
+            compressed=False,
+            lossless=True,
+        ),
+        _native(DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, "Deflated Explicit VR Little Endian", deflated=True),
+        _native(EXPLICIT_VR_BIG_ENDIAN, "Explicit VR Big Endian", big_endian=True),
+        _image("4.50", "JPEG Baseline (Process 1)", "image/jpeg"),
+        _image("4.51", "JPEG Extended (Process 2 and 4)", "image/jpeg"),
+        _image("4.57", "JPEG Lossless (Process 14)", "image/jpeg", lossless=True),
+        _image("4.70", "JPEG Lossless (Process 14, First-Order Prediction)", "image/jll", lossless=True),
+        _image("4.80", "JPEG-LS Lossless", "image/jls", lossless=True),
+        _image("4.81", "JPEG-LS Near-Lossless", "image/jls"),
+        _image("4.90", "JPEG 2000 (Lossless Only)", "image/jp2", lossless=True),
+        _image("4.91", "JPEG 2000", "image/jp2"),
+        _image("4.92", "JPEG 2000 Part 2 Multi-component (Lossless Only)", "image/jpx", lossless=True),
+        _image("4.93", "JPEG 2000 Part 2 Multi-component", "image/jpx"),
+        # A JPIP data set refers to its pixels by URL and holds none.
+        TransferSyntax("1.2.840.10008.1.2.4.94", "JPIP Referenced", encapsulated=False),
+        TransferSyntax("1.2.840.10008.1.2.4.95", "JPIP Referenced Deflate", encapsulated=False, deflated=True),
+        *_video("100", "MPEG2 Main Profile / Main Level", "mpg"),
+        *_video("101", "MPEG2 Main Profile / High Level", "mpg"),
+        *_video("102", "MPEG-4 AVC/H.264 High Profile / Level 4.1", "mp4"),
+        *_video("103", "MPEG-4 AVC/H.264 BD-compatible High Profile / Level 4.1", "mp4"),
+        *_video("104", "MPEG-4 AVC/H.264 High Profile / Level 4.2 For 2D Video", "mp4"),
+        *_video("105", "MPEG-4 AVC/H.264 High Profile / Level 4.2 For 3D Video", "mp4"),
+        *_video("106", "MPEG-4 AVC/H.264 Stereo High Profile / Level 4.2", "mp4"),
+        *_video("107", "HEVC/H.265 Main Profile / Level 5.1", "h265"),
+        *_video("108", "HEVC/H.265 Main 10 Profile / Level 5.1", "h265"),
+        _image("4.110", "JPEG XL Lossless", "image/jxl", lossless=True),
+        _image("4.111", "JPEG XL JPEG Recompression", "image/jxl"),
+        _image("4.112", "JPEG XL", "image/jxl"),
+        _image("4.201", "HTJ2K (Lossless Only)", "image/jphc", lossless=True),
+        _image("4.202", "HTJ2K with RPCL Options (Lossless Only)", "image/jphc", lossless=True),
+        _image("4.203", "HTJ2K", "image/jphc"),
+        TransferSyntax("1.2.840.10008.1.2.4.204", "JPIP HTJ2K Referenced", encapsulated=False),
+        TransferSyntax("1.2.840.10008.1.2.4.205", "JPIP HTJ2K Referenced Deflate", encapsulated=False, deflated=True),
+        _image("5", "RLE Lossless", "image/dicom-rle", lossless=True),
+        _image("8.1", "Deflated Image Frame Compression", _OCTETS, lossless=True),
+        # Used in the field before the standard had UIDs for it.
+        TransferSyntax(PRIVATE_HTJ2K, "HTJ2K (private)", "image/jphc"),
+    )
+}
+
+
+def transfer_syntax(uid: str) -> TransferSyntax:
+    """Return what `uid` stands for; an unknown UID is an encapsulated syntax of opaque frames.
+
+    All syntaxes added to the standard since 1993 are Explicit VR Little Endian with encapsulated Pixel Data
+    (PS3.5 A.4), so that is what an unknown UID is taken for.
+    """
+    known = _TABLE.get(uid)
+    return known if known is not None else TransferSyntax(uid, "unknown")
+
+
+def known_transfer_syntaxes() -> tuple[TransferSyntax, ...]:
+    """Return the whole table, in the order of PS3.6."""
+    return tuple(_TABLE.values())

@@ -1,0 +1,150 @@
+"""One input file as it was seen, and its bytes if it still is what was seen."""
+
+import errno
+import fcntl
+import os
+import signal
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from staticwado_daemon.errors import Rejected, Transient
+
+AfterIngest = Literal["keep", "delete"]
+
+# O_NONBLOCK: opening a FIFO that nobody writes to must not wait. O_NOFOLLOW: a link may lead anywhere.
+_OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+NO_PERMISSION = "no permission to read the file"
+
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFDIR: "a directory",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells one state of a file from another without reading it (`os.stat_result` fields)."""
+
+    device: int
+    inode: int
+    size: int  # bytes
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """Take the stamp of a stat result."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that seemed complete when its stamp was taken."""
+
+    path: Path
+    stamp: Stamp
+    after_ingest: AfterIngest = "keep"
+    requested: str | None = None  # id of the request that asked for it, None for found files
+    final: bool = False  # it did not change for long: if it is incomplete now, that is its receipt
+
+
+def read(source: Source) -> bytes:
+    """Read the whole file, provided that it is still in the state its stamp describes.
+
+    The bytes are copied with pread, never mapped: users truncate files, and a truncated mapping kills the process.
+
+    Raises:
+        Rejected: if it is not a regular file or may not be read.
+        Transient: if it vanished or changed before or while it was read, or the storage failed.
+    """
+    descriptor = _open(source.path)
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise Rejected(not_a_file(before.st_mode))
+        if Stamp.of(before) != source.stamp:
+            raise Transient("the file changed before it was read")
+        data = _read_all(descriptor, before.st_size)
+        if len(data) != before.st_size or Stamp.of(os.fstat(descriptor)) != source.stamp:
+            raise Transient("the file changed while it was read")
+    except OSError as error:
+        raise Transient(f"the file can't be read: {error.strerror}") from error
+    else:
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def not_a_file(mode: int) -> str:
+    """Word the reason why something of this st_mode is no input."""
+    return f"not a regular file but {_KINDS.get(stat.S_IFMT(mode), 'something else')}"
+
+
+def being_written(path: str) -> bool:
+    """Whether some process on this machine has the file open for writing, as far as the kernel tells us.
+
+    The kernel grants a read lease only on a file that nobody has open for writing (fcntl(2), F_SETLEASE). False
+    also where it can't be told: on network file systems, or for other users' files without CAP_LEASE.
+    """
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS)
+    except OSError:
+        return False
+    try:
+        # Should a writer come while we hold the lease, the kernel's signal must be one that is ignored by default;
+        # the default, SIGIO, would end the process.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def remove(source: Source) -> bool:
+    """Unlink the file if it is still in the state its stamp describes; say whether it is gone."""
+    try:
+        if Stamp.of(os.lstat(source.path)) != source.stamp:
+            return False
+        source.path.unlink()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise Transient(f"a source can't be removed: {error.strerror}") from error
+    return True
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, _OPEN_FLAGS)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Rejected(not_a_file(stat.S_IFLNK)) from error
+        if error.errno in {errno.ENXIO, errno.ENODEV}:  # a socket, or a device without a driver
+            raise Rejected("not a regular file but a socket or device") from error
+        if error.errno in {errno.EACCES, errno.EPERM}:
+            raise Rejected(NO_PERMISSION) from error
+        if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+            raise Transient("the file is gone") from error
+        raise Transient(f"the file can't be opened: {error.strerror}") from error
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    # One call returns a file up to 2 GiB whole; only larger ones need their pieces joined.
+    first = os.pread(descriptor, size, 0)
+    if len(first) == size:
+        return first
+    pieces, position = [first], len(first)
+    while piece := os.pread(descriptor, size - position, position):
+        pieces.append(piece)
+        position += len(piece)
+    return b"".join(pieces)

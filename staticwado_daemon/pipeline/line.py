@@ -1,0 +1,280 @@
+"""The line: sources in, receipts out.
+
+It keeps the workers busy with batches, hands what they staged to the publisher in the order of submission, and
+journals what became of each source once that is on the disk. It runs in the main process and decides nothing about
+DICOM or the tree.
+"""
+
+import queue
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from staticwado_daemon.archive import layout
+from staticwado_daemon.dicom.uids import Identity
+from staticwado_daemon.errors import ConfigError, StaticwadoError
+from staticwado_daemon.inbound.journal import Journal
+from staticwado_daemon.inbound.receipt import Receipt
+from staticwado_daemon.inbound.source import Source
+from staticwado_daemon.pipeline import publisher
+from staticwado_daemon.pipeline.publisher import Batch, Flush, Message, Reindex, Reply
+from staticwado_daemon.pipeline.staged import Committed, Progress, Staged, Unfinished
+from staticwado_daemon.pipeline.workers import WORKER_FAILURES, Result, Workers, process_context
+
+BATCH_FILES = 16
+BATCH_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(eq=False, slots=True)
+class _Task:
+    """Sources under way; `results` are there once their worker is done."""
+
+    sources: tuple[Source, ...]
+    future: "Future[list[Result]]"
+    alone: bool
+    results: list[Result] | None = None
+
+
+_Event: TypeAlias = Reply | _Task | None
+
+
+class Line:
+    """The running line of one root.
+
+    Args:
+        root: of the tree.
+        group: that the tree's files shall belong to, or None.
+        workers: who ingests.
+        journal: where receipts go.
+        workers_count: how many batches can be worked on at once.
+        prepare: configures logging in the publisher process.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        group: str | None,
+        workers: Workers,
+        workers_count: int,
+        journal: Journal,
+        prepare: Callable[[], None],
+    ) -> None:
+        self._root = root
+        self._workers = workers
+        self._parallel = workers_count * 2
+        self._journal = journal
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._waiting: deque[Source] = deque()
+        self._running: deque[_Task] = deque()
+        self._committing: dict[int, tuple[Staged, ...]] = {}
+        self._batches = 0
+        self._progress = Progress(0, 0, 0)
+        self._superseded: set[tuple[Identity, str]] = set()
+        context = process_context()
+        self._connection, theirs = context.Pipe()
+        self._publisher = context.Process(
+            target=publisher.run, args=(theirs, root, group, prepare), name="staticwado-publisher"
+        )
+        self._listener = threading.Thread(target=self._listen, args=(self._connection,), daemon=True)
+        self._theirs: Connection | None = theirs
+
+    def __enter__(self) -> Self:
+        """Start the publisher and the workers.
+
+        Raises:
+            ConfigError: if the root can't be written to, or another process is writing there.
+        """
+        self._publisher.start()
+        if self._theirs:
+            # Only the publisher's own end may stay open, or its death would go unnoticed.
+            self._theirs.close()
+            self._theirs = None
+        try:
+            first = self._connection.recv()
+        except EOFError:
+            raise StaticwadoError("the publisher process did not start") from None
+        if isinstance(first, ConfigError):
+            self._publisher.join()
+            raise first
+        self._events.put(first)
+        self._listener.start()
+        self._workers.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop; what the publisher has been given is still finished."""
+        self._workers.__exit__(kind, error, traceback)
+        try:
+            self._connection.send(None)
+        except (BrokenPipeError, OSError):
+            # It has died before; the next start finds its studies marked dirty.
+            self._publisher.join()
+        else:
+            self._listener.join()
+            self._publisher.join()
+            self._take_replies_left()
+        self._connection.close()
+
+    @property
+    def backlog(self) -> int:
+        """Sources submitted whose receipts are not written yet."""
+        under_way = sum(len(task.sources) for task in self._running)
+        return len(self._waiting) + under_way + sum(len(batch) for batch in self._committing.values())
+
+    @property
+    def room(self) -> int:
+        """How many more sources are worth submitting now."""
+        return max(0, 2 * self._parallel * BATCH_FILES - len(self._waiting))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way and every file of the tree, the cold ones included, is written."""
+        return not self.backlog and not self._progress.dirty
+
+    @property
+    def progress(self) -> Progress:
+        """What the publisher last said."""
+        return self._progress
+
+    def wake(self) -> None:
+        """Make a waiting `pump` return; any thread may call this."""
+        self._events.put(None)
+
+    def submit(self, sources: Sequence[Source]) -> None:
+        """Take sources to be ingested."""
+        self._waiting.extend(sources)
+        self._fill()
+
+    def flush(self) -> None:
+        """Have everything written without waiting for quiet."""
+        self._tell(Flush())
+
+    def reindex(self) -> None:
+        """Have the studies index made anew."""
+        self._tell(Reindex())
+
+    def current(self, receipt: Receipt) -> Receipt:
+        """The receipt as things stand now: a later content may have superseded what it speaks of."""
+        if receipt.identity and receipt.content and (receipt.identity, receipt.content) in self._superseded:
+            return replace(receipt, outcome="superseded") if receipt.outcome == "published" else receipt
+        return receipt
+
+    def pump(self, timeout: float) -> list[Receipt | Unfinished]:
+        """Move everything on by one step; wait `timeout` seconds at most for there to be one.
+
+        Returns:
+            the sources that were finished: journalled receipts, and those that may be tried again.
+
+        Raises:
+            StaticwadoError: if the publisher has died.
+        """
+        finished: list[Receipt | Unfinished] = []
+        events = self._wait(timeout)
+        for event in events:
+            if isinstance(event, _Task):
+                self._take_results(event)
+            elif isinstance(event, Committed):
+                finished.extend(self._take_committed(event))
+            elif isinstance(event, Progress):
+                self._progress = event
+            elif event is not None:
+                raise event
+        finished.extend(self._forward())
+        self._fill()
+        return finished
+
+    def _wait(self, timeout: float) -> list[_Event]:
+        """What has happened; when nothing has, what happens first within `timeout` seconds."""
+        events: list[_Event] = []
+        try:
+            events.append(self._events.get(timeout=timeout))
+            while True:
+                events.append(self._events.get_nowait())
+        except queue.Empty:
+            return events
+
+    def _fill(self) -> None:
+        """Give the workers batches, small ones while there is little to do."""
+        while self._waiting and sum(task.results is None for task in self._running) < self._parallel:
+            most = min(BATCH_FILES, 1 + len(self._waiting) // self._parallel)
+            batch = [self._waiting.popleft()]
+            size = batch[0].stamp.size
+            while self._waiting and len(batch) < most and size + self._waiting[0].stamp.size <= BATCH_BYTES:
+                batch.append(self._waiting.popleft())
+                size += batch[-1].stamp.size
+            self._running.append(self._start(tuple(batch), alone=False))
+
+    def _start(self, sources: tuple[Source, ...], *, alone: bool) -> _Task:
+        directory = self._root / layout.STAGING / uuid.uuid4().hex
+        task = _Task(sources, self._workers.submit(sources, directory), alone)
+        task.future.add_done_callback(lambda _: self._events.put(task))
+        return task
+
+    def _take_results(self, task: _Task) -> None:
+        try:
+            task.results = task.future.result()
+        except WORKER_FAILURES as failure:
+            if task.alone:
+                task.results = [_given_up(source, failure) for source in task.sources]
+                return
+            # One of them may have cost the worker its life: each gets a second chance, alone.
+            position = self._running.index(task)
+            self._running.remove(task)
+            for offset, source in enumerate(task.sources):
+                self._running.insert(position + offset, self._start((source,), alone=True))
+
+    def _forward(self) -> list[Receipt | Unfinished]:
+        """Hand on what the workers have finished, in the order of submission."""
+        finished: list[Receipt | Unfinished] = []
+        while self._running and self._running[0].results is not None:
+            results = self._running.popleft().results or []
+            staged = tuple(each for each in results if isinstance(each, Staged))
+            if staged:
+                self._batches += 1
+                self._committing[self._batches] = staged
+                self._tell(Batch(self._batches, staged))
+            finished.extend(each for each in results if not isinstance(each, Staged))
+        self._journal.write([each for each in finished if isinstance(each, Receipt)])
+        return finished
+
+    def _take_committed(self, committed: Committed) -> list[Receipt | Unfinished]:
+        staged = self._committing.pop(committed.number)
+        if committed.failure is not None:
+            return [Unfinished(each.source, committed.failure, incomplete=False) for each in staged]
+        self._journal.write(committed.receipts)
+        self._journal.supersede(committed.superseded)
+        self._superseded.update(committed.superseded)
+        return list(committed.receipts)
+
+    def _tell(self, message: Message) -> None:
+        # Until the publisher reports again there is work of which it hasn't reported.
+        self._progress = replace(self._progress, dirty=max(1, self._progress.dirty))
+        self._connection.send(message)
+
+    def _listen(self, connection: Connection) -> None:
+        """Pass the publisher's replies on, in a thread of its own."""
+        try:
+            while True:
+                self._events.put(connection.recv())
+        except (EOFError, OSError):
+            self._events.put(ConfigError("the publisher process has ended"))
+
+    def _take_replies_left(self) -> None:
+        """Journal what the publisher finished after the last `pump`."""
+        for event in self._wait(0):
+            if isinstance(event, Committed):
+                self._take_committed(event)
+
+
+def _given_up(source: Source, failure: BaseException) -> Receipt:
+    reason = "took too long to read" if isinstance(failure, TimeoutError) else "the process that read it died, twice"
+    return Receipt(source.path, source.stamp, "rejected", reason, None, None, None)

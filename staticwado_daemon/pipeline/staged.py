@@ -1,0 +1,75 @@
+"""The values that travel along the line, from a worker to the publisher and back."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from staticwado_daemon.archive.record import Record
+from staticwado_daemon.dicom.uids import Identity
+from staticwado_daemon.inbound.receipt import Receipt
+from staticwado_daemon.inbound.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """One instance whose files stand complete in the staging directory, not yet part of the tree.
+
+    Attributes:
+        source: the file it was read from.
+        directory: holds `instance/`, the instance directory to be, and `bulkdata/`.
+        record: what will be recorded of it; the writer gives it its revision.
+        bulk: bulk data files, relative to the study and to `directory` alike.
+        remainder: what the source holds besides its frames (`archive.restore`).
+        warnings: what was degraded while reading.
+    """
+
+    source: Source
+    directory: Path
+    record: Record
+    bulk: tuple[str, ...]
+    remainder: bytes
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A source that could not be read to its end this time; trying again may help.
+
+    Attributes:
+        incomplete: the file ends before it says it does, so that it may still be arriving.
+    """
+
+    source: Source
+    reason: str
+    incomplete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What became of a batch, once it is on the disk.
+
+    Attributes:
+        number: the batch's.
+        receipts: one for each of its instances, in its order.
+        superseded: identities and contents that are published no more.
+        failure: why it could not be stored as a whole; its sources are to be read again.
+    """
+
+    number: int
+    receipts: tuple[Receipt, ...] = ()
+    superseded: tuple[tuple[Identity, str], ...] = ()
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far publishing is.
+
+    Attributes:
+        instances: published and listed.
+        studies: listed.
+        dirty: studies of which some file is yet to be written.
+    """
+
+    instances: int
+    studies: int
+    dirty: int

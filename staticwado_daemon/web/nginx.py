@@ -1,0 +1,252 @@
+"""The nginx configuration, written from the URL table into `nginx.conf.template`."""
+
+import ipaddress
+import os
+import pwd
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from grp import getgrgid
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from textwrap import indent
+from typing import Self
+
+from staticwado_daemon.archive import routes
+from staticwado_daemon.archive.routes import Accept, Resource
+from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.web import ohif as viewer
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where a server listens; the host "*" is every address of the machine."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read HOST:PORT, [IPv6]:PORT or PORT.
+
+        Raises:
+            ConfigError: if it is anything else.
+        """
+        match = re.fullmatch(r"(?:(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]+|\*|):)?([0-9]{1,5})", text)
+        if not match or not 0 < int(match[2]) < 65536:
+            raise ConfigError(f"can't listen on {text!r}: say HOST:PORT, such as 127.0.0.1:8080")
+        return cls((match[1] or "*").strip("[]"), int(match[2]))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def exposure_warning(listen: str) -> str | None:
+    """One sentence if `listen` lets other machines in, else None.
+
+    Raises:
+        ConfigError: if `listen` isn't HOST:PORT.
+    """
+    if Listen.parse(listen).is_loopback:
+        return None
+    return (
+        f"{listen} can be reached from other machines, and whoever reaches it can read every study: "
+        "switch on TLS and a login (commented blocks at the end of the configuration), or listen on 127.0.0.1"
+    )
+
+
+def nginx_config(root: Path, listen: str, ohif: Path | None = None) -> str:
+    """A whole nginx.conf for the tree in `root`, complete in itself: `nginx -p PREFIX -c FILE`.
+
+    Made by root it names the tree's owner as the user of nginx, for the tree is closed to all others.
+
+    Raises:
+        ConfigError: if `listen` isn't HOST:PORT, or a path can't be written in an nginx configuration.
+    """
+    return render(root, listen, ohif, tree_user(root) if os.geteuid() == 0 else None)
+
+
+def tree_user(root: Path) -> str | None:
+    """Owner and group of the tree as nginx's `user` takes them; of the nearest directory above while it isn't there.
+
+    None where they have no names, as in some containers: nginx takes names only.
+    """
+    root = root.absolute()
+    status = next(path for path in (root, *root.parents) if path.exists()).stat()
+    try:
+        return f"{pwd.getpwuid(status.st_uid).pw_name} {getgrgid(status.st_gid).gr_name}"
+    except KeyError:
+        return None
+
+
+class _Template(Template):
+    delimiter = "@"
+
+
+_CONDITIONAL = ("Cache-Control", "Vary", "Content-Security-Policy", "Allow", *routes.CORS_HEADERS, *routes.PREFLIGHT_HEADERS)
+_UNSET = (*_CONDITIONAL, "No-Match")
+
+
+def render(root: Path, listen: str, ohif: Path | None, user: str | None) -> str:
+    """The configuration as a pure function of its arguments; `user` is "OWNER GROUP" or None.
+
+    Raises:
+        ConfigError: as `nginx_config`.
+    """
+    template = _Template(files(__package__).joinpath("nginx.conf.template").read_text(encoding="utf-8"))
+    return template.substitute(
+        user=f"\n# The owner of the tree, which is closed to all others.\nuser {user};" if user else "",
+        listen=Listen.parse(listen),
+        later_page=routes.LATER_PAGE,
+        asks_for_json=routes.ASKS_FOR_JSON,
+        filters=indent("\n".join(_filters()), "  "),
+        prefix=routes.PREFIX,
+        methods="|".join(routes.METHODS),
+        allow=", ".join(routes.METHODS),
+        refused_path=_quote(routes.REFUSED_PATH),
+        common_headers=indent("\n".join(_add_headers(routes.COMMON_HEADERS.items())), " " * 4),
+        conditional_headers=indent("\n".join(_add_headers((name, _variable(name)) for name in _CONDITIONAL)), " " * 4),
+        unset=indent("\n".join(_set(dict.fromkeys(_UNSET, ""))), " " * 4),
+        cors_values=indent("\n".join(_set(routes.CORS_HEADERS)), " " * 6),
+        preflight_values=indent("\n".join(_set(routes.PREFLIGHT_HEADERS)), " " * 6),
+        app_config_url=viewer.APP_CONFIG_URL,
+        app_config_type=viewer.APP_CONFIG_TYPE,
+        app_config_cache=viewer.CACHE_NAMED,
+        app_config=_quote(viewer.APP_CONFIG),
+        viewer=indent(_viewer(ohif), " " * 4),
+        root=_path(root),
+        resources=indent("\n\n".join(_location(resource) for resource in routes.RESOURCES), " " * 6),
+    )
+
+
+def _location(resource: Resource) -> str:
+    """The location block of one row of the table."""
+    lines = [f"default_type {_quote(resource.files[0].media_type)};"]
+    lines += _set({"Cache-Control": resource.cache, **resource.headers})
+    if resource.ranges:
+        lines.append("max_ranges 1;")
+    if resource.accept is not Accept.ANY:
+        comparison = "=" if resource.accept is Accept.JSON else "!="
+        lines += _if(f'$asks_for_json {comparison} ""', ["return 404;"])
+    if resource.query:
+        lines += _if('$later_page != ""', ["return 204;"])
+    if resource.filter:
+        one = _one(resource.filter.uid)
+        path = _variables(resource.filter.path.replace(f"{{{resource.filter.uid}}}", one))
+        lines += _if(f'{one} != ""', [*_set({"No-Match": "yes"}), f"rewrite ^ {path} break;"])
+    paths = [_variables(file.path) for file in resource.files]
+    if resource.gzip:
+        # try_files can't see X where only X.gz exists, so such a resource has one file alone.
+        [path] = paths
+        lines.append(f"rewrite ^ {path} break;")
+    else:
+        types = (f"{_quote(file.media_type)} {Path(file.path).suffix[1:]};" for file in resource.files)
+        lines += ["types {", *_indented(types), "}"] if len(paths) > 1 else []
+        lines += ["gzip_static off;", f"try_files {' '.join(paths)} =404;"]
+    return "\n".join((f"# {resource.name}", *_block(f"location ~ {_quote(resource.pattern)}", lines)))
+
+
+def _filters() -> Iterator[str]:
+    """Maps from query arguments to `$one_study` and so on: the single UID that is asked for, or nothing."""
+    for rule in dict.fromkeys((r.filter.uid, r.filter.arguments) for r in routes.RESOURCES if r.filter):
+        uid, (first, *others) = rule
+        wanted = f"$arg_{first}"
+        for name in others:
+            yield from _block(f"map {wanted} $wanted_{uid}", [f'"" $arg_{name};', f"default {wanted};"])
+            wanted = f"$wanted_{uid}"
+        yield from _block(f"map {wanted} {_one(uid)}", ['default "";', f'"~^{routes.UID_PATTERN}$" {wanted};'])
+
+
+def _viewer(ohif: Path | None) -> str:
+    if ohif is None:
+        return "\n".join(("# None was named when this was made.", *_block("location /", ["return 404;"])))
+    named = {"Cache-Control": viewer.CACHE_NAMED, "Vary": "Accept-Encoding"}
+    hashed = {**named, "Cache-Control": viewer.CACHE_HASHED}
+    types = (f"{media_type} {extension};" for extension, media_type in viewer.MEDIA_TYPES.items())
+    compressible = (viewer.MEDIA_TYPES[extension] for extension in viewer.COMPRESSIBLE if extension != "html")
+    return "\n".join(
+        (
+            f"root {_path(ohif)};",
+            "default_type application/octet-stream;",
+            "types {",
+            *_indented(types),
+            "}",
+            "gzip_static on;  # made beforehand; the rest of the gzip lines are for a viewer without such files",
+            "gzip on;",
+            "gzip_min_length 1024;",
+            f"gzip_types {' '.join(dict.fromkeys(compressible))};",
+            "max_ranges 1;",
+            "",
+            *_block("location /", [*_set(named), "try_files $uri /index.html;  # pages such as /viewer and /tmtv"]),
+            *_block(f"location ~ {_quote(viewer.HIDDEN)}", ["return 404;"]),
+            *_block(f"location ~ {_quote(viewer.HASHED_NAME)}", [*_set(hashed), "try_files $uri =404;"]),
+            *_block(f"location ~ {_quote(viewer.HAS_EXTENSION)}", [*_set(named), "try_files $uri =404;"]),
+        )
+    )
+
+
+def _add_headers(headers: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for name, value in headers:
+        # Without "always" a header is sent with good answers only: nobody may keep a 404.
+        always = "" if name == "Cache-Control" else " always"
+        yield f"add_header {name} {value if value.startswith('$') else _quote(value)}{always};"
+
+
+def _set(headers: Mapping[str, str]) -> Iterator[str]:
+    return (f"set {_variable(name)} {_quote(value)};" for name, value in headers.items())
+
+
+def _variable(header: str) -> str:
+    return "$" + header.lower().replace("-", "_")
+
+
+def _one(uid: str) -> str:
+    return f"$one_{uid}"
+
+
+def _variables(path: str) -> str:
+    """A path of the table with nginx variables for its placeholders: those that the location's pattern sets."""
+    return "/" + re.sub(r"\{(\w+)\}", r"$\1", path)
+
+
+def _block(head: str, lines: Iterable[str]) -> Iterator[str]:
+    yield f"{head} {{"
+    yield from _indented(lines)
+    yield "}"
+
+
+def _if(condition: str, lines: Iterable[str]) -> Iterator[str]:
+    return _block(f"if ({condition})", lines)
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    return (f"  {line}" for line in lines)
+
+
+def _path(path: Path) -> str:
+    """An absolute path as nginx reads it.
+
+    Raises:
+        ConfigError: if it has a character that nginx has no way to write.
+    """
+    text = str(path.absolute())
+    if re.search(r"[$\x00-\x1f]", text):
+        raise ConfigError(f"nginx can't serve {text!r}: its name has a dollar sign or a control character")
+    return _quote(text)
+
+
+def _quote(text: str) -> str:
+    """Text as one word of the configuration; a backslash is doubled only where nginx would swallow it."""
+    kept = re.sub(r"\\(?=[\"'\\trn]|$)", r"\\\\", text)
+    return '"' + kept.replace('"', r"\"") + '"'

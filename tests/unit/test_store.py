@@ -1,0 +1,105 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from staticwado_daemon.archive import layout
+from staticwado_daemon.archive.store import Stage, Store, is_locked
+from staticwado_daemon.errors import ConfigError
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "root") as opened:
+        yield opened
+
+
+def staged(store, name, files):
+    directory = store.root / layout.STAGING / name
+    stage = Stage(directory)
+    for path, data in files.items():
+        stage.write(path, [data])
+    return directory
+
+
+def test_put_says_whether_it_changed_anything_and_leaves_equal_files_alone(store) -> None:
+    assert store.put("studies/1.2/a", b"one")
+    before = (store.root / "studies/1.2/a").stat()
+    assert not store.put("studies/1.2/a", b"one")
+    after = (store.root / "studies/1.2/a").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert store.put("studies/1.2/a", b"two")
+    assert store.read("studies/1.2/a") == b"two"
+
+
+def test_an_instance_becomes_visible_whole(store) -> None:
+    directory = staged(store, "t", {"instance/frames/1.mht": b"f", "instance/metadata.gz": b"m"})
+    store.put_instance(directory / "instance", "studies/1/series/2/instances/3")
+    assert store.read("studies/1/series/2/instances/3/frames/1.mht") == b"f"
+
+
+def test_what_stands_without_a_record_gives_way(store) -> None:
+    store.put_instance(staged(store, "a", {"instance/x": b"old"}) / "instance", "studies/1/i")
+    store.put_instance(staged(store, "b", {"instance/x": b"new"}) / "instance", "studies/1/i")
+    assert store.read("studies/1/i/x") == b"new"
+
+
+def test_a_superseded_instance_is_kept(store) -> None:
+    store.put_instance(staged(store, "a", {"instance/x": b"old"}) / "instance", "studies/1/i")
+    replacement = staged(store, "b", {"instance/x": b"new"}) / "instance"
+    store.replace_instance(replacement, "studies/1/i", "kept/new", "kept/old")
+    assert store.read("studies/1/i/x") == b"new"
+    assert store.read("kept/old/x") == b"old"
+    assert store.names("kept") == ["old"]
+
+
+def test_content_addressed_files_are_written_once(store) -> None:
+    for name in ("a", "b"):
+        store.put_file(staged(store, name, {"bulkdata/x": b"same"}) / "bulkdata/x", "studies/1/bulkdata/x")
+    assert store.read("studies/1/bulkdata/x") == b"same"
+
+
+def test_files_are_for_the_owner_and_the_group_only(store) -> None:
+    store.put("studies/1.2/a", b"one")
+    assert (store.root / "studies/1.2/a").stat().st_mode & 0o777 == 0o640
+    assert (store.root / "studies/1.2").stat().st_mode & 0o777 == 0o750
+
+
+def test_only_one_process_writes(store) -> None:
+    assert is_locked(store.root)
+    with pytest.raises(ConfigError, match="another staticwado"):
+        Store(store.root)
+
+
+def test_a_killed_writer_leaves_neither_lock_nor_litter(tmp_path) -> None:
+    program = (
+        "import os, pathlib, sys; from staticwado_daemon.archive.store import Store, Stage\n"
+        "root = pathlib.Path(sys.argv[1]); store = Store(root)\n"
+        "Stage(root / '.staticwado/staging/left').write('a/b', [b'x']); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "root")], check=False, timeout=60)
+    assert done.returncode == -9
+    with Store(tmp_path / "root") as store:
+        assert store.names(layout.STAGING) == []
+    assert not is_locked(tmp_path / "root")
+
+
+def test_a_tree_of_another_program_is_not_touched(tmp_path) -> None:
+    (tmp_path / "studies").mkdir()
+    with pytest.raises(ConfigError, match="not made by staticwado"):
+        Store(tmp_path)
+    assert os.listdir(tmp_path) == ["studies"]
+
+
+def test_a_newer_tree_is_refused(tmp_path) -> None:
+    with Store(tmp_path) as store:
+        store.put(layout.FORMAT, b'{"format": 99}')
+    with pytest.raises(ConfigError, match="format 99"):
+        Store(tmp_path)
+
+
+def test_a_root_that_cannot_be_written_is_a_clear_error(tmp_path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ConfigError, match="cannot write below"):
+        Store(tmp_path / "file" / "root")
