@@ -15,17 +15,23 @@ Remainders are kept in packs, one per study and commit, each named by the SHA-25
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import orjson
 
-from staticwado_daemon.archive import gzipped
+from staticwado_daemon.archive import gzipped, multipart
+from staticwado_daemon.archive.record import Record
+from staticwado_daemon.dicom.attributes import Attributes
+from staticwado_daemon.dicom.frames import PixelDescription
+from staticwado_daemon.dicom.transcode import native_bytes
 from staticwado_daemon.errors import Corrupt
 
 Segment = tuple[int, int]
 """(offset, length) of bytes in the source."""
 
 
-def split(source: bytes, frames: Sequence[Sequence[Segment]]) -> bytes:
+def split(source: bytes, frames: Sequence[Sequence[Segment]], word: int = 1) -> bytes:
     """Make the remainder of `source`, whose frames lie in it as these segments, in ascending order."""
     pieces: list[tuple[int, ...]] = []
     rest: list[memoryview] = []
@@ -45,40 +51,94 @@ def split(source: bytes, frames: Sequence[Sequence[Segment]]) -> bytes:
     if position < len(source):
         pieces.append((0, len(source) - position))
         rest.append(view[position:])
-    return orjson.dumps(pieces) + b"\n" + b"".join(rest)
+    return b"".join((_recipe(pieces, word), *rest))
 
 
 def whole(source: bytes) -> bytes:
     """A remainder that needs no frames."""
-    return orjson.dumps([(0, len(source))]) + b"\n" + source
+    return _recipe([(0, len(source))], 1) + source
 
 
-def join(remainder: bytes, frame: Callable[[int], bytes | memoryview]) -> Iterator[bytes | memoryview]:
-    """The original file, piece by piece.
+def _recipe(pieces: Sequence[tuple[int, ...]], word: int) -> bytes:
+    return orjson.dumps({"word": word, "pieces": pieces}) + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    """A remainder taken apart into its recipe and its bytes."""
+
+    word: int
+    pieces: list[list[int]]
+    rest: memoryview
+
+    @classmethod
+    def of(cls, data: bytes) -> "Remainder":
+        """Read what `split` or `whole` made.
+
+        Raises:
+            Corrupt: if it has no recipe.
+        """
+        try:
+            end = data.index(b"\n")
+            recipe = orjson.loads(data[:end])
+            return cls(recipe["word"], recipe["pieces"], memoryview(data)[end + 1 :])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Corrupt(f"remainder without a recipe: {error}") from error
+
+    def join(self, frame: Callable[[int], bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        """The original file, piece by piece; `frame` gives frame k, from 1, as it was in the source."""
+        rest = self.rest
+        current, number = memoryview(b""), 0
+        for piece in self.pieces:
+            if piece[0] == 0:
+                yield rest[: piece[1]]
+                rest = rest[piece[1] :]
+                continue
+            if piece[0] != number:
+                number = piece[0]
+                current = memoryview(frame(number))
+            yield current[piece[1] : piece[1] + piece[2]]
+
+
+def rebuild(record: Record, remainder: bytes, read: Callable[[str], bytes]) -> Iterator[bytes | memoryview]:
+    """The original file of a record, piece by piece.
 
     Args:
-        remainder: what `split` made.
-        frame: gives frame k, from 1, as it was in the source.
+        record: of the instance.
+        remainder: of the record.
+        read: gives the stored bytes of one of the record's blobs by its path.
 
     Raises:
-        Corrupt: if the recipe can't be followed.
+        Corrupt: if a blob isn't what it should be; compare the whole with `record.source` all the same.
     """
-    try:
-        end = remainder.index(b"\n")
-        pieces = orjson.loads(remainder[:end])
-    except ValueError as error:
-        raise Corrupt(f"remainder without a recipe: {error}") from error
-    rest = memoryview(remainder)[end + 1 :]
-    current, number = memoryview(b""), 0
-    for piece in pieces:
-        if piece[0] == 0:
-            yield rest[: piece[1]]
-            rest = rest[piece[1] :]
-            continue
-        if piece[0] != number:
-            number = piece[0]
-            current = memoryview(frame(number))
-        yield current[piece[1] : piece[1] + piece[2]]
+    parts = Remainder.of(remainder)
+    frames = {_frame_number(blob.path): blob.path for blob in record.blobs if _frame_number(blob.path)}
+    description: list[PixelDescription] = []
+
+    def frame(number: int) -> bytes | memoryview:
+        path = frames.get(number)
+        if path is None:
+            raise Corrupt(f"the record has no frame {number}")
+        stored = read(path)
+        if path.startswith("rendered/"):
+            return stored
+        content_type, payload = multipart.unwrap(gzipped.unpack(stored) if path.endswith(".gz") else stored)
+        syntax = content_type.rpartition("=")[2]
+        if syntax == record.source_transfer_syntax and parts.word == 1:
+            return payload
+        if not description:
+            source = {tag: orjson.dumps(each) for tag, each in record.source_dataset().items()}
+            description.append(PixelDescription.of(Attributes(source)))
+        return native_bytes(payload, syntax, description[0], word=parts.word)
+
+    yield from parts.join(frame)
+
+
+def _frame_number(path: str) -> int:
+    """The frame that a blob holds; a video is frame 1, anything else 0."""
+    if path.startswith("rendered/index.") and not path.endswith(".pdf"):
+        return 1
+    return int(PurePosixPath(path).name.partition(".")[0]) if path.startswith("frames/") else 0
 
 
 def matches(source_sha256: str, pieces: Iterable[bytes | memoryview]) -> bool:

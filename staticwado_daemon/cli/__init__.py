@@ -44,10 +44,20 @@ class _CreateByDefault(click.Group):
     """A group in which `create` need not be said: `mkdicomweb FILES...`."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        own = {"-h", "--help", "-V", "--version"}
-        if arguments and not own.intersection(arguments[:1]) and not self.commands.keys() & set(arguments):
+        if (word := self._first_word(arguments)) and word not in self.commands:
             arguments = ["create", *arguments]
         return super().parse_args(context, arguments)
+
+    def _first_word(self, arguments: list[str]) -> str | None:
+        """Find the first argument that is neither an option nor an option's value."""
+        options = [each for command in (self, *self.commands.values()) for each in command.params]
+        valued = {name for each in options if isinstance(each, click.Option) and not each.is_flag for name in each.opts}
+        previous = ""
+        for argument in arguments:
+            if previous not in valued and not argument.startswith("-"):
+                return argument
+            previous = argument
+        return None
 
 
 @click.group(cls=_CreateByDefault, context_settings=CONTEXT)

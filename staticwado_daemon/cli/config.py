@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from staticwado_daemon.cli.options import AbsolutePath, Common, shared
+from staticwado_daemon.errors import StaticwadoError
 
 if TYPE_CHECKING:
     from staticwado_daemon.config.schema import Group, Key
@@ -58,9 +59,8 @@ def show(common: Common, *, as_json: bool) -> None:
 @click.pass_obj
 def check(common: Common) -> int:
     """Check the configuration: every problem, not just the first."""
+    from staticwado_daemon.config import Configuration, document, find, folder_errors
     from staticwado_daemon.config import check as checks
-    from staticwado_daemon.config import document, find, load, settings
-    from staticwado_daemon.errors import ConfigError
 
     place = find(common.config)
     if place is None:
@@ -68,12 +68,8 @@ def check(common: Common) -> int:
         return 0
     source = document.read(place)
     errors, warnings = list(checks.errors(source)), list(checks.warnings(source))
-    if not errors:
-        try:
-            daemon = load(common.config).daemon()
-            errors.extend(settings.folder_errors(daemon))
-        except ConfigError as error:
-            errors.append(str(error))
+    if not errors and "daemonConfig" in source.values:
+        errors.extend(folder_errors(Configuration(source, {}).daemon()))
     for sentence in errors:
         click.echo(f"{click.style('error:', fg='red')} {sentence}")
     for sentence in warnings:
@@ -100,7 +96,7 @@ def init(common: Common, file: Path | None) -> int:
         with target.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        raise click.ClickException(f"{target} exists: remove it first, or name another file") from None
+        raise StaticwadoError(f"{target} exists: remove it first, or name another file") from None
     click.echo(f"wrote {target}: name a folder in daemonConfig.inbound, then `staticwado run`")
     return 0
 
@@ -130,7 +126,9 @@ def _example(key: "Key") -> str:
     from staticwado_daemon.config.schema import keys
 
     if key.group:
-        inner = ", ".join(f"{each.name}: {_literal(each.default)}" for each in keys(key.group))
+        inner = ", ".join(
+            f"{each.name}: " + ('"/dicom"' if each.required else _literal(each.default)) for each in keys(key.group)
+        )
         return f"[{{{inner}}}]" if key.is_list else f"{{{inner}}}"
     return _literal(key.default)
 

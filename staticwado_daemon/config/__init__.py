@@ -12,7 +12,19 @@ from staticwado_daemon.config.settings import (
     Setting,
     Storage,
     find,
+    folder_errors,
     load,
 )
 
-__all__ = ["FILE_NAME", "Configuration", "Daemon", "InboundFolder", "Server", "Setting", "Storage", "find", "load"]
+__all__ = [
+    "FILE_NAME",
+    "Configuration",
+    "Daemon",
+    "InboundFolder",
+    "Server",
+    "Setting",
+    "Storage",
+    "find",
+    "folder_errors",
+    "load",
+]

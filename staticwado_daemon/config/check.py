@@ -74,15 +74,15 @@ def _mistyped(document: Document, at: KeyPath, wanted: str, value: Any) -> str:
 
 def expected(key: Key) -> str:
     """Say what a key's value must be, in words: `a whole number from 1 to 65535`."""
-    kind = inspect.type_info(key.annotation)
-    kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
-    return " or ".join(_kind_in_words(each) for each in kinds if not isinstance(each, inspect.NoneType))
+    return _kind_in_words(inspect.type_info(key.annotation))
 
 
 def _kind_in_words(kind: inspect.Type) -> str:
     match kind:
         case inspect.Metadata(type=inner):
             return _kind_in_words(inner)
+        case inspect.UnionType(types=kinds):
+            return " or ".join(_kind_in_words(each) for each in kinds if not isinstance(each, inspect.NoneType))
         case inspect.LiteralType(values=values):
             return "one of " + ", ".join(f'"{value}"' for value in values)
         case inspect.IntType(ge=least, le=most):

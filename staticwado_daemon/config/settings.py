@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +103,11 @@ class Configuration:
         return Server(Path(values["rootDir"]), values["host"], values["port"], _path_or_none(values["clientDir"]))
 
     def daemon(self) -> Daemon:
-        """Everything `staticwado run` does.
-
-        Raises:
-            ConfigError: if a folder is missing or contains another, or there is none to watch.
-        """
+        """Everything `staticwado run` does, provided there are no `folder_errors`."""
         values = self._values("daemonConfig")
         storage = self.storage()
         serve = values["serve"]
-        daemon = Daemon(
+        return Daemon(
             storage=storage,
             inbound=tuple(InboundFolder(Path(each["dir"]), each["afterIngest"]) for each in values["inbound"]),
             drop_dir=_path_or_none(values["dropDir"]),
@@ -119,9 +116,6 @@ class Configuration:
             incomplete_seconds=values["incompleteSeconds"],
             server=Server(storage.root, serve["host"], serve["port"], _path_or_none(serve["ohif"])) if serve else None,
         )
-        for problem in folder_errors(daemon):
-            raise ConfigError(problem)
-        return daemon
 
     def _values(self, section: str) -> dict[str, Any]:
         return {name: setting.value for name, setting in self.effective(section).items()}
@@ -174,27 +168,26 @@ def folder_errors(daemon: Daemon) -> Iterator[str]:
     """Yield a sentence for each folder that can't be used as configured."""
     if not daemon.inbound and not daemon.drop_dir:
         yield "nothing to watch: name a folder in daemonConfig.inbound, such as [{dir: '/dicom'}]"
-    apart = {"rootDir": daemon.storage.root}
-    if daemon.drop_dir and not daemon.drop_dir.is_relative_to(daemon.storage.state_dir):
-        apart["daemonConfig.dropDir"] = daemon.drop_dir
-    for index, folder in enumerate(daemon.inbound):
-        key = f"daemonConfig.inbound[{index}].dir"
-        if not folder.dir.is_dir():
-            yield f"{key}: {folder.dir} isn't a folder: create it or correct the path"
-        apart[key] = folder.dir
     if daemon.server and daemon.server.ohif and not (daemon.server.ohif / "index.html").is_file():
         yield f"daemonConfig.serve.ohif: {daemon.server.ohif} holds no index.html: name an unpacked OHIF `dist` folder"
-    yield from _overlaps(apart)
+    drop = [("daemonConfig.dropDir", daemon.drop_dir)] if daemon.drop_dir else []
+    watched = [(f"daemonConfig.inbound[{index}].dir", folder.dir) for index, folder in enumerate(daemon.inbound)]
+    for key, path in watched:
+        if not path.is_dir():
+            yield f"{key}: {path} isn't a folder: create it or correct the path"
+    root = daemon.storage.root.resolve()
+    for key, path in [*drop, *watched]:
+        # Our private directory is never watched as part of the tree, so the drop folder may stand in it.
+        private = (key, path) in drop and path.is_relative_to(daemon.storage.root / ".staticwado")
+        if _overlap(path.resolve(), root) and not private:
+            yield f"{key} ({path}) and rootDir ({daemon.storage.root}) contain one another: keep them apart"
+    for (key, path), (other_key, other) in combinations([*drop, *watched], 2):
+        if path.resolve() == other.resolve():
+            yield f"{key} and {other_key} are the same folder: name it once"
 
 
-def _overlaps(folders: Mapping[str, Path]) -> Iterator[str]:
-    seen: list[tuple[str, Path]] = []
-    for key, path in folders.items():
-        real = path.resolve()
-        for other_key, other in seen:
-            if real.is_relative_to(other) or other.is_relative_to(real):
-                yield f"{key} ({path}) and {other_key} ({other}) contain one another: keep them apart"
-        seen.append((key, real))
+def _overlap(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def find(given: Path | None) -> Path | None:

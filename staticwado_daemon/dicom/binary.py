@@ -4,7 +4,7 @@ import binascii
 from collections.abc import Iterable
 
 from staticwado_daemon.dicom.attributes import Attributes
-from staticwado_daemon.dicom.part10 import BulkValue
+from staticwado_daemon.dicom.data_set import BulkValue
 
 
 def binary_value(attributes: Attributes, tag: str, bulk_values: Iterable[BulkValue] = ()) -> bytes | None:

@@ -112,17 +112,17 @@ def _compare(header: Header, description: PixelDescription) -> None:
         raise Corrupt(f"the codestream has {header.precision} bits, more than Bits Allocated")
 
 
-def _decoder(transfer_syntax_uid: str, header: Header, halvings: int) -> Callable[[Payload], Array]:
+def _decoder(transfer_syntax_uid: str, header: Header, halvings: int) -> Callable[[Any], Array]:
     if transfer_syntax_uid in _HTJ2K:
         skipped = min(halvings, header.decompositions)
-        return lambda payload: imagecodecs.htj2k_decode(payload, skipres=skipped or None, planar=False)
+        return lambda data: imagecodecs.htj2k_decode(data, skipres=skipped or None, planar=False)
     if transfer_syntax_uid in _JPEG_2000:
         return imagecodecs.jpeg2k_decode
     if transfer_syntax_uid in _JPEG_LS:
         return imagecodecs.jpegls_decode
     if header.samples == 3:
         # The same space in and out: the components leave as they are stored.
-        return lambda payload: imagecodecs.jpeg8_decode(payload, colorspace="RGB", outcolorspace="RGB")
+        return lambda data: imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB")
     return imagecodecs.jpeg8_decode
 
 
@@ -136,14 +136,15 @@ def _decode_bytes(payload: Payload, transfer_syntax_uid: str, description: Pixel
         )
         return native.to_array(inflated, description)
     target = native.sample_type(description)
-    # RLE yields planes, whatever Planar Configuration says (PS3.5 G.2).
+    # RLE yields planes of all samples (PS3.5 G.2), whatever the data set says about their arrangement.
+    layout = replace(description, planar_configuration=1, photometric_interpretation="RGB")
     planes = _guarded(
         lambda data: imagecodecs.dicomrle_decode(data, target, out=bytearray(size)), payload, "RLE Lossless"
     )
-    return native.to_array(bytes(planes), replace(description, planar_configuration=1))
+    return native.to_array(bytes(planes), layout)
 
 
-def _guarded(decoder: Callable[[Payload], Any], payload: Payload, name: str) -> Any:
+def _guarded(decoder: Callable[[Any], Any], payload: Payload, name: str) -> Any:
     try:
         return decoder(payload)
     except _CODEC_ERRORS as error:

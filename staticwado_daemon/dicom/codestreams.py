@@ -74,7 +74,7 @@ def jpeg2000_header(payload: Payload) -> Header:
     Raises:
         Corrupt: if there is none.
     """
-    head = bytes(memoryview(payload)[: _HEADER_LENGTH])
+    head = bytes(memoryview(payload)[:_HEADER_LENGTH])
     start = head.find(b"\xff\x4f\xff\x51")
     try:
         if start < 0 or (start and not head.startswith(b"\x00\x00\x00\x0cjP  ")):

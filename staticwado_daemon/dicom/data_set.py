@@ -5,12 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from staticwado_daemon.dicom.character_sets import CharacterSets
 from staticwado_daemon.errors import Rejected
 
 Buffer = bytes | mmap.mmap
 """What is read: slices of either are `bytes`; a mapping serves files larger than memory."""
 
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+
+SPECIFIC_CHARACTER_SET: Final = 0x00080005
+TRAILING_PADDING: Final = 0xFFFCFFFC
 
 MAXIMUM_WARNINGS: Final = 20
 
@@ -120,12 +124,14 @@ class Findings:
         elements: elements and items counted.
         bulk_values: values kept outside, in order of appearance, perhaps more than once.
         warnings: what could not be kept as it was meant; the first few only, each once.
+        warned: how often there was something to warn of.
     """
 
     rules: Rules
     elements: int = 0
     bulk_values: list[BulkValue] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    warned: int = 0
 
     def count(self, elements: int) -> None:
         """Count elements or items.
@@ -137,8 +143,18 @@ class Findings:
         if self.elements > self.rules.limits.maximum_elements:
             raise Rejected(f"more than {self.rules.limits.maximum_elements} elements")
 
+    def warn_about(self, tag: int, note: str) -> None:
+        """Note what became of an element's value."""
+        self.warn(f"({tag >> 16:04X},{tag & 0xFFFF:04X}): {note}")
+
+    def warn_about_character_sets(self, character_sets: CharacterSets) -> None:
+        """Note the character sets that nobody knows."""
+        for term in character_sets.unknown:
+            self.warn(f"unknown character set {term[:32]!a}")
+
     def warn(self, warning: str) -> None:
         """Note a warning, unless it is known or there are plenty already."""
+        self.warned += 1
         if warning not in self.warnings and len(self.warnings) < MAXIMUM_WARNINGS:
             self.warnings.append(warning)
 

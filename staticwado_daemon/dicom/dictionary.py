@@ -19,6 +19,11 @@ def is_private(tag: int) -> bool:
     return bool(tag >> 16 & 1)
 
 
+def private_creator_tag(tag: int) -> str:
+    """Return the tag ("00190010") of the element that reserves the block of private element `tag`."""
+    return f"{tag & 0xFFFF0000 | tag >> 8 & 0xFF:08X}"
+
+
 def private_creator(tag: int, fragments: Mapping[str, bytes]) -> str:
     """Return who reserved the block of private element `tag`, "" if nobody did.
 
@@ -26,7 +31,7 @@ def private_creator(tag: int, fragments: Mapping[str, bytes]) -> str:
         tag: group and element as one number.
         fragments: JSON attributes of the same data set or item, as far as `tag` at least.
     """
-    fragment = fragments.get(f"{tag & 0xFFFF0000 | tag >> 8 & 0xFF:08X}")
+    fragment = fragments.get(private_creator_tag(tag))
     creator = orjson.loads(fragment).get("Value", [""])[0] if fragment else ""
     return creator if isinstance(creator, str) else ""
 

@@ -1,6 +1,6 @@
 """Where the frames of an instance are: from Pixel Data to one list of byte ranges per frame.
 
-Native frames are cut by arithmetic, encapsulated ones by `encapsulation`. Nothing is copied here; a frame is the
+Native frames are cut by arithmetic, encapsulated ones by `fragments`. Nothing is copied here; a frame is the
 concatenation of its segments of `Instance.buffer`, except where native frames share bytes (see `native`).
 """
 
@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from staticwado_daemon.dicom import encapsulation
+from staticwado_daemon.dicom import fragments
 from staticwado_daemon.dicom.attributes import Attributes
-from staticwado_daemon.dicom.part10 import Instance, PixelData
+from staticwado_daemon.dicom.data_set import PixelData
+from staticwado_daemon.dicom.part10 import Instance
 from staticwado_daemon.dicom.transfer_syntaxes import TransferSyntax, transfer_syntax
 from staticwado_daemon.errors import Incomplete, Rejected
 
-FrameSegments = tuple[encapsulation.Segment, ...]
+FrameSegments = tuple[fragments.Segment, ...]
 
 # Each frame becomes one file; a million of them is beyond every slide scanner, and 180 MB of segments.
 MAXIMUM_FRAMES = 1 << 20
@@ -160,10 +161,10 @@ def big_endian_word(instance: Instance, description: PixelDescription) -> int:
 def _encapsulated(
     instance: Instance, syntax: TransferSyntax, description: PixelDescription, offset: int
 ) -> list[FrameSegments]:
-    table, fragments = encapsulation.items(instance.buffer, offset)
+    table, found = fragments.read_items(instance.buffer, offset)
     count = 1 if syntax.is_video else description.number_of_frames
-    extended = encapsulation.extended_offsets(instance.attributes, instance.bulk_values)
-    frames = encapsulation.group(instance.buffer, fragments, count, (table, extended))
+    extended = fragments.extended_offsets(instance.attributes, instance.bulk_values)
+    frames = fragments.group(instance.buffer, found, count, (table, extended))
     if syntax.compressed:
         return frames
     return [_cut(frame, description.frame_length) for frame in frames]
@@ -188,7 +189,7 @@ def _native(description: PixelDescription, offset: int, length: int, word: int) 
     if length < needed:
         raise Incomplete(f"Pixel Data has {length} bytes where its attributes promise {needed}")
 
-    def cover(index: int) -> encapsulation.Segment:
+    def cover(index: int) -> fragments.Segment:
         start = index * bits // unit * word
         end = -(-(index + 1) * bits // unit) * word
         return offset + start, end - start

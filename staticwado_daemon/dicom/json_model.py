@@ -98,7 +98,7 @@ def _usable(vr: str, length: int) -> tuple[str, str]:
     if vr in _NUMBER_CODES or vr == "AT":
         width = 4 if vr == "AT" else _NUMBER_CODES[vr][1]
         return ("UN", f"{length} bytes can't be {vr}") if length % width else (vr, "")
-    return (vr, "") if vr in _BINARY_VRS or vr in _CONVERTERS else ("UN", f"unknown VR {vr!a}")
+    return (vr, "") if vr in VRS and vr != "SQ" else ("UN", f"unknown VR {vr!a}")
 
 
 def _is_bulk(tag: int, vr: str, length: int, rules: Rules) -> bool:
@@ -206,3 +206,6 @@ _CONVERTERS: Final[Mapping[str, Callable[[str, bytes, CharacterSets], bytes]]] =
     "PN": _names,
     "UC": _unlimited_characters,
 }
+
+VRS: Final = _BINARY_VRS | frozenset(_NUMBER_CODES) | frozenset(_CONVERTERS) | {"SQ"}
+"""Every VR that PS3.5 section 6.2 knows."""

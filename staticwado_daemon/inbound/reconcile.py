@@ -1,51 +1,20 @@
-"""What is really in an inbound folder: a walk that trusts no event.
+"""What is really in an inbound folder: scans that trust no event.
 
-The walk is a generator, so that whoever drives it decides how much is done at a time. Symbolic links are met, not
-followed. Nothing is ever concluded from a file's absence: a folder may be unmounted, or somebody may tidy up.
+A scan is driven a portion at a time, so that it holds up nothing. Symbolic links are met, not followed. Nothing is
+ever concluded from a file's absence: a folder may be unmounted, or somebody may be tidying up.
 """
 
 import os
-import stat
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from staticwado_daemon.inbound import names
-from staticwado_daemon.inbound.mounts import Mount, mount_of
 
 Found = tuple[str, os.stat_result]
+Report = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """What an inbound folder's path leads to: while this stays the same, so does the folder."""
-
-    mount: Mount
-    device: int
-    inode: int
-
-
-def anchor(root: str) -> Anchor | None:
-    """Look where the folder is; None if it is no readable directory."""
-    try:
-        status = Path(root).stat()
-        mount = mount_of(root)
-    except OSError:
-        return None
-    if not stat.S_ISDIR(status.st_mode) or not os.access(root, os.R_OK | os.X_OK):
-        return None
-    return Anchor(mount, status.st_dev, status.st_ino)
-
-
-def is_unmounted(before: Anchor, now: Anchor) -> bool:
-    """Whether the folder shows what lies beneath its mount point because the mount has gone.
-
-    A different device on the same mount point is a new disk or a remount, and as good as the old one.
-    """
-    return before.mount.point != now.mount.point and before.mount.point.startswith(now.mount.point)
-
-
-def walk(top: str, exclude: Collection[str] = (), unreadable: Callable[[str], None] | None = None) -> Iterator[Found]:
+def walk(top: str, exclude: Collection[str] = (), unreadable: Report | None = None) -> Iterator[Found]:
     """Yield the path and lstat result of everything below `top` that is no directory and has no temporary name.
 
     Regular files, links, FIFOs, sockets and devices alike: each deserves a receipt.
@@ -53,9 +22,104 @@ def walk(top: str, exclude: Collection[str] = (), unreadable: Callable[[str], No
     Args:
         top: an absolute path; names that are not UTF-8 come with surrogate escapes.
         exclude: absolute paths of directories that are not entered.
-        unreadable: called with the path of every directory that can't be listed.
+        unreadable: called with the path of a directory that can't be listed, or not in full.
     """
-    report = unreadable or _ignore
+    for found in _steps(top, exclude, unreadable or _ignore):
+        if found is not None:
+            yield found
+
+
+class Scans:
+    """Which directories of a folder to scan next, and the scan under way. Not thread-safe.
+
+    A new directory is scanned a moment after it was heard of, because its neighbours are about to come; one scan of
+    a directory serves everything below it.
+    """
+
+    def __init__(self, root: str, exclude: Collection[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
+        self.completed = 0  # scans of the whole folder
+        self.seconds = 0.0  # how long the last of them took
+        self.unreadable: frozenset[str] = frozenset()  # directories that it could not list
+        self._root = root
+        self._exclude = exclude
+        self._clock = clock
+        self._wanted: dict[str, float] = {}
+        self._queue: list[str] = []
+        self._current: tuple[str, Iterator[Found | None]] | None = None
+        self._began = 0.0
+        self._failed: set[str] = set()
+
+    @property
+    def next_due(self) -> float | None:
+        """The clock time at which there is something to scan; None if nothing is wanted."""
+        if self._current or self._queue:
+            return self._clock()
+        return min(self._wanted.values(), default=None)
+
+    @property
+    def pending(self) -> bool:
+        """Whether part of the folder is yet to be scanned, on account of what was heard."""
+        under_way = self._current is not None and self._current[0] != self._root
+        return under_way or bool(self._queue) or bool(self._wanted)
+
+    def want(self, directory: str, delay: float = 0.0) -> None:
+        """Scan `directory` and all below it, `delay` seconds from now or earlier."""
+        due = self._clock() + delay
+        self._wanted[directory] = min(due, self._wanted.get(directory, due))
+
+    def forget(self) -> None:
+        """Drop everything wanted and under way."""
+        self._wanted.clear()
+        self._queue.clear()
+        self._current = None
+
+    def portion(self, seconds: float) -> Iterator[Found]:
+        """Scan for about so many seconds, then stop; the next portion goes on from there."""
+        until = self._clock() + seconds
+        while (current := self._current or self._begin()) is not None:
+            top, steps = current
+            for found in steps:
+                if found is not None:
+                    yield found
+                if self._clock() >= until:
+                    return
+            self._current = None
+            if top == self._root:
+                self.completed += 1
+                self.seconds = self._clock() - self._began
+                self.unreadable = frozenset(self._failed)
+
+    def _begin(self) -> tuple[str, Iterator[Found | None]] | None:
+        # In this order, so that another thread that asks whether anything is pending never sees it nowhere.
+        now = self._clock()
+        if not self._queue:
+            due = [directory for directory, when in self._wanted.items() if when <= now]
+            self._queue = outermost(due)
+            for directory in due:
+                del self._wanted[directory]
+        if not self._queue:
+            return None
+        top = self._queue[-1]
+        if top == self._root:
+            self._began = now
+            self._failed = set()
+        self._current = top, _steps(top, self._exclude, self._failed.add)
+        self._queue.pop()
+        return self._current
+
+
+def outermost(directories: Iterable[str]) -> list[str]:
+    """Leave out every directory that lies below another one."""
+    kept: list[str] = []
+    # With the separator at the end, a directory sorts directly before everything below it.
+    for directory in sorted(f"{directory}/" for directory in directories):
+        if not kept or not directory.startswith(kept[-1]):
+            kept.append(directory)
+    return [directory[:-1] for directory in kept]
+
+
+def _steps(top: str, exclude: Collection[str], report: Report) -> Iterator[Found | None]:
+    """Walk as `walk` does, with a None after each directory: trees without files must not hold up the driver."""
     pending = [top]
     while pending:
         directory = pending.pop()
@@ -73,9 +137,10 @@ def walk(top: str, exclude: Collection[str] = (), unreadable: Callable[[str], No
             continue  # it was removed since it was listed
         except OSError:
             report(directory)
+        yield None
 
 
-def _status(entry: "os.DirEntry[str]", report: Callable[[str], None]) -> os.stat_result | None:
+def _status(entry: "os.DirEntry[str]", report: Report) -> os.stat_result | None:
     try:
         return entry.stat(follow_symlinks=False)
     except FileNotFoundError:

@@ -25,7 +25,7 @@ from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source
 from staticwado_daemon.pipeline import publisher
 from staticwado_daemon.pipeline.publisher import Batch, Flush, Message, Reindex, Reply
-from staticwado_daemon.pipeline.staged import Committed, Progress, Staged, Unfinished
+from staticwado_daemon.pipeline.staged import Committed, Finished, Progress, Staged, Unfinished
 from staticwado_daemon.pipeline.workers import WORKER_FAILURES, Result, Workers, process_context
 
 BATCH_FILES = 16
@@ -168,16 +168,16 @@ class Line:
             return replace(receipt, outcome="superseded") if receipt.outcome == "published" else receipt
         return receipt
 
-    def pump(self, timeout: float) -> list[Receipt | Unfinished]:
+    def pump(self, timeout: float) -> list[Finished]:
         """Move everything on by one step; wait `timeout` seconds at most for there to be one.
 
         Returns:
-            the sources that were finished: journalled receipts, and those that may be tried again.
+            the sources that have left the line; their receipts are journalled.
 
         Raises:
             StaticwadoError: if the publisher has died.
         """
-        finished: list[Receipt | Unfinished] = []
+        finished: list[Finished] = []
         events = self._wait(timeout)
         for event in events:
             if isinstance(event, _Task):
@@ -232,28 +232,33 @@ class Line:
             for offset, source in enumerate(task.sources):
                 self._running.insert(position + offset, self._start((source,), alone=True))
 
-    def _forward(self) -> list[Receipt | Unfinished]:
+    def _forward(self) -> list[Finished]:
         """Hand on what the workers have finished, in the order of submission."""
-        finished: list[Receipt | Unfinished] = []
+        finished: list[Finished] = []
         while self._running and self._running[0].results is not None:
-            results = self._running.popleft().results or []
-            staged = tuple(each for each in results if isinstance(each, Staged))
+            task = self._running.popleft()
+            staged = []
+            for source, result in zip(task.sources, task.results or [], strict=True):
+                if isinstance(result, Staged):
+                    staged.append(result)
+                else:
+                    finished.append(Finished(source, result))
             if staged:
                 self._batches += 1
-                self._committing[self._batches] = staged
-                self._tell(Batch(self._batches, staged))
-            finished.extend(each for each in results if not isinstance(each, Staged))
-        self._journal.write([each for each in finished if isinstance(each, Receipt)])
+                self._committing[self._batches] = tuple(staged)
+                self._tell(Batch(self._batches, tuple(staged)))
+        self._journal.write([each.result for each in finished if isinstance(each.result, Receipt)])
         return finished
 
-    def _take_committed(self, committed: Committed) -> list[Receipt | Unfinished]:
+    def _take_committed(self, committed: Committed) -> list[Finished]:
         staged = self._committing.pop(committed.number)
         if committed.failure is not None:
-            return [Unfinished(each.source, committed.failure, incomplete=False) for each in staged]
+            again = Unfinished(committed.failure, incomplete=False)
+            return [Finished(each.source, again) for each in staged]
         self._journal.write(committed.receipts)
         self._journal.supersede(committed.superseded)
         self._superseded.update(committed.superseded)
-        return list(committed.receipts)
+        return [Finished(each.source, receipt) for each, receipt in zip(staged, committed.receipts, strict=True)]
 
     def _tell(self, message: Message) -> None:
         # Until the publisher reports again there is work of which it hasn't reported.

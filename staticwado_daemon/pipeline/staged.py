@@ -32,15 +32,22 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A source that could not be read to its end this time; trying again may help.
+    """A source could not be read to its end this time; trying again may help.
 
     Attributes:
         incomplete: the file ends before it says it does, so that it may still be arriving.
     """
 
-    source: Source
     reason: str
     incomplete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A source that has left the line: with its receipt, or to be tried again."""
+
+    source: Source
+    result: Receipt | Unfinished
 
 
 @dataclass(frozen=True, slots=True)

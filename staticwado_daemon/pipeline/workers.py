@@ -57,9 +57,7 @@ class WorkerProcesses:
         prepare: called once in each process, to configure its logging.
     """
 
-    def __init__(
-        self, count: int, rules: Rules, task_seconds: float, memory: int, prepare: Callable[[], None]
-    ) -> None:
+    def __init__(self, count: int, rules: Rules, task_seconds: float, memory: int, prepare: Callable[[], None]) -> None:
         self._rules = rules
         self._task_seconds = task_seconds
         self._pool = pebble.ProcessPool(

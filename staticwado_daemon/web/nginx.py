@@ -94,7 +94,14 @@ class _Template(Template):
     delimiter = "@"
 
 
-_CONDITIONAL = ("Cache-Control", "Vary", "Content-Security-Policy", "Allow", *routes.CORS_HEADERS, *routes.PREFLIGHT_HEADERS)
+_CONDITIONAL = (
+    "Cache-Control",
+    "Vary",
+    "Content-Security-Policy",
+    "Allow",
+    *routes.CORS_HEADERS,
+    *routes.PREFLIGHT_HEADERS,
+)
 _UNSET = (*_CONDITIONAL, "No-Match")
 
 

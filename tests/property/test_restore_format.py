@@ -26,7 +26,7 @@ def test_what_is_split_is_joined_again(example) -> None:
     source, frames = example
     stored = [b"".join(source[offset : offset + length] for offset, length in segments) for segments in frames]
     remainder = restore.split(source, frames)
-    assert b"".join(restore.join(remainder, lambda number: stored[number - 1])) == source
+    assert b"".join(restore.Remainder.of(remainder).join(lambda number: stored[number - 1])) == source
     assert restore.matches(hashlib.sha256(source).hexdigest(), [source])
 
 
@@ -37,7 +37,7 @@ def test_overlapping_frames_are_kept_whole(source) -> None:
     def no_frame(number: int) -> bytes:
         raise AssertionError(number)
 
-    assert b"".join(restore.join(remainder, no_frame)) == source
+    assert b"".join(restore.Remainder.of(remainder).join(no_frame)) == source
 
 
 @given(st.lists(st.binary(max_size=50)))

@@ -1,0 +1,33 @@
+"""`staticwado nginx-config`: the web server's configuration for this tree."""
+
+from pathlib import Path
+
+import click
+
+from staticwado_daemon.cli.options import AbsolutePath, Common, shared, warn
+
+
+@click.command("nginx-config")
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default="127.0.0.1:8080",
+    show_default=True,
+    help="Address to listen on; the default is reached from this machine alone.",
+)
+@click.option(
+    "--ohif",
+    metavar="DIR",
+    type=AbsolutePath(exists=True, file_okay=False),
+    help="An unpacked OHIF `dist` folder to serve on /.",
+)
+@shared("-o", "--dir")
+@click.pass_obj
+def nginx_config(common: Common, listen: str, ohif: Path | None) -> None:
+    """Print a whole nginx.conf for the tree, for `nginx -p PREFIX -c FILE`."""
+    from staticwado_daemon.web import nginx
+
+    root = common.configuration().storage().root
+    click.echo(nginx.nginx_config(root, listen, ohif), nl=False)
+    if sentence := nginx.exposure_warning(listen):
+        warn(sentence)

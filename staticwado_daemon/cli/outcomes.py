@@ -1,0 +1,112 @@
+"""What became of many files, as people want to see it: while it happens, and at the end."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import click
+
+if TYPE_CHECKING:
+    from staticwado_daemon.pipeline.requests import Answer
+
+_COLORS = {"published": "green", "duplicate": None, "superseded": "yellow", "rejected": "red", "ignored": None}
+_SHOWN = 20
+"""How many rejected files a summary names; --json names them all."""
+
+
+class Progress:
+    """A bar on stderr whose numbers add up: done = the sum of the outcomes. Nothing when stderr isn't a terminal."""
+
+    def __init__(self, total: int) -> None:
+        self._counts: Counter[str] = Counter()
+        self._total = total
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        console = Console(stderr=True)
+        self._bar = Bar(
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=self._total)
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Take the bar away; the summary says the rest."""
+        self._bar.stop()
+
+    def add(self, outcomes: Iterable[str]) -> None:
+        """Count files that are done."""
+        self._counts.update(outcomes)
+        told = " · ".join(f"{outcome} {self._counts[outcome]:,}" for outcome in _COLORS if self._counts[outcome])
+        self._bar.update(self._task, completed=self._counts.total(), description=told)
+
+    def say(self, words: str) -> None:
+        """Say what is waited for."""
+        self._bar.update(self._task, description=words)
+
+
+def to_json(answers: Sequence["Answer"]) -> str:
+    """One object: the counts, and a receipt for each file. File names that aren't UTF-8 keep their bytes (PEP 383)."""
+    counts = Counter(answer.outcome for answer in answers)
+    receipts = [
+        {
+            "path": str(answer.path),
+            "outcome": answer.outcome,
+            "reason": answer.reason,
+            "sopInstanceUID": answer.instance,
+        }
+        for answer in answers
+    ]
+    return json.dumps({**{outcome: counts[outcome] for outcome in _COLORS}, "receipts": receipts})
+
+
+def print_summary(answers: Sequence["Answer"], seconds: float) -> None:
+    """Print the counts, and which files were rejected and why."""
+    counts = Counter(answer.outcome for answer in answers)
+    width = len(f"{len(answers):,}")
+    for outcome, color in _COLORS.items():
+        if counts[outcome]:
+            click.echo(f"  {click.style(f'{outcome:<10}', fg=color)}  {counts[outcome]:>{width},}")
+    rate = f", {len(answers) / seconds:.0f} a second" if seconds >= 1 else ""
+    click.echo(f"  {'files':<10}  {len(answers):>{width},}  in {seconds:.1f} s{rate}")
+    _print_reasons("rejected", [answer for answer in answers if answer.outcome == "rejected"])
+    _print_reasons("ignored", [answer for answer in answers if answer.outcome == "ignored"])
+
+
+def _print_reasons(outcome: str, answers: Sequence["Answer"]) -> None:
+    if not answers:
+        return
+    click.echo(f"\n{click.style(outcome, fg=_COLORS[outcome], bold=True)}")
+    for answer in answers[:_SHOWN]:
+        # A name may hold bytes that are no text, or control characters that would command the terminal.
+        name = ascii(str(answer.path))[1:-1] if not str(answer.path).isprintable() else str(answer.path)
+        click.echo(f"  {name}\n    {answer.reason or 'no reason given'}")
+    if len(answers) > _SHOWN:
+        click.echo(f"  … and {len(answers) - _SHOWN:,} more: --json names them all")
+
+
+def exit_code(answers: Sequence["Answer"]) -> int:
+    """0, or 3 if something was rejected."""
+    return 3 if any(answer.outcome == "rejected" for answer in answers) else 0
+
+
+def print_object(text: str) -> None:
+    """Print the one object that --json promises, all of it or nothing."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

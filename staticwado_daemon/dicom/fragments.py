@@ -1,0 +1,146 @@
+"""Which fragments of encapsulated Pixel Data make up each frame (PS3.5 A.4)."""
+
+import struct
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from staticwado_daemon.dicom.attributes import Attributes
+from staticwado_daemon.dicom.binary import binary_value
+from staticwado_daemon.dicom.data_set import Buffer, BulkValue
+from staticwado_daemon.errors import Incomplete, Rejected
+
+Segment = tuple[int, int]
+"""Offset and length of a run of bytes."""
+
+# Four fragments for each of the most frames that are stored: more is damage, and would only cost memory.
+MAXIMUM_FRAGMENTS = 1 << 22
+
+_ITEM = (0xFFFE, 0xE000)
+_DELIMITER = (0xFFFE, 0xE0DD)
+_HEADER = struct.Struct("<HHI")
+_CODESTREAM_STARTS = (
+    b"\xff\xd8\xff",  # JPEG and JPEG-LS: SOI and the next marker
+    b"\xff\x4f\xff\x51",  # JPEG 2000 and HTJ2K: SOC and SIZ
+    b"\x00\x00\x00\x0cjP  ",  # a JP2 file, wrongly but really found
+)
+_CODESTREAM_END = b"\xff\xd9"
+# Writers pad a fragment to even length, some of them to more.
+_TAIL = 10
+
+
+def read_items(buffer: Buffer | memoryview, offset: int) -> tuple[tuple[int, ...], list[Segment]]:
+    """Return the basic offset table and the fragments of the encapsulated value at `offset`.
+
+    Args:
+        buffer: What `offset` and the returned segments refer to.
+        offset: Of the first item, the basic offset table (which may be empty).
+
+    Returns:
+        The table's entries, and each fragment without its item header.
+
+    Raises:
+        Incomplete: if the buffer ends before the sequence delimiter.
+        Rejected: if there is anything but items.
+    """
+    found: list[Segment] = []
+    position, end = offset, len(buffer)
+    while True:
+        if position + 8 > end:
+            raise Incomplete("the encapsulated Pixel Data ends without its delimiter")
+        group, element, length = _HEADER.unpack_from(buffer, position)
+        position += 8
+        if (group, element) == _DELIMITER:
+            break
+        if (group, element) != _ITEM:
+            raise Rejected(f"the encapsulated Pixel Data has ({group:04X},{element:04X}) in place of an item")
+        if position + length > end:
+            raise Incomplete("a fragment of the encapsulated Pixel Data is cut off")
+        if len(found) > MAXIMUM_FRAGMENTS:
+            raise Rejected(f"the encapsulated Pixel Data has more than {MAXIMUM_FRAGMENTS} fragments")
+        found.append((position, length))
+        position += length
+    if not found:
+        raise Rejected("the encapsulated Pixel Data has no items")
+    table_offset, table_length = found[0]
+    table = struct.unpack_from(f"<{table_length // 4}I", buffer, table_offset)
+    return table, found[1:]
+
+
+def extended_offsets(attributes: Attributes, bulk_values: Sequence[BulkValue]) -> tuple[int, ...]:
+    """Return the Extended Offset Table (7FE0,0001), empty if there is none (PS3.3 C.7.6.3.1.8)."""
+    value = binary_value(attributes, "7FE00001", bulk_values) or b""
+    return struct.unpack_from(f"<{len(value) // 8}Q", value)
+
+
+def group(
+    buffer: Buffer | memoryview, fragments: Sequence[Segment], count: int, tables: Iterable[Sequence[int]]
+) -> list[tuple[Segment, ...]]:
+    """Assign fragments to frames.
+
+    By the first of these that explains all frames: a single frame owns every fragment; an offset table whose entries
+    are starts of fragments; as many fragments as frames; the fragments that begin, then those that end a codestream.
+
+    Args:
+        buffer: What the fragments refer to.
+        fragments: In their order in the file.
+        count: How many frames there are said to be.
+        tables: Offset tables to try in turn, their entries counted from the first fragment's item header.
+
+    Returns:
+        One tuple of fragments for each frame.
+
+    Raises:
+        Rejected: if none of these yields `count` frames.
+    """
+    filled = [fragment for fragment in fragments if fragment[1]]
+    if count == 1 and filled:
+        return [tuple(filled)]
+    for table in tables:
+        if len(table) == count and (starts := _starts_by_table(fragments, table)):
+            return _split(fragments, starts)
+    if len(filled) == count:
+        return [(fragment,) for fragment in filled]
+    if len(filled) > count:
+        for starts in (_starts_by_marker(buffer, filled), _starts_after_end(buffer, filled)):
+            if len(starts) == count and starts[0] == 0:
+                return _split(filled, starts)
+    raise Rejected(f"{len(filled)} fragments of encapsulated Pixel Data can't be told apart as {count} frames")
+
+
+def _starts_by_table(fragments: Sequence[Segment], table: Sequence[int]) -> list[int]:
+    """The index of each frame's first fragment, or nothing if the table isn't one of these fragments."""
+    if not fragments or table[0] != 0:
+        return []
+    first = fragments[0][0]
+    positions = [offset - first for offset, _ in fragments]
+    starts = [bisect_left(positions, entry) for entry in table]
+    if any(start == len(positions) or positions[start] != entry for start, entry in zip(starts, table, strict=True)):
+        return []
+    return starts if all(a < b for a, b in pairwise(starts)) else []
+
+
+def _split(fragments: Sequence[Segment], starts: Sequence[int]) -> list[tuple[Segment, ...]]:
+    return [tuple(fragments[a:b]) for a, b in pairwise((*starts, len(fragments)))]
+
+
+def _starts_by_marker(buffer: Buffer | memoryview, fragments: Sequence[Segment]) -> list[int]:
+    return [index for index, fragment in enumerate(fragments) if _starts_codestream(buffer, fragment)]
+
+
+def _starts_after_end(buffer: Buffer | memoryview, fragments: Sequence[Segment]) -> list[int]:
+    ends = [
+        index + 1
+        for index, (offset, length) in enumerate(fragments)
+        if _CODESTREAM_END in bytes(buffer[offset + max(0, length - _TAIL) : offset + length])
+    ]
+    return [0, *ends[:-1]] if ends and ends[-1] == len(fragments) else []
+
+
+def _starts_codestream(buffer: Buffer | memoryview, fragment: Segment) -> bool:
+    offset, length = fragment
+    head = bytes(buffer[offset : offset + min(length, 8)])
+    if head.startswith(_CODESTREAM_STARTS):
+        return True
+    # PS3.5 G.5: an RLE header counts its segments, and the first of them follows the header.
+    return len(head) == 8 and 1 <= head[0] <= 15 and head[1:8] == b"\0\0\0\x40\0\0\0"

@@ -1,0 +1,326 @@
+"""The thorough reader: pydicom takes the data set apart, whatever its encoding and its faults.
+
+Used for everything that the fast reader does not answer: implicit VR, big endian, UN, VRs that come
+and go, elements out of order. pydicom's element generator gives raw bytes; VRs are resolved by its
+dictionaries, and the bytes become JSON by the same functions as in the fast reader.
+
+pydicom reads a file that was cut off without complaint. Here every length that an element announces is
+checked against what is there, so that a half-copied file is told from a whole one.
+"""
+
+import os
+import struct
+import warnings
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import BinaryIO, Final, NamedTuple, cast
+
+from pydicom.charset import default_encoding
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import data_element_generator, read_sequence
+
+from staticwado_daemon.dicom.character_sets import DEFAULT_REPERTOIRE, CharacterSets, character_sets
+from staticwado_daemon.dicom.data_set import (
+    PIXEL_DATA_TAGS,
+    SPECIFIC_CHARACTER_SET,
+    TRAILING_PADDING,
+    UNDEFINED_LENGTH,
+    Buffer,
+    DataSet,
+    Encoding,
+    Findings,
+    PixelData,
+    Rules,
+)
+from staticwado_daemon.dicom.dictionary import private_creator, value_representation
+from staticwado_daemon.dicom.encapsulation import end_of_fragments
+from staticwado_daemon.dicom.json_model import UTF8_CHARACTER_SET, convert, json_object, sequence
+from staticwado_daemon.errors import Incomplete, Rejected
+
+_Element = RawDataElement | DataElement
+
+_PIXEL_REPRESENTATION: Final = 0x00280103
+_FOREIGN_GROUPS: Final = (0x0000, 0x0002, 0xFFFE)  # commands, file meta information, stray delimiters
+_PIXEL_DATA_VRS: Final = {0x7FE00008: "OF", 0x7FE00009: "OD", 0x7FE00010: "OW"}
+_EXPLICIT_PIXEL_DATA_VRS: Final = ("OB", "OD", "OF", "OW")
+_ITEMS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+_ITEM_DELIMITERS: Final = (b"\xfe\xff\x0d\xe0", b"\xff\xfe\xe0\x0d")
+_WORDS: Final = {
+    **dict.fromkeys(("AT", "OW", "SS", "US"), "H"),
+    **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), "I"),
+    **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), "Q"),
+}
+_READS_PER_ELEMENT: Final = 5
+"""pydicom reads an element in three pieces at most, and looks twice at the first one of an item."""
+_FAULTS: Final = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What pydicom is known to raise for bytes that make no sense."""
+
+
+def read(buffer: Buffer, offset: int, encoding: Encoding, rules: Rules) -> DataSet:
+    """Read the data set that fills the buffer from `offset`.
+
+    Raises:
+        Incomplete: if the buffer ends inside an element.
+        Rejected: if it can't be read, or exceeds the limits.
+    """
+    findings = Findings(rules)
+    outline = _Outline(buffer, encoding, findings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters of pydicom's warnings is found here as well
+        try:
+            elements = outline.elements(offset)
+            fragments = _Conversion(findings).data_set(elements, _Scope(DEFAULT_REPERTOIRE, 0, 0))
+        except RecursionError:
+            raise _too_deep(rules) from None
+    return findings.data_set(fragments, outline.pixel_data)
+
+
+def _too_deep(rules: Rules) -> Rejected:
+    return Rejected(f"sequences are nested more than {rules.limits.maximum_depth} deep")
+
+
+class _Scope(NamedTuple):
+    """What governs the elements of a data set or item."""
+
+    character_sets: CharacterSets
+    depth: int
+    pixel_representation: int
+
+
+@dataclass(slots=True)
+class _Stream:
+    """A buffer as a file that pydicom can read; refuses after too many reads.
+
+    The refusal bounds the objects that pydicom builds before we see the first of them.
+    """
+
+    buffer: Buffer
+    position: int
+    reads_left: int
+
+    @classmethod
+    def over(cls, buffer: Buffer, position: int, rules: Rules) -> "_Stream":
+        return cls(buffer, position, rules.limits.maximum_elements * _READS_PER_ELEMENT)
+
+    def read(self, size: int = -1) -> bytes:
+        self.reads_left -= 1
+        if self.reads_left < 0:
+            raise Rejected("too many elements")
+        stop = len(self.buffer) if size < 0 else self.position + size
+        piece = self.buffer[self.position : stop]
+        self.position += len(piece)
+        return piece
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.position = offset + (self.position if whence == os.SEEK_CUR else 0)
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def fault(self, error: Exception) -> Rejected:
+        """Return what an exception out of pydicom means."""
+        if self.reads_left < 0:
+            return Rejected("too many elements")
+        if self.position >= len(self.buffer):
+            return Incomplete("the file ends inside a sequence")
+        return Rejected(f"unreadable data set ({type(error).__name__})")
+
+
+@dataclass(slots=True)
+class _PixelDataHeader:
+    tag: int
+    vr: str
+    start: int
+    length: int
+
+
+@dataclass(slots=True)
+class _Outline:
+    """The top level of a data set: its raw elements, where the pixels are, and the audit of all lengths."""
+
+    buffer: Buffer
+    encoding: Encoding
+    findings: Findings
+    pixel_data: PixelData | None = None
+    content: int | None = None
+
+    def elements(self, offset: int) -> list[_Element]:
+        """Return the top-level elements, pixel data excepted.
+
+        Raises:
+            Incomplete: if the buffer ends inside an element.
+            Rejected: if it makes no sense.
+        """
+        stream = _Stream.over(self.buffer, offset, self.findings.rules)
+        found: list[_Element] = []
+        end = offset
+        while end < len(self.buffer):
+            stream.seek(end)
+            end, pixel_data = self.until_pixel_data(stream, found)
+            if pixel_data:
+                end = self.end_of_pixel_data(pixel_data)
+            elif self.buffer[end : end + 4] in _ITEM_DELIMITERS:
+                end += 8  # a stray one, which pydicom takes for the end of everything
+            elif end < self.end_of_content():
+                raise Incomplete("the file ends inside the header of an element")
+            else:
+                break
+        return found
+
+    def until_pixel_data(self, stream: _Stream, found: list[_Element]) -> tuple[int, _PixelDataHeader | None]:
+        """Collect elements up to pixel data or the end; return the position reached, and which it was."""
+        header: _PixelDataHeader | None = None
+
+        def stop_at_pixel_data(tag: int, vr: str | None, length: int) -> bool:
+            nonlocal header
+            if length != UNDEFINED_LENGTH and length > len(self.buffer) - stream.tell():
+                missing = length - len(self.buffer) + stream.tell()
+                raise Incomplete(f"the file ends {missing} bytes before ({tag >> 16:04X},{tag & 0xFFFF:04X}) does")
+            if tag in PIXEL_DATA_TAGS:
+                header = _PixelDataHeader(int(tag), str(vr), stream.tell(), length)
+            return header is not None
+
+        end = stream.tell()
+        try:
+            for element in data_element_generator(
+                cast("BinaryIO", stream), self.encoding.implicit, self.encoding.little_endian, stop_at_pixel_data
+            ):
+                if element.tag == 0 and end >= self.end_of_content():
+                    return len(self.buffer), None  # zeros that fill up the last block of a medium
+                found.append(element)
+                end = stream.tell()
+        except _FAULTS as error:
+            raise stream.fault(error) from error
+        return end, header
+
+    def end_of_content(self) -> int:
+        """Return the position after the last byte that isn't zero; looked for once."""
+        if self.content is None:
+            self.content = len(self.buffer[:].rstrip(b"\0"))
+        return self.content
+
+    def end_of_pixel_data(self, header: _PixelDataHeader) -> int:
+        """Note where the pixel data is; return the position after it."""
+        undefined = header.length == UNDEFINED_LENGTH
+        vr = header.vr if header.vr in _EXPLICIT_PIXEL_DATA_VRS else "OB" if undefined else _PIXEL_DATA_VRS[header.tag]
+        if self.pixel_data:
+            self.findings.warn_about(header.tag, "more than one pixel data element")
+        else:
+            length = None if undefined else header.length
+            self.pixel_data = PixelData(f"{header.tag:08X}", vr, header.start, length)
+        if undefined:
+            return end_of_fragments(self.buffer, header.start, little_endian=self.encoding.little_endian)
+        return header.start + header.length
+
+
+@dataclass(slots=True)
+class _Conversion:
+    """Raw elements to JSON attributes, items included."""
+
+    findings: Findings
+
+    def data_set(self, elements: Iterable[_Element], scope: _Scope) -> dict[str, bytes]:
+        """Return the attributes of a data set or item in ascending order; of equal tags the last counts."""
+        by_tag = {int(element.tag): element for element in elements}
+        scope = scope._replace(pixel_representation=_pixel_representation(by_tag, scope))
+        fragments: dict[str, bytes] = {}
+        for tag, element in sorted(by_tag.items()):
+            if not tag & 0xFFFF or tag == TRAILING_PADDING or tag >> 16 in _FOREIGN_GROUPS:
+                continue
+            if tag == SPECIFIC_CHARACTER_SET:
+                scope = scope._replace(character_sets=character_sets(_value(element)))
+                self.findings.warn_about_character_sets(scope.character_sets)
+                fragments[f"{tag:08X}"] = UTF8_CHARACTER_SET
+            else:
+                fragments[f"{tag:08X}"] = self.attribute(element, scope, fragments)
+        self.findings.count(len(fragments))
+        return fragments
+
+    def attribute(self, element: _Element, scope: _Scope, fragments: dict[str, bytes]) -> bytes:
+        """Return the JSON attribute of one element; `fragments` are those before it."""
+        tag, value = int(element.tag), _value(element)
+        if isinstance(element, DataElement):
+            return self.sequence(element.value, scope)  # of undefined length; pydicom took it apart already
+        vr = element.VR
+        if vr is None or vr == "UN":
+            vr = value_representation(tag, private_creator(tag, fragments), len(value), scope.pixel_representation)
+        if vr == "SQ":
+            items = self.items(element, value)
+            if items is not None:
+                return self.sequence(items, scope)
+            vr = "UN"
+            self.findings.warn_about(tag, "not a sequence of items")
+        if len(value) < element.length != UNDEFINED_LENGTH:
+            self.findings.warn_about(tag, "ends before its length")
+        if not element.is_little_endian:
+            value = _swapped(vr, value)
+        fragment, bulk_values, note = convert(tag, vr, value, scope.character_sets, self.findings.rules)
+        self.findings.bulk_values += bulk_values
+        if note:
+            self.findings.warn_about(tag, note)
+        return fragment
+
+    def items(self, element: RawDataElement, value: bytes) -> Iterable[Dataset] | None:
+        """Return the items of a sequence of defined length, None if its value does not consist of items."""
+        if value and value[:4] not in _ITEMS:
+            return None
+        stream = _Stream.over(value, 0, self.findings.rules)
+        try:
+            items: Iterable[Dataset] = read_sequence(
+                cast("BinaryIO", stream),
+                element.is_implicit_VR,
+                element.is_little_endian,
+                len(value),
+                default_encoding,
+            )
+        except _FAULTS as error:
+            if stream.reads_left < 0:
+                raise stream.fault(error) from error
+            return None
+        return items
+
+    def sequence(self, items: Iterable[Dataset], scope: _Scope) -> bytes:
+        """Return the JSON attribute of a sequence."""
+        if scope.depth >= self.findings.rules.limits.maximum_depth:
+            raise _too_deep(self.findings.rules)
+        inner = scope._replace(depth=scope.depth + 1)
+        objects = []
+        for item in items:
+            objects.append(json_object(self.data_set(item.elements(), inner)))
+            self.findings.count(1)
+        return sequence(objects)
+
+
+def _value(element: _Element) -> bytes:
+    return element.value or b"" if isinstance(element, RawDataElement) else b""
+
+
+def _pixel_representation(elements: dict[int, _Element], scope: _Scope) -> int:
+    """Return (0028,0103) of these elements, or what is in force around them."""
+    element = elements.get(_PIXEL_REPRESENTATION)
+    if not isinstance(element, RawDataElement) or not element.value:
+        return scope.pixel_representation
+    return int.from_bytes(element.value[:2], "little" if element.is_little_endian else "big")
+
+
+def _swapped(vr: str, value: bytes) -> bytes:
+    """Return big-endian value bytes as little-endian ones."""
+    code = _WORDS.get(vr)
+    if code is None or len(value) % array(code).itemsize:
+        return value
+    words = array(code, value)
+    words.byteswap()
+    return words.tobytes()

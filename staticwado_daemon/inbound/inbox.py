@@ -1,0 +1,221 @@
+"""All inbound folders together: complete files to take, each exactly once.
+
+A file goes through three states: followed by its folder until it is complete, *ready* until it is taken, *in flight*
+until its receipt is in the journal. What happens to a file in flight is remembered, and followed up afterwards.
+"""
+
+import heapq
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from staticwado_daemon.inbound.folder import Folder, InboundDir
+from staticwado_daemon.inbound.receipt import STORED, Outcome, Receipt
+from staticwado_daemon.inbound.settle import Timing
+from staticwado_daemon.inbound.source import NO_PERMISSION, Source, Stamp
+
+_log = structlog.get_logger()
+
+Known = Callable[[str, Stamp], Outcome | None]
+
+_ROOM = 20_000  # ready files beyond which folders stop scanning: a million waiting files need no million objects
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    source: Source
+    folder: Folder
+
+
+class Inbound:
+    """Finds the files of all inbound folders.
+
+    Args:
+        dirs: the folders; one that lies in another is left out of the outer one.
+        known: the journal's answer whether a file in this state has a receipt; called from other threads; be quick.
+        timing: the waits.
+        wake: called, from other threads, when `take` has something after it had nothing.
+    """
+
+    def __init__(
+        self,
+        dirs: Sequence[InboundDir],
+        known: Known,
+        timing: Timing,
+        wake: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._known = known
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._ready: dict[str, _Entry] = {}
+        self._order: list[str] = []  # a heap of the paths in _ready, and of some that have left it
+        self._in_flight: dict[str, _Entry] = {}
+        self._later: dict[str, _Entry] = {}  # complete again while in flight
+        self._finished: dict[str, Stamp] = {}  # stored and to be removed, but still there: not to be offered again
+        self._denied: set[str] = set()  # rejected for want of permission: wanted as soon as that is granted
+        self._folders = [Folder(spec, timing, self, clock) for spec in _disjoint(dirs)]
+
+    def start(self) -> None:
+        """Begin to watch and scan."""
+        for folder in self._folders:
+            folder.start()
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """End all threads, waiting up to `timeout` seconds; files in flight can still be finished afterwards."""
+        for folder in self._folders:
+            folder.stop()
+        until = time.monotonic() + timeout
+        for folder in self._folders:
+            if not folder.join(max(0.0, until - time.monotonic())):
+                _log.warning("inbound_thread_hangs", folder=folder.root)
+
+    def take(self, limit: int) -> list[Source]:
+        """Take up to `limit` complete files, in path order; answer each with `done` or `retry`."""
+        taken: list[Source] = []
+        with self._lock:
+            while self._order and len(taken) < limit:
+                path = heapq.heappop(self._order)
+                entry = self._ready.pop(path, None)
+                if entry is not None and self._is_unknown(path, entry.source.stamp, entry.folder):
+                    self._in_flight[path] = entry
+                    taken.append(entry.source)
+        return taken
+
+    def done(self, receipt: Receipt) -> None:
+        """Note that a file has its receipt: once that is in the journal, and the file removed if it was to be."""
+        path = str(receipt.path)
+        with self._lock:
+            entry = self._in_flight.pop(path, None)
+            if receipt.reason == NO_PERMISSION:
+                self._denied.add(path)
+            if entry is not None and entry.source.after_ingest == "delete" and os.path.lexists(path):
+                self._finished[path] = entry.source.stamp
+            again = self._follow_up(path)
+        if again:
+            self._wake()
+
+    def retry(self, source: Source, *, incomplete: bool) -> None:
+        """Give back a file that could not be finished.
+
+        Args:
+            source: as taken.
+            incomplete: it ends too early, so wait for a change; otherwise try again after the settle time. A source
+                marked `final` isn't given back as incomplete: that is its receipt.
+        """
+        path = str(source.path)
+        with self._lock:
+            entry = self._in_flight.pop(path, None)
+            if entry is not None and path not in self._later:
+                entry.folder.take_back(source, incomplete=incomplete)
+            again = self._follow_up(path)
+        if again:
+            self._wake()
+
+    def look_again(self, path: Path) -> bool:
+        """Look at one file now, say because its receipt was withdrawn; False if no inbound folder holds it."""
+        for folder in self._folders:
+            if folder.holds(str(path)):
+                with self._lock:
+                    self._finished.pop(str(path), None)
+                    self._denied.discard(str(path))
+                folder.hear("appeared", str(path))
+                return True
+        return False
+
+    @property
+    def backlog(self) -> int:
+        """How many files without a receipt are known of, those in flight and those waiting for their rest included."""
+        followed = sum(folder.backlog for folder in self._folders)
+        with self._lock:
+            return len(self._ready) + len(self._in_flight) + followed
+
+    @property
+    def waiting(self) -> int:
+        """How many files of the backlog came back incomplete and wait until they change, or long enough."""
+        return sum(folder.tracker.waiting for folder in self._folders)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every file that is there has its receipt; false until the first scan is through."""
+        return self.backlog == 0 and all(folder.surveyed for folder in self._folders)
+
+    @property
+    def alive(self) -> bool:
+        """Whether every folder's thread is running."""
+        return all(folder.alive for folder in self._folders)
+
+    @property
+    def modes(self) -> dict[str, str]:
+        """How each folder is followed: "inotify", "polling", "unavailable" or (before the first look) "starting"."""
+        return {folder.root: folder.lookout.mode for folder in self._folders}
+
+    @property
+    def degraded(self) -> list[str]:
+        """One sentence for each folder that isn't as it should be."""
+        return [complaint for folder in self._folders if (complaint := folder.complaint) is not None]
+
+    # The folders' side: called from their threads.
+
+    def wants(self, path: str, stamp: Stamp, folder: Folder) -> bool:
+        """Whether this state of the file is new: without a receipt, and not on its way to one."""
+        with self._lock:
+            known_entry = self._later.get(path) or self._in_flight.get(path) or self._ready.get(path)
+            if known_entry is not None and known_entry.source.stamp == stamp:
+                return False
+            return self._is_unknown(path, stamp, folder)
+
+    def accept(self, source: Source, folder: Folder) -> None:
+        """Take a complete file over from its folder."""
+        path, entry = str(source.path), _Entry(source, folder)
+        with self._lock:
+            in_flight = self._in_flight.get(path)
+            if in_flight is not None:
+                if in_flight.source.stamp != source.stamp:
+                    self._later[path] = entry
+                return
+            was_empty = not self._ready
+            self._make_ready(path, entry)
+        if was_empty:
+            self._wake()
+
+    def has_room(self) -> bool:
+        """Whether it makes sense to find more."""
+        return len(self._ready) < _ROOM
+
+    # With the lock held.
+
+    def _make_ready(self, path: str, entry: _Entry) -> None:
+        if path not in self._ready:
+            heapq.heappush(self._order, path)
+        self._ready[path] = entry
+
+    def _follow_up(self, path: str) -> bool:
+        entry = self._later.pop(path, None)
+        if entry is None:
+            return False
+        self._make_ready(path, entry)
+        return True
+
+    def _is_unknown(self, path: str, stamp: Stamp, folder: Folder) -> bool:
+        if self._finished.get(path) == stamp:
+            return False
+        if path in self._denied:
+            if not os.access(path, os.R_OK):
+                return False
+            self._denied.discard(path)
+            return True
+        outcome = self._known(path, stamp)
+        # A stored file in a folder to be emptied was to be removed when the daemon was interrupted: take it again.
+        return outcome is None or (outcome in STORED and folder.after_ingest == "delete")
+
+
+def _disjoint(dirs: Sequence[InboundDir]) -> list[InboundDir]:
+    """Exclude from each folder those that lie in it."""
+    everywhere = frozenset(spec.dir for spec in dirs)
+    return [replace(spec, exclude=spec.exclude | (everywhere - {spec.dir})) for spec in dirs]

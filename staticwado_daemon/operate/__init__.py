@@ -1,0 +1,1 @@
+"""Looking after the archive: what it holds, and getting it back."""

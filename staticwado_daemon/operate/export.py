@@ -1,0 +1,109 @@
+"""Getting the original files back."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from staticwado_daemon.archive import layout, record, restore
+from staticwado_daemon.archive.merge import merge
+from staticwado_daemon.archive.record import Record
+from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.errors import Corrupt
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One instance asked for: the file written, or why there is none."""
+
+    instance: UID
+    path: Path | None
+    problem: str | None
+
+
+def find(root: Path, uid: UID) -> list[Record]:
+    """The published records of a study, series or instance, whichever the UID names; none if it is unknown."""
+    studies = [uid] if (root / layout.study_dir(uid)).is_dir() else _holding(root, uid)
+    return [
+        versions[0]
+        for study in studies
+        for identity, versions in merge(_records(root, study)).items()
+        if uid in (identity.study, identity.series, identity.instance)
+    ]
+
+
+def _holding(root: Path, uid: UID) -> list[UID]:
+    """The studies that have a series or an instance of this UID."""
+    found = [*root.glob(f"studies/*/series/{uid}"), *root.glob(f"studies/*/series/*/instances/{uid}")]
+    return sorted({UID(path.relative_to(root).parts[1]) for path in found})
+
+
+def _records(root: Path, study: UID) -> Iterator[Record]:
+    for directory in (layout.records_dir(study), layout.pending_dir(study)):
+        for path in sorted((root / directory).glob("*.gz")):
+            yield from record.from_file(path.read_bytes())
+
+
+def export(root: Path, records: list[Record], directory: Path) -> Iterator[Exported]:
+    """Write the original Part 10 file of each record into `directory`, as `SOPInstanceUID.dcm`.
+
+    Every file is compared with the digest of the one that came in before it gets its name. Where several studies
+    have an instance of the same UID, the later ones are named `SOPInstanceUID-2.dcm` and so on.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    remainders = _Remainders(root)
+    taken: dict[UID, int] = {}
+    for each in records:
+        uid = each.identity.instance
+        taken[uid] = taken.get(uid, 0) + 1
+        name = f"{uid}.dcm" if taken[uid] == 1 else f"{uid}-{taken[uid]}.dcm"
+        try:
+            _write(root, each, remainders.get(each), directory / name)
+        except (Corrupt, OSError) as why:
+            yield Exported(uid, None, str(why))
+        else:
+            yield Exported(uid, directory / name, None)
+
+
+def _write(root: Path, source: Record, remainder: bytes, path: Path) -> None:
+    instance = root / layout.instance_dir(source.identity)
+    digest = hashlib.sha256()
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("wb") as file:
+            for piece in restore.rebuild(source, remainder, lambda name: (instance / name).read_bytes()):
+                digest.update(piece)
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        if digest.hexdigest() != source.source:
+            raise Corrupt("what was stored no longer gives the original file; run a check of the disk")
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class _Remainders:
+    """The remainders of one study at a time, found by their digests in its packs."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._study: UID | None = None
+        self._found: dict[str, bytes] = {}
+
+    def get(self, source: Record) -> bytes:
+        """The remainder of a record.
+
+        Raises:
+            Corrupt: if no pack has it.
+        """
+        study = source.identity.study
+        if study != self._study:
+            packs = sorted((self._root / layout.restore_dir(study)).glob("*.gz"))
+            self._found = dict(each for pack in packs for each in restore.from_pack(pack.read_bytes()))
+            self._study = study
+        try:
+            return self._found[source.remainder[0]]
+        except KeyError:
+            raise Corrupt("the pack with the file's remainder is missing") from None

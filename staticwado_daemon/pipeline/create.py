@@ -1,0 +1,97 @@
+"""Ingesting a given list of files: the same line as the daemon's, without the watching."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from staticwado_daemon.archive import layout
+from staticwado_daemon.inbound.journal import Journal
+from staticwado_daemon.inbound.receipt import STORED, Receipt
+from staticwado_daemon.inbound.source import Source
+from staticwado_daemon.pipeline.line import Line
+from staticwado_daemon.pipeline.staged import Finished, Unfinished
+
+MAXIMUM_TRIES = 3
+"""How often a file that changes while it is read is tried before it is rejected."""
+
+_WAIT_SECONDS = 0.5
+
+
+def create(
+    line: Line, journal: Journal, root: Path, sources: Iterable[Source], on_receipt: Callable[[Receipt], None]
+) -> list[Receipt]:
+    """Ingest and publish all sources; return when everything is written.
+
+    Args:
+        line: started.
+        journal: the line's.
+        root: of the tree.
+        sources: in the order in which they are to be taken.
+        on_receipt: told of each receipt as it is written.
+
+    Returns:
+        One receipt for each source, as things stand at the end.
+    """
+    left: Iterator[Source] = iter(sources)
+    given = Given(journal, root)
+    receipts: list[Receipt] = []
+    more = True
+    while more or line.backlog:
+        finished: list[Finished] = []
+        for _ in range(line.room):
+            source = next(left, None)
+            if source is None:
+                more = False
+                break
+            receipt = given.known(source)
+            if receipt:
+                finished.append(Finished(source, receipt))
+            else:
+                line.submit([source])
+        finished.extend(line.pump(0 if finished else _WAIT_SECONDS))
+        for each in finished:
+            receipt = given.settle(each, line)
+            if receipt:
+                receipts.append(receipt)
+                on_receipt(receipt)
+    line.flush()
+    while not line.idle:
+        line.pump(_WAIT_SECONDS)
+    return [line.current(receipt) for receipt in receipts]
+
+
+class Given:
+    """What holds for files that somebody named, rather than put into a watched folder: they get an answer now."""
+
+    def __init__(self, journal: Journal, root: Path) -> None:
+        self._journal = journal
+        self._root = root
+        self._tries: Counter[Path] = Counter()
+
+    def known(self, source: Source) -> Receipt | None:
+        """The receipt of a file that hasn't changed since it was stored, if what was stored still stands."""
+        receipt = self._journal.known(source.path, source.stamp)
+        if receipt is None or receipt.outcome not in STORED or receipt.identity is None:
+            return None
+        if not (self._root / layout.instance_dir(receipt.identity)).is_dir():
+            return None
+        return replace(receipt, outcome="duplicate", reason=None)
+
+    def settle(self, finished: Finished, line: Line) -> Receipt | None:
+        """The receipt of a source that has left the line; None if it was sent through once more."""
+        source, result = finished.source, finished.result
+        if isinstance(result, Receipt):
+            return result
+        self._tries[source.path] += 1
+        if not result.incomplete and self._tries[source.path] < MAXIMUM_TRIES:
+            line.submit([source])
+            return None
+        return give_up(source, result, self._journal)
+
+
+def give_up(source: Source, unfinished: Unfinished, journal: Journal) -> Receipt:
+    """Reject a source that nobody waits for any longer."""
+    receipt = Receipt(source.path, source.stamp, "rejected", unfinished.reason)
+    journal.write([receipt])
+    return receipt

@@ -1,0 +1,106 @@
+"""Real servers for the tests: nginx with a given configuration, the embedded server, and a client that hides nothing."""
+
+import http.client
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from staticwado_daemon.web.app import serving
+from staticwado_daemon.web.nginx import nginx_config
+
+_PATIENCE_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response as it came: header names in lower case, the body still encoded."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def ask(self, target: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
+        """Send exactly this request target and these headers; nothing is normalised, added or unpacked."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=_PATIENCE_SECONDS)
+        try:
+            connection.putrequest(method, target, skip_accept_encoding=True)
+            for name, value in (headers or {}).items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def start_nginx(configuration: str, prefix: Path, port: int) -> Iterator[Server]:
+    """Run nginx with this configuration, which listens on `port`, in the directory `prefix` until the context ends."""
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    assert program, "nginx is missing: apt-get install nginx"
+    file = prefix.with_name(f"{prefix.name}.conf")
+    file.write_text(configuration, encoding="utf-8")
+    process = subprocess.Popen(
+        [program, "-p", str(prefix), "-c", str(file), "-g", "daemon off;"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr
+    try:
+        _wait_for(port, process)
+        yield Server("127.0.0.1", port)
+    finally:
+        process.terminate()
+        process.wait(_PATIENCE_SECONDS)
+        process.stderr.close()
+
+
+@contextmanager
+def start_nginx_for(root: Path, prefix: Path, ohif: Path | None = None) -> Iterator[Server]:
+    """Run nginx with the generated configuration for this tree; `prefix` is an empty directory."""
+    port = free_port()
+    with start_nginx(nginx_config(root, f"127.0.0.1:{port}", ohif), prefix, port) as server:
+        yield server
+
+
+@contextmanager
+def start_embedded(root: Path, ohif: Path | None = None) -> Iterator[Server]:
+    """Run the embedded server for this tree until the context ends."""
+    with serving(root, "127.0.0.1", 0, ohif) as url:
+        yield Server("127.0.0.1", int(url.rpartition(":")[2]))
+
+
+def _wait_for(port: int, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            assert process.stderr
+            raise AssertionError(f"nginx ended: {process.stderr.read()}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise AssertionError("nginx didn't listen in time")

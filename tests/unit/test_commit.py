@@ -1,0 +1,188 @@
+"""Committing and publishing, without processes: staged instances in, files of the tree out."""
+
+import itertools
+import random
+from pathlib import Path
+
+import orjson
+import pytest
+
+from staticwado_daemon.archive import gzipped, layout, record, restore
+from staticwado_daemon.archive.index import StudiesIndex
+from staticwado_daemon.archive.record import Blob
+from staticwado_daemon.archive.store import Stage, Store
+from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.inbound.source import Source, Stamp
+from staticwado_daemon.pipeline import publish
+from staticwado_daemon.pipeline.commit import commit
+from staticwado_daemon.pipeline.staged import Staged
+from staticwado_daemon.pipeline.studies import Studies, read_records
+
+from tests.records import make_dataset, make_record
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "root") as opened:
+        yield opened
+
+
+def stage(store, *, content="c0", study="1.2", series="1.2.3", instance="1.2.3.4", bulk=(), **values) -> Staged:
+    directory = store.root / layout.STAGING / f"task{next(_numbers)}"
+    writer = Stage(directory)
+    writer.write("instance/frames/1.mht", [content.encode()])
+    writer.write("instance/thumbnail", [b"jpeg " + content.encode()])
+    for name in bulk:
+        writer.write(name, [b"bulk"])
+    remainder = restore.whole(content.encode())
+    made = make_record(
+        study, series, instance, content, revision=0, blobs=(Blob("thumbnail", 1, "0"),),
+        dataset=make_dataset(study, series, instance, **values),
+    )  # fmt: skip
+    source = Source(Path("/in") / f"{instance}-{content}", Stamp(1, 2, 3, 4))
+    return Staged(source, directory, made, tuple(bulk), remainder, ())
+
+
+def publish_all(store, studies, done) -> StudiesIndex:
+    index = StudiesIndex()
+    for study, series in done.dirty.items():
+        publish.publish_hot(store, studies.get(study), series, index)
+        publish.publish_cold(store, studies.get(study))
+    return index
+
+
+def load(store, path):
+    return orjson.loads(gzipped.unpack(store.read(path)))
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_a_new_instance_is_placed_recorded_and_listed(store) -> None:
+    studies = Studies(store, 1 << 20)
+    done = commit(store, studies, [stage(store, bulk=["bulkdata/aaa/bb/c"], t00200013=1, t00080060="CT")])
+    index = publish_all(store, studies, done)
+    assert [receipt.outcome for receipt in done.receipts] == ["published"]
+    assert store.read("studies/1.2/series/1.2.3/instances/1.2.3.4/frames/1.mht") == b"c0"
+    assert store.read("studies/1.2/bulkdata/aaa/bb/c") == b"bulk"
+    assert [each.revision for each in read_records(store, UID("1.2"))] == [1]
+    assert load(store, "studies/1.2/series/1.2.3/metadata.gz")[0]["00080018"]["Value"] == ["1.2.3.4"]
+    assert load(store, "studies/1.2/index.json.gz")[0]["00201208"]["Value"] == [1]
+    for path in ("series/index.json.gz", "series/1.2.3/series-singleton.json.gz", "series/1.2.3/instances/index.json.gz",
+                 "metadata.gz", "instances/index.json.gz"):  # fmt: skip
+        assert len(load(store, f"studies/1.2/{path}")) == 1
+    assert store.read("studies/1.2/thumbnail") == store.read("studies/1.2/series/1.2.3/thumbnail") == b"jpeg c0"
+    assert index.instances == 1
+    assert store.names(layout.STAGING) == []
+
+
+def test_known_content_is_a_duplicate_and_changes_nothing(store) -> None:
+    studies = Studies(store, 1 << 20)
+    publish_all(store, studies, commit(store, studies, [stage(store)]))
+    before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*") if path.is_file()}
+    for knowledge in (studies, Studies(store, 1 << 20)):
+        done = commit(store, knowledge, [stage(store)])
+        assert [receipt.outcome for receipt in done.receipts] == ["duplicate"]
+        assert not done.dirty
+    assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*") if path.is_file()} == before
+
+
+def test_new_content_supersedes_and_the_old_is_kept_and_stays_known(store) -> None:
+    studies = Studies(store, 1 << 20)
+    commit(store, studies, [stage(store, content="old")])
+    done = commit(store, studies, [stage(store, content="new")])
+    publish_all(store, studies, done)
+    identity = done.receipts[0].identity
+    assert done.superseded == [(identity, "old")]
+    assert store.read(f"{layout.instance_dir(identity)}/frames/1.mht") == b"new"
+    assert store.read(f"{layout.kept_dir(identity, 'old')}/frames/1.mht") == b"old"
+    assert {(each.content, each.revision) for each in read_records(store, UID("1.2"))} == {("old", 1), ("new", 2)}
+    again = commit(store, studies, [stage(store, content="old")])
+    assert [receipt.outcome for receipt in again.receipts] == ["duplicate"]
+
+
+def test_several_contents_of_one_instance_in_one_batch_end_with_the_last(store) -> None:
+    studies = Studies(store, 1 << 20)
+    done = commit(store, studies, [stage(store, content=content) for content in ("a", "b", "a", "c")])
+    assert [receipt.outcome for receipt in done.receipts] == ["published", "published", "duplicate", "published"]
+    assert [content for _, content in done.superseded] == ["a", "b"]
+    identity = done.receipts[0].identity
+    assert store.read(f"{layout.instance_dir(identity)}/frames/1.mht") == b"c"
+    assert store.names(f"{layout.KEPT}/1.2/1.2.3/1.2.3.4") == ["a", "b"]
+
+
+def test_the_published_tree_depends_on_the_set_of_instances_alone(tmp_path) -> None:
+    trees = []
+    for seed in range(3):
+        shuffled = [(f"1.2.{series}", f"1.2.{series}.{number}") for series in (1, 2) for number in range(1, 13)]
+        random.Random(seed).shuffle(shuffled)
+        with Store(tmp_path / str(seed)) as store:
+            studies = Studies(store, 1 << 20)
+            step = (1, 5, 24)[seed]
+            for start in range(0, len(shuffled), step):
+                batch = [
+                    stage(store, series=series, instance=instance, content=instance, t00200013=int(instance[6:]))
+                    for series, instance in shuffled[start : start + step]
+                ]
+                publish_all(store, studies, commit(store, studies, batch))
+                publish.group(store, UID("1.2"))
+            trees.append(snapshot(store.root / "studies"))
+            assert len(read_records(store, UID("1.2"))) == 24
+    assert trees[0] == trees[1] == trees[2]
+
+
+def test_grouping_keeps_every_record_and_remainder(store) -> None:
+    studies = Studies(store, 1 << 20)
+    for number in range(publish.MAXIMUM_FILES + 1):
+        commit(store, studies, [stage(store, instance=f"1.2.3.{number}", content=str(number))])
+    before = set(read_records(store, UID("1.2")))
+    publish.group(store, UID("1.2"))
+    assert set(read_records(store, UID("1.2"))) == before
+    assert store.names(layout.pending_dir(UID("1.2"))) == []
+    (name,) = store.names(layout.records_dir(UID("1.2")))
+    assert name == record.to_file(before)[0]
+    (pack,) = store.names(layout.restore_dir(UID("1.2")))
+    remainders = dict(restore.from_pack(store.read(f"{layout.restore_dir(UID('1.2'))}/{pack}")))
+    assert len(remainders) == publish.MAXIMUM_FILES + 1
+
+
+def test_an_unreadable_record_file_costs_neither_the_others_nor_itself(store) -> None:
+    studies = Studies(store, 1 << 20)
+    for number in range(publish.MAXIMUM_FILES + 1):
+        commit(store, studies, [stage(store, instance=f"1.2.3.{number}", content=str(number))])
+    broken = f"{layout.pending_dir(UID('1.2'))}/0000.gz"
+    store.put(broken, b"not gzip")
+    assert len(read_records(store, UID("1.2"))) == publish.MAXIMUM_FILES + 1
+    with pytest.raises(publish.Corrupt):
+        publish.group(store, UID("1.2"))
+    assert store.read(broken) == b"not gzip"
+
+
+def test_a_disk_that_refuses_leaves_what_was_there_and_the_next_try_succeeds(store, monkeypatch) -> None:
+    studies = Studies(store, 1 << 20)
+    publish_all(store, studies, commit(store, studies, [stage(store)]))
+    before = snapshot(store.root / "studies")
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
+        patched.setattr(store, "put", full)
+        commit(store, studies, [stage(store, instance="1.2.3.5", content="c1")])
+    assert snapshot(store.root / "studies") == before
+    done = commit(store, studies, [stage(store, instance="1.2.3.5", content="c1")])
+    assert [receipt.outcome for receipt in done.receipts] == ["published"]
+
+
+def test_the_studies_index_is_made_from_the_studies_where_it_is_damaged(store) -> None:
+    studies = Studies(store, 1 << 20)
+    index = publish_all(store, studies, commit(store, studies, [stage(store)]))
+    publish.publish_index(store, index)
+    good = store.read(layout.STUDIES_INDEX)
+    store.put(layout.STUDIES_INDEX, good[:20])
+    assert publish.read_index(store).to_file() == good
+    store.remove(layout.STUDIES_INDEX)
+    assert publish.read_index(store).to_file() == good

@@ -1,0 +1,235 @@
+"""Configuration: the file's errors, whose value counts, and what becomes of static-wado's own settings."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from staticwado_daemon.config import Configuration, InboundFolder, document, find, folder_errors, load
+from staticwado_daemon.config import check as checks
+from staticwado_daemon.config.reference import UNUSED
+from staticwado_daemon.config.schema import SECTIONS, keys
+from staticwado_daemon.errors import ConfigError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "static-wado.json5"
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "cwd")
+
+
+def _errors(file: Path, text: str) -> list[str]:
+    file.write_text(text)
+    return [sentence.removeprefix(f"{file}:") for sentence in checks.errors(document.read(file))]
+
+
+def _load(file: Path, text: str, **options: object) -> Configuration:
+    file.write_text(text)
+    return load(file, options)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{staticWadoConfig: {rotDir: '/x'}}", "1: staticWadoConfig.rotDir isn't a setting; did you mean rootDir?"),
+        ("{\n\n  demonConfig: {}}", "3: demonConfig isn't a section; did you mean daemonConfig?"),
+        ("{staticWadoConfig: {workers: 2}}", "1: staticWadoConfig.workers isn't a setting; it belongs in daemonConfig"),
+        ("{staticWadoConfig: {rootDir: 5}}", "1: staticWadoConfig.rootDir must be text in quotes, not 5"),
+        ("{staticWadoConfig: {rootDir: ''}}", "1: staticWadoConfig.rootDir must be text in quotes, not empty text"),
+        ("{staticWadoConfig: []}", "1: staticWadoConfig must be an object {…}, not a list […]"),
+        (
+            "{staticWadoConfig: {\n contentType: 'jpeg'}}",
+            '2: staticWadoConfig.contentType must be one of "htj2k", "jls", "none", not "jpeg"',
+        ),
+        ("{daemonConfig: {workers: 0}}", "1: daemonConfig.workers must be a whole number from 1 to 1024, not 0"),
+        ("{daemonConfig: {workers: 1.5}}", "1: daemonConfig.workers must be a whole number from 1 to 1024, not 1.5"),
+        ("{daemonConfig: {workers: true}}", "1: daemonConfig.workers must be a whole number from 1 to 1024, not true"),
+        (
+            "{daemonConfig: {settleSeconds: Infinity}}",
+            "1: daemonConfig.settleSeconds must be a number from 0 to 604800, not inf",
+        ),
+        ("{daemonConfig: {inbound: {dir: 'x'}}}", "1: daemonConfig.inbound must be a list […], not an object {…}"),
+        ("{daemonConfig: {inbound: [\n{afterIngest: 'keep'}]}}", "2: daemonConfig.inbound[0] lacks dir"),
+        (
+            "{daemonConfig: {inbound: [{dir: 'a'},\n // another\n {dir: 'b', after: 'keep'}]}}",
+            "3: daemonConfig.inbound[1].after isn't a setting; did you mean afterIngest?",
+        ),
+        (
+            "{daemonConfig: {serve: {port: 70000}}}",
+            "1: daemonConfig.serve.port must be a whole number from 1 to 65535, not 70000",
+        ),
+        (
+            "{daemonConfig: {serve: {quux: 1}}}",
+            "1: daemonConfig.serve.quux isn't a setting; known here: host, port, ohif",
+        ),
+    ],
+)
+def test_an_error_names_file_line_key_and_the_way_out(file: Path, text: str, sentence: str) -> None:
+    assert _errors(file, text) == [sentence]
+
+
+def test_load_raises_the_first_problem_and_counts_the_others(file: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        _load(file, "{staticWadoConfig: {rotDir: 1, groop: 2}, x: 3}")
+    assert str(raised.value).startswith(f"{file}:1: staticWadoConfig.rotDir")
+    assert "(and 2 more: see `staticwado config check`)" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{a: 1\n b: 2}", "isn't JSON5: line 2 Unexpected"),
+        ("", "isn't JSON5"),
+        ("[1]", "must hold one object"),
+        ("{staticWadoConfig: {\n rootDir: 'a',\n 'rootDir': 'b'}}", ":3: staticWadoConfig.rootDir appears twice"),
+        ("{a:" * 5000, "isn't JSON5"),
+    ],
+)
+def test_text_that_is_no_configuration(file: Path, text: str, words: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(words)) as raised:
+        load(file)
+    assert str(file) in str(raised.value)
+
+
+def test_bytes_that_are_no_text(file: Path) -> None:
+    file.write_bytes(b"{a: '\xff'}")
+    with pytest.raises(ConfigError, match="isn't JSON5"):
+        load(file)
+
+
+def test_a_given_file_must_exist(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"can't read the configuration .*static-wado\.json5: No such file"):
+        load(file)
+
+
+def test_lines_are_found_behind_comments_strings_and_brackets(file: Path) -> None:
+    file.write_text(
+        "// {staticWadoConfig: {rootDir: 1}}\n"
+        "/* { \n */ {\n"
+        "'staticWadoConfig': {rootDir: 'a } , { // b', /* , */\n"
+        '  "contentType": "jls"},\n'
+        "daemonConfig: {inbound: [{dir: 'in\\'side'}, // ]\n"
+        "  {dir: 'x'}]}}"
+    )
+    lines = document.read(file).lines
+    assert lines["staticWadoConfig", "rootDir"] == 4
+    assert lines["staticWadoConfig", "contentType"] == 5
+    assert lines["daemonConfig", "inbound", 0, "dir"] == 6
+    assert lines["daemonConfig", "inbound", 1] == 7
+
+
+def test_command_line_beats_section_beats_base_beats_default(file: Path) -> None:
+    configuration = _load(
+        file,
+        "{staticWadoConfig: {rootDir: '/base',\n contentType: 'jls'},\n mkdicomwebConfig: {contentType: 'none'}}",
+        rootDir="/typed",
+        group=None,
+    )
+    effective = configuration.effective("mkdicomwebConfig")
+    assert (effective["rootDir"].value, effective["rootDir"].origin) == ("/typed", "command line")
+    assert (effective["contentType"].value, effective["contentType"].origin) == ("none", f"{file}:3")
+    assert (effective["group"].value, effective["group"].origin) == (None, "default")
+    assert configuration.effective("staticWadoConfig")["contentType"].origin == f"{file}:2"
+    assert load(file).effective("dicomWebServerConfig")["rootDir"].value == "/base"
+
+
+def test_paths_start_at_the_file_or_at_home(file: Path, tmp_path: Path) -> None:
+    configuration = _load(
+        file,
+        "{staticWadoConfig: {rootDir: '~/tree'}, daemonConfig: {inbound: [{dir: '../in'}], serve: {ohif: 'ohif'}}}",
+    )
+    daemon = configuration.daemon()
+    assert daemon.storage.root == tmp_path / "home/tree"
+    assert daemon.inbound == (InboundFolder(tmp_path.parent / "in", "keep"),)
+    assert daemon.server
+    assert daemon.server.ohif == tmp_path / "ohif"
+    assert daemon.storage.state_dir == tmp_path / "home/tree/.staticwado"
+
+
+def test_an_unknown_home_is_an_error(file: Path) -> None:
+    with pytest.raises(ConfigError, match="no such home"):
+        _load(file, "{staticWadoConfig: {rootDir: '~nobody-of-this-name/x'}}").storage()
+
+
+def test_defaults_without_a_file(tmp_path: Path) -> None:
+    configuration = load()
+    assert configuration.document is None
+    daemon = configuration.daemon()
+    assert daemon.storage.root == tmp_path / "home/dicomweb"
+    assert daemon.storage.content_type == "htj2k"
+    assert (daemon.storage.maximum_inline_public_length, daemon.storage.maximum_inline_private_length) == (131074, 64)
+    assert daemon.storage.workers == len(os.sched_getaffinity(0))
+    assert daemon.server is None
+    assert configuration.server().port == 5000
+
+
+def test_the_nearest_file_is_found(tmp_path: Path) -> None:
+    assert find(None) is None or find(None) == Path("/etc/static-wado.json5")
+    (tmp_path / "home/static-wado.json5").write_text("{}")
+    assert find(None) == tmp_path / "home/static-wado.json5"
+    (tmp_path / "cwd/static-wado.json5").write_text("{}")
+    assert find(None) == tmp_path / "cwd/static-wado.json5"
+    assert find(Path("other.json5")) == tmp_path / "cwd/other.json5"
+
+
+def test_another_root_does_not_use_the_configured_journal(file: Path) -> None:
+    text = "{staticWadoConfig: {rootDir: '/one'}, daemonConfig: {stateDir: '/state'}}"
+    assert _load(file, text).storage().state_dir == Path("/state")
+    assert _load(file, text, rootDir="/two").storage().state_dir == Path("/two/.staticwado")
+
+
+def test_settings_of_static_wado_are_named_as_unused(file: Path) -> None:
+    file.write_text("{staticWadoConfig: {\n recompress: ['jp2']},\n aeConfig: {X: {host: 'h', port: 1}}}")
+    source = document.read(file)
+    assert list(checks.errors(source)) == []
+    assert [sentence.removeprefix(f"{file}:").split(":")[0] for sentence in checks.warnings(source)] == ["2", "3"]
+    assert all("isn't used by staticwado" in sentence for sentence in checks.warnings(source))
+
+
+def test_a_setting_that_would_move_the_studies_is_refused(file: Path) -> None:
+    assert _errors(file, "{mkdicomwebConfig: {hashStudyUidPath: false}}") == []
+    assert "hashStudyUidPath" in _errors(file, "{mkdicomwebConfig: {hashStudyUidPath: true}}")[0]
+
+
+def test_no_setting_is_both_used_and_unused() -> None:
+    for section, group in SECTIONS.items():
+        unused = UNUSED.get(section, {})
+        assert isinstance(unused, dict)
+        assert not unused.keys() & {key.name for key in keys(group)}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{}", "nothing to watch"),
+        ("{daemonConfig: {inbound: [{dir: 'absent'}]}}", "absent isn't a folder"),
+        ("{staticWadoConfig: {rootDir: 'in/tree'}, daemonConfig: {inbound: [{dir: 'in'}]}}", "contain one another"),
+        ("{staticWadoConfig: {rootDir: '.'}, daemonConfig: {inbound: [{dir: 'in'}]}}", "contain one another"),
+        ("{daemonConfig: {inbound: [{dir: 'in'}, {dir: './in'}]}}", "the same folder"),
+        ("{daemonConfig: {inbound: [{dir: 'in'}], dropDir: 'in'}}", "the same folder"),
+        ("{daemonConfig: {inbound: [{dir: 'in'}], serve: {ohif: 'in'}}}", "no index.html"),
+    ],
+)
+def test_folders_that_cannot_be_used(file: Path, text: str, words: str) -> None:
+    (file.parent / "in").mkdir()
+    problems = list(folder_errors(_load(file, text).daemon()))
+    assert len(problems) == 1
+    assert words in problems[0]
+
+
+def test_folders_that_can(file: Path) -> None:
+    (file.parent / "in/urgent").mkdir(parents=True)
+    text = (
+        "{staticWadoConfig: {rootDir: 'tree'}, daemonConfig: {inbound: [{dir: 'in'}, {dir: 'in/urgent'}],"
+        " dropDir: 'tree/.staticwado/drop'}}"
+    )
+    assert list(folder_errors(_load(file, text).daemon())) == []

@@ -1,0 +1,158 @@
+"""Logging: one way for everybody's records, a form for each reader of stderr, and nothing about patients by default."""
+
+import functools
+import json
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from staticwado_daemon import log
+
+SCRIPT = """
+    import functools, logging, sys, warnings
+    import structlog
+    from staticwado_daemon import log
+    from staticwado_daemon.errors import Corrupt
+
+    log.configure({level!r}, {style!r})
+    own = structlog.get_logger("staticwado_daemon.pipeline.line")
+    own.debug("worker_started", number=1)
+    own.info("study_published", study="1.2.3", instances=4)
+    try:
+        try:
+            int("DOE^JOHN")
+        except ValueError as error:
+            raise Corrupt("record file 12ab has no table") from error
+    except Corrupt:
+        own.exception("grouping_failed", study="1.2.3")
+    try:
+        open("/nonexistent/DOE^JOHN.dcm")
+    except OSError as error:
+        own.error("source_lost", exc_info=error)
+    for name in ("pydicom", "pynetdicom.acse", "watchdog.observers", "uvicorn.access", "some.library"):
+        logging.getLogger(name).warning("seen DOE^JOHN")
+        logging.getLogger(name).error("lost %s", "DOE^JOHN")
+    logging.getLogger("botocore.retry").warning("retry needed, host %s", "s3.example")
+    logging.getLogger("some.library").error("broken %s %s", "DOE^JOHN")
+    warnings.warn("Invalid value for VR PN: 'DOE^JOHN'")
+"""
+
+
+def _run(level: str, style: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = textwrap.dedent(SCRIPT.format(level=level, style=style))
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
+
+
+def _events(stderr: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
+
+
+@pytest.mark.parametrize("style", ["auto", "console", "json", "journal"])
+def test_no_style_tells_a_patients_name_by_default(style: str) -> None:
+    ran = _run("info", style)
+    assert "DOE" not in ran.stderr
+    assert ran.stdout == ""
+    assert "study_published" in ran.stderr
+
+
+def test_foreign_records_say_where_they_come_from() -> None:
+    events = _events(_run("info", "json").stderr)
+    foreign = {(event["logger"], event["level"]) for event in events if event["event"] == "foreign_record"}
+    assert foreign == {
+        ("pydicom", "error"),
+        ("pynetdicom.acse", "warning"),
+        ("pynetdicom.acse", "error"),
+        ("watchdog.observers", "warning"),
+        ("watchdog.observers", "error"),
+        ("some.library", "warning"),
+        ("some.library", "error"),
+    }
+    assert all(":" in event["where"] for event in events if event["event"] == "foreign_record")
+    assert "retry needed, host s3.example" in {event["event"] for event in events}
+
+
+def test_an_exception_keeps_our_words_and_the_systems() -> None:
+    events = {event["event"]: event for event in _events(_run("info", "json").stderr)}
+    told = events["grouping_failed"]["exception"]
+    assert told.endswith("Corrupt: record file 12ab has no table, because of ValueError")
+    assert 'File "<string>", line' in told
+    assert events["source_lost"]["exception"].endswith("FileNotFoundError: No such file or directory")
+
+
+def test_verbose_shows_everything() -> None:
+    events = _events(_run("debug", "json").stderr)
+    assert "worker_started" in {event["event"] for event in events}
+    assert "lost DOE^JOHN" in {event["event"] for event in events if event["logger"] == "pydicom"}
+    assert any("Invalid value for VR PN" in event["event"] for event in events)
+    assert any("invalid literal for int() with base 10: 'DOE^JOHN'" in event.get("exception", "") for event in events)
+
+
+def test_warning_level_silences_our_information() -> None:
+    assert "study_published" not in _run("warning", "json").stderr
+
+
+def test_events_are_single_json_lines_with_time_and_origin() -> None:
+    assert all(line.startswith("{") for line in _run("info", "auto").stderr.splitlines())
+    event = next(each for each in _events(_run("info", "auto").stderr) if each["event"] == "study_published")
+    assert event.pop("timestamp").endswith("Z")
+    assert event == {
+        "event": "study_published",
+        "level": "info",
+        "logger": "staticwado_daemon.pipeline.line",
+        "study": "1.2.3",
+        "instances": 4,
+    }
+
+
+def test_journal_lines_carry_their_priority_where_systemd_python_is_absent(tmp_path: Path) -> None:
+    (tmp_path / "systemd.py").write_text("raise ImportError")
+    lines = _run("info", "journal", PYTHONPATH=f"{tmp_path}:{Path.cwd()}").stderr.splitlines()
+    assert "<6>study_published study=1.2.3 instances=4 logger=staticwado_daemon.pipeline.line" in lines
+    assert all(line.startswith(("<3>", "<4>", "<6>")) for line in lines)
+    assert any(line.startswith("<3>Corrupt: record file 12ab") for line in lines)
+
+
+def test_journal_entries_carry_fields(tmp_path: Path) -> None:
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "systemd/__init__.py").touch()
+    fake = "import json\n\n\ndef send(message, **fields):\n    print(json.dumps([message, fields]))\n"
+    (tmp_path / "systemd/journal.py").write_text(fake)
+    ran = _run("info", "journal", PYTHONPATH=f"{tmp_path}:{Path.cwd()}")
+    assert ran.stderr == ""
+    assert json.loads(ran.stdout.splitlines()[0]) == [
+        "study_published study=1.2.3 instances=4 logger=staticwado_daemon.pipeline.line",
+        {
+            "PRIORITY": "6",
+            "SYSLOG_IDENTIFIER": "staticwado",
+            "STATICWADO_STUDY": "1.2.3",
+            "STATICWADO_INSTANCES": "4",
+            "STATICWADO_LOGGER": "staticwado_daemon.pipeline.line",
+        },
+    ]
+    assert "DOE" not in ran.stdout
+
+
+def test_the_journal_is_recognised_by_its_stream(tmp_path: Path) -> None:
+    script = textwrap.dedent(SCRIPT.format(level="info", style="auto"))
+    with (tmp_path / "stderr").open("w+") as stderr:
+        status = os.fstat(stderr.fileno())
+        for stream, first in ((f"{status.st_dev}:{status.st_ino}", "<6>"), ("1:2", "{")):
+            stderr.truncate(0)
+            stderr.seek(0)
+            environment = {**os.environ, "JOURNAL_STREAM": stream}
+            subprocess.run([sys.executable, "-c", script], stderr=stderr, check=True, env=environment)
+            stderr.seek(0)
+            assert stderr.readline().startswith(first)
+
+
+def test_the_configuration_travels_to_a_worker_process() -> None:
+    prepare = pickle.loads(pickle.dumps(functools.partial(log.configure, "info", "json")))
+    assert prepare.func is log.configure
