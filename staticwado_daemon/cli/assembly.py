@@ -3,8 +3,7 @@
 import functools
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from staticwado_daemon import log
@@ -49,7 +48,7 @@ def open_line(storage: "Storage", level: log.Level) -> Iterator[tuple["Line", "J
     storage.state_dir.mkdir(parents=True, exist_ok=True)
     workers = WorkerProcesses(storage.workers, rules, _TASK_SECONDS, _memory_share(storage.workers), prepare)
     with (
-        Journal(storage.state_dir / JOURNAL) as journal,
+        closing(Journal(storage.state_dir / JOURNAL)) as journal,
         Line(storage.root, storage.group, workers, storage.workers, journal, prepare) as line,
     ):
         yield line, journal
@@ -59,9 +58,3 @@ def _memory_share(workers: int) -> int:
     """Bytes that one worker may hold, so that all together don't bring the machine down."""
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return max(_LEAST_MEMORY, installed // (workers + 1))
-
-
-def state_directory(path: Path) -> Path:
-    """Make the state directory if it isn't there yet."""
-    path.mkdir(parents=True, exist_ok=True)
-    return path

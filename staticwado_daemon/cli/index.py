@@ -20,5 +20,6 @@ def index(common: Common) -> None:
     else:
         with open_line(storage, common.log_level("warning")) as (line, _):
             line.reindex()
-            line.finish()
+            while not line.idle:
+                line.pump(0.5)
     click.echo(f"{storage.root}/studies: the list of studies is made anew")

@@ -31,5 +31,5 @@ def dicomwebserver_command(common: Common, port: int | None, host: str | None, o
     log.configure(common.log_level())
     if sentence := nginx.exposure_warning(str(nginx.Listen(server.host, server.port))):
         warn(sentence)
-    click.echo(f"serving {server.root} on http://{server.host}:{server.port}/ (Ctrl-C ends)", err=True)
+    click.echo(f"{server.root} on {nginx.Listen(server.host, server.port)}; Ctrl-C ends it")
     app.serve(server.root, server.host, server.port, server.ohif)

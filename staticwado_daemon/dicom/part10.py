@@ -17,6 +17,7 @@ from staticwado_daemon.dicom.data_set import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
+    LONG_LENGTH_VRS,
     Buffer,
     BulkValue,
     DataSet,
@@ -37,10 +38,23 @@ _DICOMDIR: Final = "1.2.840.10008.1.3.10"
 _IMPLICIT_LITTLE_UID: Final = "1.2.840.10008.1.2"
 _EXPLICIT_LITTLE_UID: Final = "1.2.840.10008.1.2.1"
 _EXPLICIT_BIG_UID: Final = "1.2.840.10008.1.2.2"
-_DEFLATED_UIDS: Final = frozenset(
-    ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
-)
+_ENCODINGS: Final = {
+    _IMPLICIT_LITTLE_UID: IMPLICIT_LITTLE,
+    _EXPLICIT_LITTLE_UID: EXPLICIT_LITTLE,
+    _EXPLICIT_BIG_UID: EXPLICIT_BIG,
+}
+_UIDS: Final = {encoding: uid for uid, encoding in _ENCODINGS.items()}
+_DEFLATED_UIDS: Final = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
 """Deflated Explicit VR Little Endian and the two JPIP syntaxes whose data sets are deflated."""
+_EXPLICIT_VRS: Final = frozenset(vr.encode() for vr in VRS)
+_HEADER: Final = struct.Struct("<HH2sH")
+_LENGTH: Final = struct.Struct("<I")
+_STUDY_INSTANCE_UID: Final = "0020000D"
+_SERIES_INSTANCE_UID: Final = "0020000E"
+_SOP_INSTANCE_UID: Final = "00080018"
+_SOP_CLASS_UID: Final = "00080016"
+_SPECIFIC_CHARACTER_SET: Final = "00080005"
+_DIRECTORY_RECORDS: Final = "00041220"
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}".encode()
 
 
@@ -94,4 +108,158 @@ def read(data: Buffer, limits: Limits, bulk_uri: Callable[[str], str]) -> Instan
         Incomplete: if the file is shorter than it says.
         Rejected: if it can't be kept.
     """
-    rules = Rules(limits, bulk_uri)
+    prefixed = data[_PREAMBLE_LENGTH : _PREAMBLE_LENGTH + len(_PREFIX)] == _PREFIX
+    if not prefixed:
+        _check_bare_data_set(data)
+    meta = _file_meta(data, _PREAMBLE_LENGTH + len(_PREFIX) if prefixed else 0)
+    if meta.sop_class_uid == _DICOMDIR:
+        raise Ignored("DICOMDIR")
+    buffer = _inflated(data, meta.dataset_offset, limits) if meta.transfer_syntax_uid in _DEFLATED_UIDS else data
+    encoding, warnings = _encoding(buffer, meta)
+    data_set = _data_set(buffer, meta.dataset_offset, encoding, Rules(limits, bulk_uri))
+    if not prefixed and _STUDY_INSTANCE_UID not in data_set.fragments:
+        raise Ignored("not a DICOM file")
+    attributes, more_warnings = _published(data_set.fragments)
+    return Instance(
+        identity=_identity(attributes),
+        sop_class_uid=attributes.text(_SOP_CLASS_UID, meta.sop_class_uid),
+        transfer_syntax_uid=_transfer_syntax_uid(meta, encoding, data_set.pixel_data),
+        attributes=attributes,
+        bulk_values=data_set.bulk_values,
+        pixel_data=data_set.pixel_data,
+        buffer=buffer,
+        dataset_offset=meta.dataset_offset,
+        warnings=(*warnings, *data_set.warnings, *more_warnings),
+    )
+
+
+def _check_bare_data_set(data: Buffer) -> None:
+    """Pass what may be a data set without preamble: it begins with an element of group 0002 or 0008.
+
+    Raises:
+        Ignored: if it begins like anything else.
+        Incomplete: if it hardly begins.
+    """
+    head = data[: _PREAMBLE_LENGTH + len(_PREFIX)]
+    if not head.strip(b"\0") and len(head) < _PREAMBLE_LENGTH + len(_PREFIX):
+        raise Incomplete("the file ends inside its preamble")
+    if len(head) >= _HEADER.size:
+        group, _, vr, _ = _HEADER.unpack_from(head)
+        (length,) = _LENGTH.unpack_from(head, 4)
+        explicit = vr in _EXPLICIT_VRS
+        if group in (0x0002, 0x0008) and (explicit or length <= len(data)):
+            return
+        if group == 0x0800 and explicit:  # 0008, big endian
+            return
+    raise Ignored("not a DICOM file")
+
+
+def _file_meta(data: Buffer, position: int) -> _FileMeta:
+    """Read group 0002, if there is one, whatever its group length says.
+
+    Raises:
+        Incomplete: if nothing comes after it.
+    """
+    values: dict[int, str] = {}
+    while position + _HEADER.size <= len(data):
+        group, element, vr, length = _HEADER.unpack_from(data, position)
+        if group != 0x0002:
+            return _FileMeta(position, values.get(0x0002, ""), values.get(0x0010, ""))
+        start = position + _HEADER.size
+        if vr not in _EXPLICIT_VRS:  # some write this group, too, in implicit VR
+            (length,) = _LENGTH.unpack_from(data, position + 4)
+        elif vr.decode() in LONG_LENGTH_VRS:
+            if start + _LENGTH.size > len(data):
+                break
+            (length,) = _LENGTH.unpack_from(data, start)
+            start += _LENGTH.size
+        position = start + length
+        if element in (0x0002, 0x0010):
+            values[element] = data[start:position].decode("latin-1").strip(" \0")
+    raise Incomplete("the file ends before its data set")
+
+
+def _inflated(data: Buffer, offset: int, limits: Limits) -> bytes:
+    """Return the file with its data set inflated (PS3.5 section A.5).
+
+    Raises:
+        Incomplete: if the deflated stream has no end.
+        Rejected: if it is damaged, or swells beyond the limits.
+    """
+    maximum = max(limits.inflate_floor, limits.inflate_ratio * (len(data) - offset))
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = inflater.decompress(data[offset:], maximum + 1)
+    except zlib.error:
+        raise Rejected("damaged deflated data set") from None
+    if len(inflated) > maximum:
+        raise Rejected(f"the deflated data set swells to more than {maximum} bytes")
+    if not inflater.eof:
+        raise Incomplete("the file ends inside its deflated data set")
+    return data[:offset] + inflated
+
+
+def _encoding(buffer: Buffer, meta: _FileMeta) -> tuple[Encoding, tuple[str, ...]]:
+    """Return how the data set is encoded, by its transfer syntax and by its looks, and what was odd about it.
+
+    Looks decide: no element is so long that its implicit length could be taken for a VR.
+    """
+    if meta.dataset_offset + _HEADER.size > len(buffer):
+        raise Incomplete("the file ends before its data set")
+    group, _, vr, _ = _HEADER.unpack_from(buffer, meta.dataset_offset)
+    explicit = vr.isalpha() and vr.isupper()
+    if not meta.transfer_syntax_uid:
+        # Group 0008 read with the wrong byte order is 0800.
+        found = EXPLICIT_BIG if explicit and group >= 0x0400 else EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE
+        return found, ("no transfer syntax (0002,0010)",)
+    declared = _ENCODINGS.get(meta.transfer_syntax_uid, EXPLICIT_LITTLE)
+    if explicit == (not declared.implicit):
+        return declared, ()
+    if explicit:
+        return EXPLICIT_LITTLE, ("explicit VR where the transfer syntax says implicit",)
+    return IMPLICIT_LITTLE, ("implicit VR where the transfer syntax says explicit",)
+
+
+def _data_set(buffer: Buffer, offset: int, encoding: Encoding, rules: Rules) -> DataSet:
+    """Read the data set by the first reader that answers."""
+    data_set = explicit_le.read(buffer, offset, rules) if encoding == EXPLICIT_LITTLE else None
+    return data_set or with_pydicom.read(buffer, offset, encoding, rules)
+
+
+def _published(fragments: dict[str, bytes]) -> tuple[Attributes, tuple[str, ...]]:
+    """Return the attributes with (0008,0005) as UTF-8 needs it, and what was wrong with the text."""
+    attributes = Attributes(fragments)
+    text = b"".join(fragments.values())
+    if text.isascii():
+        return attributes, ()
+    warnings = ["undecodable text"] if _REPLACEMENT in text else []
+    if _SPECIFIC_CHARACTER_SET in fragments:
+        return attributes, tuple(warnings)
+    warnings.append("text beyond ASCII without Specific Character Set (0008,0005)")
+    return attributes.with_changes({_SPECIFIC_CHARACTER_SET: UTF8_CHARACTER_SET}), tuple(warnings)
+
+
+def _identity(attributes: Attributes) -> Identity:
+    if _DIRECTORY_RECORDS in attributes:
+        raise Ignored("DICOMDIR")
+    return Identity(
+        _uid(attributes, _STUDY_INSTANCE_UID, "Study Instance UID (0020,000D)"),
+        _uid(attributes, _SERIES_INSTANCE_UID, "Series Instance UID (0020,000E)"),
+        _uid(attributes, _SOP_INSTANCE_UID, "SOP Instance UID (0008,0018)"),
+    )
+
+
+def _uid(attributes: Attributes, tag: str, name: str) -> UID:
+    text = attributes.text(tag)
+    if not text:
+        raise Rejected(f"no {name}")
+    return UID(text)
+
+
+def _transfer_syntax_uid(meta: _FileMeta, encoding: Encoding, pixel_data: PixelData | None) -> str:
+    """Return the transfer syntax: of native data the one it is really in, otherwise the declared one."""
+    if meta.transfer_syntax_uid and meta.transfer_syntax_uid not in _ENCODINGS:
+        return meta.transfer_syntax_uid
+    if pixel_data and pixel_data.length is None:
+        raise Rejected("encapsulated pixel data without a transfer syntax that says how")
+    return _UIDS[encoding]

@@ -299,7 +299,7 @@ class _Conversion:
         inner = scope._replace(depth=scope.depth + 1)
         objects = []
         for item in items:
-            objects.append(json_object(self.data_set(item.elements(), inner)))
+            objects.append(json_object(self.data_set(item.values(), inner)))
             self.findings.count(1)
         return sequence(objects)
 

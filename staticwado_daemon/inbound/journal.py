@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,11 @@ CREATE INDEX receipts_outcome ON receipts (outcome);
 PRAGMA user_version = {_VERSION};
 """
 
-_COLUMNS = "path, device, inode, size, mtime_ns, outcome, reason, study, series, instance, content, source, at"
-
 # The same content from the same path stays "published": a file that is read again has not become another's duplicate.
-_UPSERT = f"""
-INSERT INTO receipts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_UPSERT = """
+INSERT INTO receipts
+    (path, device, inode, size, mtime_ns, outcome, reason, study, series, instance, content, source, at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (path) WHERE removed = 0 DO UPDATE SET
     outcome = CASE WHEN excluded.outcome = 'duplicate' AND outcome = 'published' AND content = excluded.content
         THEN 'published' ELSE excluded.outcome END,
@@ -61,7 +61,18 @@ ON CONFLICT (path) WHERE removed = 0 DO UPDATE SET
     content = excluded.content, source = excluded.source, at = excluded.at
 """
 
-_SELECT = f"SELECT {_COLUMNS} FROM receipts"
+_SELECT = """
+SELECT path, device, inode, size, mtime_ns, outcome, reason, study, series, instance, content, source, at FROM receipts
+"""
+_KNOWN = """
+SELECT path, device, inode, size, mtime_ns, outcome FROM receipts
+WHERE removed = 0 AND inode IS NOT NULL AND reason IS NOT ?
+"""
+_SUPERSEDE = """
+UPDATE receipts SET outcome = 'superseded', reason = 'a newer version of the instance was received'
+WHERE study = ? AND series = ? AND instance = ? AND content = ? AND outcome IN ('published', 'duplicate')
+"""
+_UINT64 = (1 << 64) - 1
 _PACK = struct.Struct("<qqq").pack
 _OUTCOMES: dict[str, Outcome] = {outcome: outcome for outcome in OUTCOMES}
 
@@ -76,8 +87,7 @@ class JournalReader:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        with _translated():
-            self._database = _connect(path, "ro")
+        self._database = self._open(path)
 
     def counts(self) -> dict[Outcome, int]:
         """Count the files by outcome; every outcome is there, the content of the first three is in the archive."""
@@ -96,13 +106,17 @@ class JournalReader:
         """List the receipts of one outcome, in path order."""
         return self._receipts("WHERE outcome = ? ORDER BY path, id", (outcome,))
 
+    def _open(self, path: Path) -> sqlite3.Connection:
+        with _translated():
+            return _connect(path, "ro")
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._database.close()
 
     def _receipts(self, condition: str, values: tuple[Any, ...]) -> list[Receipt]:
-        return [_receipt(row) for row in self._ask(f"{_SELECT} {condition}", values)]
+        return [_receipt(row) for row in self._ask(_SELECT + condition, values)]
 
     def _ask(self, question: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock, _translated():
@@ -127,11 +141,7 @@ class Journal(JournalReader):
         # One 16-byte digest of path and stamp for each file: a fraction of what paths and numbers would take.
         self._known: dict[bytes, Outcome] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            super().__init__(path)
-            self._load()
-        except Corrupt:
-            self._begin_anew()
+        super().__init__(path)
 
     def known(self, path: str, stamp: Stamp) -> Outcome | None:
         """Say what became of a file in this state; None if it has no receipt. Takes a microsecond, and no lock."""
@@ -186,12 +196,128 @@ class Journal(JournalReader):
             if stamp[1] is not None:
                 self._known.pop(_key(path, _stamp(stamp)), None)
 
+    def _open(self, path: Path) -> sqlite3.Connection:
+        try:
+            return self._prepared(path)
+        except Corrupt as damage:
+            _set_aside(path, str(damage))
+            self._known.clear()
+            return self._prepared(path)
+
+    def _prepared(self, path: Path) -> sqlite3.Connection:
+        """Open the file for writing, with its schema, and load what is known."""
+        with _translated():
+            database = _connect(path, "rwc")
+            try:
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("PRAGMA synchronous = FULL")
+                _create_or_check(database)
+                for name, *stamp, outcome in database.execute(_KNOWN, (NO_PERMISSION,)):
+                    self._known[_key(name, _stamp(stamp))] = _OUTCOMES[outcome]
+            except BaseException:
+                database.close()
+                raise
+        return database
+
     def _commit(self, change: Callable[[sqlite3.Connection], object]) -> None:
         with self._lock:
             try:
                 with _translated(), self._database as database:
                     change(database)
-            except Corrupt:
-                self._begin_anew()
+            except Corrupt as damage:
+                self._database.close()
+                _set_aside(self._path, str(damage))
+                self._database = self._open(self._path)
                 with _translated(), self._database as database:
                     change(database)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_TIMEOUT,
+        isolation_level="IMMEDIATE",  # begin with the write lock: one that is upgraded later can't wait for others
+        check_same_thread=False,
+    )
+
+
+def _create_or_check(database: sqlite3.Connection) -> None:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+    elif version != _VERSION:
+        raise Corrupt(f"the journal is of version {version}, not {_VERSION}")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            raise Corrupt(f"the journal is damaged: {error}") from error
+        if isinstance(error, sqlite3.OperationalError):
+            raise Transient(f"the journal can't be used now: {error}") from error
+        raise
+
+
+def _set_aside(path: Path, why: str) -> None:
+    """Rename the journal and what SQLite keeps beside it; the next one begins empty."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.set-aside-{number}")).exists():
+        number += 1
+    _log.warning("journal_set_aside", reason=why, renamed_to=str(aside))
+    path.rename(aside)
+    for suffix in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+
+
+def _key(path: bytes, stamp: Stamp) -> bytes:
+    """Digest what tells one state of a file from another.
+
+    The device is left out: its number may be another one after every reboot (NFS, device mapper), and a whole archive
+    would be read again.
+    """
+    packed = _PACK(_signed(stamp.inode), stamp.size, stamp.mtime_ns)
+    return hashlib.blake2b(packed + path, digest_size=16).digest()
+
+
+def _signed(number: int) -> int:
+    """Fold an unsigned 64-bit number (inodes of CIFS, say) into what SQLite stores."""
+    return number - (1 << 64) if number >= 1 << 63 else number
+
+
+def _stamp(columns: Sequence[int]) -> Stamp:
+    device, inode, size, mtime_ns = columns
+    return Stamp(device & _UINT64, inode & _UINT64, size, mtime_ns)
+
+
+def _row(receipt: Receipt, at: float) -> tuple[Any, ...]:
+    stamp, identity = receipt.stamp, receipt.identity
+    return (
+        os.fsencode(receipt.path),
+        *((_signed(stamp.device), _signed(stamp.inode), stamp.size, stamp.mtime_ns) if stamp else (None,) * 4),
+        receipt.outcome,
+        receipt.reason,
+        *((identity.study, identity.series, identity.instance) if identity else (None,) * 3),
+        receipt.content,
+        receipt.source,
+        at,
+    )
+
+
+def _receipt(row: Sequence[Any]) -> Receipt:
+    path, *stamp = row[:5]
+    outcome, reason, study, series, instance, content, source, at = row[5:]
+    return Receipt(
+        path=Path(os.fsdecode(path)),
+        stamp=_stamp(stamp) if stamp[1] is not None else None,
+        outcome=_OUTCOMES[outcome],
+        reason=reason,
+        identity=Identity(UID(study), UID(series), UID(instance)) if study is not None else None,
+        content=content,
+        source=source,
+        at=at,
+    )

@@ -71,10 +71,10 @@ class Given:
 
     def known(self, source: Source) -> Receipt | None:
         """The receipt of a file that hasn't changed since it was stored, if what was stored still stands."""
-        receipt = self._journal.known(source.path, source.stamp)
-        if receipt is None or receipt.outcome not in STORED or receipt.identity is None:
+        if self._journal.known(str(source.path), source.stamp) not in STORED:
             return None
-        if not (self._root / layout.instance_dir(receipt.identity)).is_dir():
+        receipt = self._journal.find(source.path)[0]
+        if receipt.identity is None or not (self._root / layout.instance_dir(receipt.identity)).is_dir():
             return None
         return replace(receipt, outcome="duplicate", reason=None)
 

@@ -150,7 +150,8 @@ class Daemon:
         """Be done with a file of an inbound folder, which has its receipt in the journal."""
         if receipt.outcome in STORED and source.after_ingest == "delete":
             try:
-                remove(source)
+                if remove(source):
+                    self._journal.removed([source.path])
             except Transient as why:
                 _log.warning("source_not_removed", reason=str(why))
         self._inbound.done(receipt)

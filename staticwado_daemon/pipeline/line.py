@@ -247,7 +247,9 @@ class Line:
                 self._batches += 1
                 self._committing[self._batches] = tuple(staged)
                 self._tell(Batch(self._batches, tuple(staged)))
-        self._journal.write([each.result for each in finished if isinstance(each.result, Receipt)])
+        receipts = [each.result for each in finished if isinstance(each.result, Receipt)]
+        if receipts:
+            self._journal.write(receipts)
         return finished
 
     def _take_committed(self, committed: Committed) -> list[Finished]:
@@ -256,8 +258,9 @@ class Line:
             again = Unfinished(committed.failure, incomplete=False)
             return [Finished(each.source, again) for each in staged]
         self._journal.write(committed.receipts)
-        self._journal.supersede(committed.superseded)
-        self._superseded.update(committed.superseded)
+        if committed.superseded:
+            self._journal.supersede(committed.superseded)
+            self._superseded.update(committed.superseded)
         return [Finished(each.source, receipt) for each, receipt in zip(staged, committed.receipts, strict=True)]
 
     def _tell(self, message: Message) -> None:

@@ -62,7 +62,7 @@ def exposure_warning(listen: str) -> str | None:
         return None
     return (
         f"{listen} can be reached from other machines, and whoever reaches it can read every study: "
-        "switch on TLS and a login (commented blocks at the end of the configuration), or listen on 127.0.0.1"
+        "let nginx ask for a login and speak TLS (its configuration ends with how), or listen on 127.0.0.1"
     )
 
 

@@ -117,7 +117,11 @@ def fetch_ohif(directory: Path) -> Path:
         _unpack(_pack(npm, Path(scratch)), dist)
         (dist / APP_CONFIG_URL.lstrip("/")).write_text(APP_CONFIG, encoding="utf-8")
         _compress(dist)
-        dist.rename(target)
+        try:
+            dist.rename(target)
+        except OSError:
+            if not target.is_dir():  # if it is there now, another process was quicker
+                raise
     return target
 
 

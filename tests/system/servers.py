@@ -1,4 +1,4 @@
-"""Real servers for the tests: nginx with a given configuration, the embedded server, and a client that hides nothing."""
+"""Real servers for the tests: nginx with a given configuration, the embedded server, and a client that adds nothing."""
 
 import http.client
 import shutil

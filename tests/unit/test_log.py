@@ -2,8 +2,8 @@
 
 import functools
 import json
+import multiprocessing
 import os
-import pickle
 import subprocess
 import sys
 import textwrap
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from staticwado_daemon import log
 
@@ -134,6 +135,7 @@ def test_journal_entries_carry_fields(tmp_path: Path) -> None:
             "SYSLOG_IDENTIFIER": "staticwado",
             "STATICWADO_STUDY": "1.2.3",
             "STATICWADO_INSTANCES": "4",
+            "STATICWADO_EVENT": "study_published",
             "STATICWADO_LOGGER": "staticwado_daemon.pipeline.line",
         },
     ]
@@ -154,5 +156,6 @@ def test_the_journal_is_recognised_by_its_stream(tmp_path: Path) -> None:
 
 
 def test_the_configuration_travels_to_a_worker_process() -> None:
-    prepare = pickle.loads(pickle.dumps(functools.partial(log.configure, "info", "json")))
-    assert prepare.func is log.configure
+    prepare = functools.partial(log.configure, "info", "json")
+    with multiprocessing.get_context("spawn").Pool(1, prepare) as pool:
+        assert pool.apply(structlog.is_configured)

@@ -1,0 +1,86 @@
+"""`staticwado run`: the daemon."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from staticwado_daemon.cli.options import Common, shared, warn
+from staticwado_daemon.errors import ConfigError, StaticwadoError
+
+if TYPE_CHECKING:
+    from staticwado_daemon import config
+    from staticwado_daemon.inbound.inbox import Inbound
+    from staticwado_daemon.inbound.journal import Journal
+    from staticwado_daemon.pipeline.daemon import Daemon
+    from staticwado_daemon.pipeline.line import Line
+
+
+@click.command()
+@shared("-o", "--dir")
+@click.pass_obj
+def run(common: Common) -> None:
+    """Watch the configured folders and publish what arrives, until SIGTERM or Ctrl-C."""
+    from staticwado_daemon.cli.assembly import open_line
+    from staticwado_daemon.config import folder_errors
+
+    settings = common.configuration().daemon()
+    for problem in folder_errors(settings):
+        raise ConfigError(problem)
+    if settings.drop_dir:
+        settings.drop_dir.mkdir(parents=True, exist_ok=True)
+    with open_line(settings.storage, common.log_level()) as (line, journal):
+        daemon = _daemon(settings, line, journal)
+        with _ended_by_signals(daemon), _served(settings.server):
+            daemon.run()
+
+
+def _daemon(settings: "config.Daemon", line: "Line", journal: "Journal") -> "Daemon":
+    from staticwado_daemon.inbound.folder import InboundDir
+    from staticwado_daemon.inbound.inbox import Inbound
+    from staticwado_daemon.inbound.settle import Timing
+    from staticwado_daemon.pipeline.daemon import Daemon
+
+    folders = [InboundDir(each.dir, each.after_ingest) for each in settings.inbound]
+    if settings.drop_dir:
+        folders.append(InboundDir(settings.drop_dir, "delete"))
+    timing = Timing(
+        settle=settings.settle_seconds,
+        reconcile=settings.reconcile_seconds,
+        incomplete=settings.incomplete_seconds,
+    )
+    inbound = Inbound(folders, journal.known, timing, line.wake)
+    storage = settings.storage
+    return Daemon(storage.root, storage.state_dir, line, inbound, journal, lambda: _check(inbound))
+
+
+def _check(inbound: "Inbound") -> None:
+    if not inbound.alive:
+        raise StaticwadoError("a folder is no longer watched because its thread has ended; the log says why")
+
+
+@contextmanager
+def _ended_by_signals(daemon: "Daemon") -> Iterator[None]:
+    previous = {number: signal.signal(number, lambda *_: daemon.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _served(server: "config.Server | None") -> Iterator[None]:
+    """Run the embedded server, where one is configured, beside the daemon."""
+    if server is None:
+        yield
+        return
+    from staticwado_daemon.web import app, nginx
+
+    if sentence := nginx.exposure_warning(str(nginx.Listen(server.host, server.port))):
+        warn(sentence)
+    with app.serving(server.root, server.host, server.port, server.ohif) as url:
+        click.echo(f"{'OHIF on ' + url + '/, ' if server.ohif else ''}DICOMweb on {url}/dicomweb")
+        yield

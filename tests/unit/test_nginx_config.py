@@ -1,0 +1,144 @@
+"""The generated configuration as text; what nginx makes of it is shown in tests/system/test_serving.py.
+
+Run as a program, this file prints the configuration that the directory `nginx/` holds:
+`python -m tests.unit.test_nginx_config > nginx/staticwado.conf`.
+"""
+
+import os
+import pwd
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from staticwado_daemon.archive.routes import RESOURCES
+from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.web import ohif
+from staticwado_daemon.web.nginx import Listen, exposure_warning, nginx_config, render, tree_user
+
+SHIPPED = Path(__file__).parents[2] / "nginx" / "staticwado.conf"
+LOOPBACK = "127.0.0.1:8080"
+
+
+def as_shipped() -> str:
+    return render(Path("/var/lib/staticwado"), LOOPBACK, Path("/usr/share/staticwado/ohif"), "staticwado staticwado")
+
+
+def directives(configuration: str) -> str:
+    return re.sub(r"(?m)^\s*#.*$|  # .*$", "", configuration)
+
+
+def test_the_shipped_configuration_is_current() -> None:
+    assert SHIPPED.read_text(encoding="utf-8") == as_shipped(), (
+        "make it again: python -m tests.unit.test_nginx_config > nginx/staticwado.conf"
+    )
+
+
+def test_every_row_of_the_table_has_its_location() -> None:
+    locations = re.findall(r'(?m)^      # (.*)\n      location ~ "(.*)" \{$', as_shipped())
+    assert locations == [(row.name, row.pattern) for row in RESOURCES]
+
+
+def test_nothing_delays_a_new_file() -> None:
+    assert "open_file_cache" not in directives(as_shipped())
+
+
+def test_logs_have_no_query() -> None:
+    log = re.search(r"log_format (\w+) ([^;]*);", as_shipped())
+    assert log
+    assert not {"$request", "$request_uri", "$args", "$query_string", "$http_referer"} & set(
+        log[2].replace("'", "").split()
+    )
+    assert f"access_log access.log {log[1]} " in as_shipped()
+    assert "error_log error.log crit;" in as_shipped()
+
+
+def test_it_needs_no_other_file() -> None:
+    assert not re.search(r"\b(include|load_module)\b", directives(as_shipped()))
+
+
+@pytest.mark.parametrize("viewer", [None, Path("/srv/ohif")])
+def test_the_viewer_configuration_is_always_ours(viewer: Path | None) -> None:
+    text = render(Path("/tree"), LOOPBACK, viewer, None)
+    assert text.count(ohif.APP_CONFIG) == 1
+    assert "location = /app-config.js {" in text
+    # nginx has no way to write these in a text, and reads no word of more than 4096 bytes
+    assert not set(ohif.APP_CONFIG) & set('$"\\')
+    assert len(ohif.APP_CONFIG) < 4000
+    assert ohif.APP_CONFIG.isascii()
+
+
+def test_without_a_viewer_there_is_no_other_root_than_the_tree() -> None:
+    assert re.findall(r"\broot (.*);", directives(render(Path("/tree"), LOOPBACK, None, None))) == ['"/tree"']
+
+
+def test_root_names_the_owner_of_the_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = f"{tmp_path.owner()} {tmp_path.group()}"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert f"\nuser {owner};\n" in nginx_config(tmp_path, LOOPBACK)
+    assert f"\nuser {owner};\n" in nginx_config(tmp_path / "not" / "there" / "yet", LOOPBACK)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "\nuser " not in nginx_config(tmp_path, LOOPBACK)
+
+
+def test_an_owner_without_a_name_cannot_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert tree_user(tmp_path) is None
+
+
+def test_paths_are_absolute_and_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f'root "{tmp_path}/a tree\\"s; name";' in render(Path('a tree"s; name'), LOOPBACK, None, None)
+
+
+@pytest.mark.parametrize("name", ["a$b", "a\nb"])
+def test_a_path_that_nginx_cannot_write_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="nginx can't serve"):
+        render(Path("/", name), LOOPBACK, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("127.0.0.1:8080", "127.0.0.1", 8080),
+        ("localhost:80", "localhost", 80),
+        ("[::1]:8080", "::1", 8080),
+        ("pacs-1.example.org:443", "pacs-1.example.org", 443),
+        ("*:80", "*", 80),
+        (":80", "*", 80),
+        ("80", "*", 80),
+    ],
+)
+def test_listen(text: str, host: str, port: int) -> None:
+    listen = Listen.parse(text)
+    assert (listen.host, listen.port) == (host, port)
+    assert Listen.parse(str(listen)) == listen
+    assert f"\n    listen {listen};\n" in render(Path("/tree"), text, None, None)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "localhost", "127.0.0.1:", "::1:80", "127.0.0.1:0", "h:65536", "h:80; evil", "a b:80"]
+)
+def test_listen_on_nonsense_is_an_error_that_says_what_to_say(text: str) -> None:
+    with pytest.raises(ConfigError, match="say HOST:PORT, such as"):
+        render(Path("/tree"), text, None, None)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:80", "127.8.9.10:80", "localhost:80", "[::1]:80"])
+def test_no_warning_where_only_this_machine_reaches_it(text: str) -> None:
+    assert exposure_warning(text) is None
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:80", "80", "*:80", "[::]:80", "192.168.1.2:80", "pacs:80"])
+def test_a_warning_where_others_reach_it(text: str) -> None:
+    warning = exposure_warning(text)
+    assert warning
+    assert text in warning
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_shipped())

@@ -1,0 +1,158 @@
+import gzip
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from staticwado_daemon.errors import ConfigError, Corrupt, Transient
+from staticwado_daemon.web import ohif
+from staticwado_daemon.web.ohif import fetch_ohif
+
+SCRIPT = b"console.log('viewer');\n" * 100
+PACKAGE = {
+    "package/package.json": b"{}",
+    "package/dist/index.html": b"<!doctype html>",
+    "package/dist/app-config.js": b"window.config = {demo: 'https://example.org'}",
+    "package/dist/app.bundle.0123456789abcdef.js": SCRIPT,
+    "package/dist/app.bundle.0123456789abcdef.js.map": b"{}",
+    "package/dist/assets/logo.png": b"\x89PNG" * 1000,
+    "package/dist/ort/runtime.wasm": b"ML",
+    "package/dist/_headers": b"/*",
+}
+
+
+def tarball(files: dict[str, bytes], links: dict[str, str] | None = None) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, target in (links or {}).items():
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            archive.addfile(link)
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+@pytest.fixture
+def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Puts an `npm` on the path that delivers these bytes."""
+
+    def install(package: bytes) -> None:
+        source = tmp_path / "registry"
+        source.write_bytes(package)
+        program = tmp_path / "bin" / "npm"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\nwhile [ "$1" != --pack-destination ]; do shift; done\ncp {source} "$2/a.tgz"\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+        monkeypatch.setattr(ohif, "SHA512", hashlib.sha512(package).hexdigest())
+
+    return install
+
+
+def test_what_is_fetched_can_be_served(tmp_path: Path, npm: Callable[[bytes], None]) -> None:
+    npm(tarball(PACKAGE))
+    folder = fetch_ohif(tmp_path / "data")
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
+        "app-config.js",
+        "app.bundle.0123456789abcdef.js",
+        "app.bundle.0123456789abcdef.js.gz",
+        "assets/logo.png",
+        "index.html",
+    ]
+    assert (folder / "app-config.js").read_text() == ohif.APP_CONFIG
+    assert (folder / "app.bundle.0123456789abcdef.js").read_bytes() == SCRIPT
+    assert gzip.decompress((folder / "app.bundle.0123456789abcdef.js.gz").read_bytes()) == SCRIPT
+    assert list((tmp_path / "data").iterdir()) == [folder], "nothing temporary is left"
+
+
+def test_what_is_there_is_not_fetched_again(
+    tmp_path: Path, npm: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm(tarball(PACKAGE))
+    folder = fetch_ohif(tmp_path / "data")
+    monkeypatch.setenv("PATH", "")
+    assert fetch_ohif(tmp_path / "data") == folder
+
+
+def test_without_npm_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"apt install npm.*--ohif"):
+        fetch_ohif(tmp_path / "data")
+
+
+def test_when_npm_fails_its_last_word_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "npm"
+    program.write_text("#!/bin/sh\necho first >&2\necho 'network is unreachable' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(Transient, match="network is unreachable$"):
+        fetch_ohif(tmp_path / "data")
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_another_package_than_the_tested_one_is_refused(
+    tmp_path: Path, npm: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm(tarball(PACKAGE))
+    monkeypatch.setattr(ohif, "SHA512", "0" * 128)
+    with pytest.raises(Corrupt, match="not used"):
+        fetch_ohif(tmp_path / "data")
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_nothing_is_written_outside(tmp_path: Path, npm: Callable[[bytes], None]) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    evil = {
+        "package/dist/../../../../outside/dots": b"evil",
+        f"{outside}/absolute": b"evil",
+        "package/dist/link/through": b"evil",
+    }
+    npm(tarball(PACKAGE | evil, {"package/dist/link": str(outside), "package/dist/passwd": "/etc/passwd"}))
+    folder = fetch_ohif(tmp_path / "data")
+    assert list(outside.iterdir()) == []
+    assert not any(path.is_symlink() for path in folder.rglob("*"))
+    assert (folder / "link").is_dir()
+    assert not (folder / "passwd").exists()
+
+
+def test_a_package_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, npm: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm(tarball(PACKAGE))
+    monkeypatch.setattr(ohif, "_MAXIMUM_UNPACKED", 1000)
+    with pytest.raises(Corrupt, match="unpacks to more than"):
+        fetch_ohif(tmp_path / "data")
+
+
+def test_a_package_without_a_page_is_refused(tmp_path: Path, npm: Callable[[bytes], None]) -> None:
+    npm(tarball({"package/dist/other.html": b""}))
+    with pytest.raises(Corrupt, match=r"no dist/index\.html"):
+        fetch_ohif(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("path", "cache"),
+    [
+        ("/app.bundle.0f6159c501addfe9.js", ohif.CACHE_HASHED),
+        ("/0ddf166f7a343eda.wasm", ohif.CACHE_HASHED),
+        ("/a34f9d1faa5f3315.woff2", ohif.CACHE_HASHED),
+        ("/index.html", ohif.CACHE_NAMED),
+        ("/app.bundle.css", ohif.CACHE_NAMED),
+        ("/app-config.js", ohif.CACHE_NAMED),
+        ("/dicom-microscopy-viewer/dicomiccwasm.wasm", ohif.CACHE_NAMED),
+    ],
+)
+def test_only_a_name_with_a_hash_is_kept_forever(path: str, cache: str) -> None:
+    assert ohif.cache_control(path) == cache
+
+
+def test_media_types() -> None:
+    assert ohif.media_type("/app.bundle.js") == "text/javascript"
+    assert ohif.media_type("/x.unheard-of") == "application/octet-stream"
