@@ -26,10 +26,16 @@ from staticwado_daemon.errors import ConfigError, StaticwadoError
 _FAILED = 1
 _USAGE = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
-_BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
-@click.group(context_settings=CONTEXT)
+class _InOrder(click.Group):
+    """A group whose help lists the commands as they are wanted, not by the alphabet."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings=CONTEXT)
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @shared()
 def staticwado() -> None:
@@ -40,7 +46,7 @@ for _command in (create, run, status, index, export, nginx_config, config):
     staticwado.add_command(_command)
 
 
-class _CreateByDefault(click.Group):
+class _CreateByDefault(_InOrder):
     """A group in which `create` need not be said: `mkdicomweb FILES...`."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
@@ -84,7 +90,7 @@ def execute(command: click.Command, name: str, arguments: list[str] | None = Non
     except BrokenPipeError:
         # Whoever read our output has seen enough; the interpreter's own last flush must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
+        return _FAILED
     except StaticwadoError as error:
         _complain(name, str(error))
         return _USAGE if isinstance(error, ConfigError) else _FAILED

@@ -30,10 +30,12 @@ def open_line(storage: "Storage", level: log.Level) -> Iterator[tuple["Line", "J
     Raises:
         ConfigError: if the root can't be written to, or another process is writing there.
     """
+    from staticwado_daemon.archive.store import Store
     from staticwado_daemon.dicom.part10 import Limits
     from staticwado_daemon.inbound.journal import Journal
     from staticwado_daemon.pipeline.ingest import Rules
     from staticwado_daemon.pipeline.line import Line
+    from staticwado_daemon.pipeline.publisher import LOCK_SECONDS
     from staticwado_daemon.pipeline.workers import WorkerProcesses
 
     log.configure(level)
@@ -45,6 +47,8 @@ def open_line(storage: "Storage", level: log.Level) -> Iterator[tuple["Line", "J
             maximum_inline_private_length=storage.maximum_inline_private_length,
         ),
     )
+    with Store(storage.root, storage.group, wait_seconds=LOCK_SECONDS):
+        pass  # the tree with its rights stands before anything of ours is put into it
     storage.state_dir.mkdir(parents=True, exist_ok=True)
     workers = WorkerProcesses(storage.workers, rules, _TASK_SECONDS, _memory_share(storage.workers), prepare)
     with (

@@ -18,7 +18,7 @@ _SKIPPED = "__MACOSX"
 """What macOS puts into archives beside the files: their resource forks, under the same names."""
 
 
-@click.command()
+@click.command(short_help="Put files and folders into the tree, now.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=AbsolutePath(exists=True))
 @click.option("-t", "--content-type", type=click.Choice(["htj2k", "jls", "none"]), help="How native frames are stored.")
 @click.option("-j", "--workers", type=click.IntRange(1, 1024), help="Worker processes (daemonConfig.workers).")

@@ -8,7 +8,7 @@ from staticwado_daemon.cli.options import AbsolutePath, Common, shared
 from staticwado_daemon.errors import ConfigError, Rejected, StaticwadoError
 
 
-@click.command()
+@click.command(short_help="Give back the original files.")
 @click.argument("uids", metavar="UID...", nargs=-1, required=True)
 @click.option(
     "-o",

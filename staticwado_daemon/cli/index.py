@@ -5,7 +5,7 @@ import click
 from staticwado_daemon.cli.options import Common, shared
 
 
-@click.command()
+@click.command(short_help="Make the list of studies anew.")
 @shared("-o", "--dir")
 @click.pass_obj
 def index(common: Common) -> None:

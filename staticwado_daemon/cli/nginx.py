@@ -7,7 +7,7 @@ import click
 from staticwado_daemon.cli.options import AbsolutePath, Common, shared, warn
 
 
-@click.command("nginx-config")
+@click.command("nginx-config", short_help="Print the nginx configuration.")
 @click.option(
     "--listen",
     metavar="HOST:PORT",

@@ -85,20 +85,28 @@ def print_summary(answers: Sequence["Answer"], seconds: float) -> None:
             click.echo(f"  {click.style(f'{outcome:<10}', fg=color)}  {counts[outcome]:>{width},}")
     rate = f", {len(answers) / seconds:.0f} a second" if seconds >= 1 else ""
     click.echo(f"  {'files':<10}  {len(answers):>{width},}  in {seconds:.1f} s{rate}")
-    _print_reasons("rejected", [answer for answer in answers if answer.outcome == "rejected"])
-    _print_reasons("ignored", [answer for answer in answers if answer.outcome == "ignored"])
+    for outcome in ("rejected", "ignored"):
+        _print_reasons(outcome, [answer for answer in answers if answer.outcome == outcome])
 
 
 def _print_reasons(outcome: str, answers: Sequence["Answer"]) -> None:
-    if not answers:
-        return
-    click.echo(f"\n{click.style(outcome, fg=_COLORS[outcome], bold=True)}")
-    for answer in answers[:_SHOWN]:
-        # A name may hold bytes that are no text, or control characters that would command the terminal.
-        name = ascii(str(answer.path))[1:-1] if not str(answer.path).isprintable() else str(answer.path)
-        click.echo(f"  {name}\n    {answer.reason or 'no reason given'}")
-    if len(answers) > _SHOWN:
+    """Name the rejected files by reason; of the ignored ones, which are none of ours, the reasons alone."""
+    by_reason: dict[str, list[str]] = {}
+    for answer in answers:
+        by_reason.setdefault(answer.reason or "no reason given", []).append(_printable(str(answer.path)))
+    left = _SHOWN
+    for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        click.echo(f"\n{click.style(outcome, fg=_COLORS[outcome])}: {reason} ({len(names):,})")
+        if outcome == "rejected":
+            click.echo("".join(f"  {name}\n" for name in names[:left]), nl=False)
+            left = max(0, left - len(names))
+    if outcome == "rejected" and len(answers) > _SHOWN:
         click.echo(f"  … and {len(answers) - _SHOWN:,} more: --json names them all")
+
+
+def _printable(name: str) -> str:
+    """Spell out bytes that are no text, and control characters that would command the terminal."""
+    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def exit_code(answers: Sequence["Answer"]) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from staticwado_daemon.pipeline.line import Line
 
 
-@click.command()
+@click.command(short_help="Watch folders: the daemon.")
 @shared("-o", "--dir")
 @click.pass_obj
 def run(common: Common) -> None:

@@ -7,7 +7,7 @@ import click
 from staticwado_daemon.cli.options import Common, shared
 
 
-@click.command()
+@click.command(short_help="Say how far everything is.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @shared("-o", "--dir")
 @click.pass_obj

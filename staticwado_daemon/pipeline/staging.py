@@ -5,7 +5,7 @@ What stands there in the end is what the instance directory will be, plus `bulkd
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import orjson
@@ -20,6 +20,7 @@ from staticwado_daemon.dicom.frames import FrameSegments
 from staticwado_daemon.dicom.part10 import Instance
 from staticwado_daemon.dicom.transcode import ContentType
 from staticwado_daemon.dicom.transfer_syntaxes import transfer_syntax
+from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound.source import Source
 from staticwado_daemon.pipeline.staged import Staged
 
@@ -86,12 +87,10 @@ def stage(
     """
     files = _Files(Stage(directory))
     changes: dict[str, bytes | None] = {AVAILABLE_TRANSFER_SYNTAX_UID: _uid(instance.transfer_syntax_uid)}
-    remainder = restore.whole(data)
+    segments: Sequence[FrameSegments] = ()
+    word = 1
     if instance.pixel_data is not None:
         segments, word = _store_pixels(files, instance, content_type, thumbnail_size, changes)
-        # Offsets are into the inflated data set where it was deflated: those aren't bytes of the file.
-        if instance.buffer is data:
-            remainder = restore.split(data, segments, word)
     for value in instance.bulk_values:
         files.add_bulk(value.sha256, value.data)
     _store_document(files, instance)
@@ -99,6 +98,8 @@ def stage(
         files.add(layout.FULL_INSTANCE, gzipped.pack(multipart.wrap("application/dicom", data)))
     dataset = instance.attributes.with_changes(changes).to_json()
     files.stage.write(f"instance/{layout.METADATA}", [gzipped.pack(summary.array([dataset]))])
+    # Offsets are into the inflated data set where it was deflated: those aren't bytes of the file.
+    remainder = restore.split(data, segments, word) if instance.buffer is data else restore.whole(data)
     record = Record(
         identity=instance.identity,
         revision=0,
@@ -106,11 +107,29 @@ def stage(
         source=hashlib.sha256(data).hexdigest(),
         source_transfer_syntax=instance.transfer_syntax_uid,
         blobs=tuple(files.blobs),
-        remainder=(hashlib.sha256(remainder).hexdigest(), len(remainder)),
+        remainder=_name(remainder),
         source_attributes=_source_attributes(instance.attributes, changes),
         dataset=dataset,
     )
+    if source.after_ingest == "delete" and not _restores(record, remainder, directory):
+        remainder = restore.whole(data)
+        record = replace(record, remainder=_name(remainder))
     return Staged(source, directory, record, tuple(files.bulk), remainder, instance.warnings)
+
+
+def _restores(record: Record, remainder: bytes, directory: Path) -> bool:
+    """Whether the source comes back from what was stored: proven before the source itself may go."""
+    stored = directory / "instance"
+    try:
+        return restore.matches(
+            record.source, restore.rebuild(record, remainder, lambda name: (stored / name).read_bytes())
+        )
+    except Corrupt:
+        return False
+
+
+def _name(remainder: bytes) -> tuple[str, int]:
+    return hashlib.sha256(remainder).hexdigest(), len(remainder)
 
 
 def _store_pixels(
@@ -123,7 +142,8 @@ def _store_pixels(
     """Store the frames, or the video that they are, and a thumbnail.
 
     Returns:
-        the frames' segments of the source, and how many bytes of it are in reverse order together.
+        the frames' segments of the source, if it can be rebuilt from them, and how many of its bytes are in
+        reverse order together.
     """
     description = frames.describe(instance)
     segments = frames.frame_segments(instance, description)
@@ -144,7 +164,9 @@ def _store_pixels(
     picture = render.instance_thumbnail(instance, description, segments, thumbnail_size)
     if picture is not None:
         files.add(layout.THUMBNAIL, picture)
-    return segments, frames.big_endian_word(instance, description)
+    word = frames.big_endian_word(instance, description)
+    # A frame that ends within a word shares it with padding or with its neighbour, which a frame's file doesn't hold.
+    return (segments, word) if description.frame_length % word == 0 else ((), 1)
 
 
 def _pixel_data_attribute(instance: Instance, uri: str) -> dict[str, bytes]:
