@@ -32,7 +32,7 @@ class Progress:
 
         console = Console(stderr=True)
         self._bar = Bar(
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.description}"),
@@ -83,7 +83,7 @@ def print_summary(answers: Sequence["Answer"], seconds: float) -> None:
     for outcome, color in _COLORS.items():
         if counts[outcome]:
             click.echo(f"  {click.style(f'{outcome:<10}', fg=color)}  {counts[outcome]:>{width},}")
-    rate = f", {len(answers) / seconds:.0f} a second" if seconds >= 1 else ""
+    rate = f", {len(answers) / seconds:.0f} a second" if 1 <= seconds < len(answers) else ""
     click.echo(f"  {'files':<10}  {len(answers):>{width},}  in {seconds:.1f} s{rate}")
     for outcome in ("rejected", "ignored"):
         _print_reasons(outcome, [answer for answer in answers if answer.outcome == outcome])

@@ -29,8 +29,6 @@ def run(common: Common) -> None:
     settings = common.configuration().daemon()
     for problem in folder_errors(settings):
         raise ConfigError(problem)
-    if settings.drop_dir:
-        settings.drop_dir.mkdir(parents=True, exist_ok=True)
     with open_line(settings.storage, common.log_level()) as (line, journal):
         daemon = _daemon(settings, line, journal)
         with _ended_by_signals(daemon), _served(settings.server):
@@ -38,6 +36,7 @@ def run(common: Common) -> None:
 
 
 def _daemon(settings: "config.Daemon", line: "Line", journal: "Journal") -> "Daemon":
+    from staticwado_daemon.inbound import drop
     from staticwado_daemon.inbound.folder import InboundDir
     from staticwado_daemon.inbound.inbox import Inbound
     from staticwado_daemon.inbound.settle import Timing
@@ -45,7 +44,7 @@ def _daemon(settings: "config.Daemon", line: "Line", journal: "Journal") -> "Dae
 
     folders = [InboundDir(each.dir, each.after_ingest) for each in settings.inbound]
     if settings.drop_dir:
-        folders.append(InboundDir(settings.drop_dir, "delete"))
+        folders.append(drop.prepare(settings.drop_dir))
     timing = Timing(
         settle=settings.settle_seconds,
         reconcile=settings.reconcile_seconds,
@@ -53,7 +52,7 @@ def _daemon(settings: "config.Daemon", line: "Line", journal: "Journal") -> "Dae
     )
     inbound = Inbound(folders, journal.known, timing, line.wake)
     storage = settings.storage
-    return Daemon(storage.root, storage.state_dir, line, inbound, journal, lambda: _check(inbound))
+    return Daemon(storage.root, storage.state_dir, line, inbound, settings.drop_dir, journal, lambda: _check(inbound))
 
 
 def _check(inbound: "Inbound") -> None:

@@ -52,7 +52,8 @@ class Limits:
 class Rules:
     """How values become JSON: the limits, and the URI under which a bulk value will be found.
 
-    `bulk_uri` must be a pure function of the SHA-256 in hexadecimal.
+    `bulk_uri` must be a pure function of the SHA-256 in hexadecimal. What elements became is remembered
+    per `Rules`, so readers are fast only if they get equal ones each time.
     """
 
     limits: Limits

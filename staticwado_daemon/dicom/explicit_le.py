@@ -195,7 +195,7 @@ class _Reading:
         self.findings.bulk_values += bulk_values
         if note:
             self.findings.warn_about(tag, note)
-        elif stop - start <= _REMEMBERED_BYTES:
+        elif stop - start <= _REMEMBERED_BYTES and tag not in PIXEL_DATA_TAGS:  # an icon's; at the top it is different
             _memory.remember(scope.table, raw, _Remembered(key, fragment, bulk_values))
 
     def known_representation(self, tag: int, scope: _Scope) -> str:

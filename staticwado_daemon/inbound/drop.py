@@ -46,7 +46,7 @@ def clear(drop: Path, receipt: Receipt) -> bool:
         return False
     if receipt.outcome in STORED:
         return remove(Source(receipt.path, receipt.stamp))
-    return _set_aside(drop, receipt, receipt.stamp)
+    return _set_aside(drop.resolve(), receipt, receipt.stamp)
 
 
 def _set_aside(drop: Path, receipt: Receipt, stamp: Stamp) -> bool:

@@ -38,7 +38,7 @@ class InboundDir:
     """A folder to take files from.
 
     `after_ingest` says what happens to a file once the archive holds it. `exclude` are directories below the
-    folder that are none of it: its `rejected/`, the archive itself, another inbound folder.
+    folder that are none of it: its `rejected/`, the archive, another inbound folder; other paths there don't matter.
     """
 
     dir: Path
@@ -66,10 +66,12 @@ class Folder:
         self, spec: InboundDir, timing: Timing, desk: Desk, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.root = os.path.realpath(spec.dir)
-        self.scans = Scans(self.root, frozenset(os.path.realpath(path) for path in spec.exclude), clock)
+        excluded = [os.path.realpath(path) for path in spec.exclude]
+        below = frozenset(path for path in excluded if path.startswith(f"{self.root}/"))
+        self.scans = Scans(self.root, below, clock)
         self.lookout = Lookout(self.root, self.hear, clock)
         self.tracker = Tracker(timing, clock)
-        self._exclude = tuple(f"{os.path.realpath(path)}/" for path in spec.exclude)
+        self._exclude = tuple(f"{path}/" for path in below)
         self.after_ingest: AfterIngest = spec.after_ingest
         self._timing = timing
         self._desk = desk

@@ -130,10 +130,10 @@ class Inbound:
 
     @property
     def backlog(self) -> int:
-        """How many files without a receipt are known of, those in flight and those waiting for their rest included."""
+        """How many files are known of and not taken, those that came back and wait for their rest included."""
         followed = sum(folder.backlog for folder in self._folders)
         with self._lock:
-            return len(self._ready) + len(self._in_flight) + followed
+            return len(self._ready) + len(self._later) + followed
 
     @property
     def waiting(self) -> int:
@@ -143,7 +143,7 @@ class Inbound:
     @property
     def idle(self) -> bool:
         """Whether every file that is there has its receipt; false until the first scan is through."""
-        return self.backlog == 0 and all(folder.surveyed for folder in self._folders)
+        return self.backlog == 0 and not self._in_flight and all(folder.surveyed for folder in self._folders)
 
     @property
     def alive(self) -> bool:
@@ -216,6 +216,6 @@ class Inbound:
 
 
 def _disjoint(dirs: Sequence[InboundDir]) -> list[InboundDir]:
-    """Exclude from each folder those that lie in it."""
-    everywhere = frozenset(spec.dir for spec in dirs)
-    return [replace(spec, exclude=spec.exclude | (everywhere - {spec.dir})) for spec in dirs]
+    """Exclude from each folder the others, in case they lie in it."""
+    every = frozenset(spec.dir for spec in dirs)
+    return [replace(spec, exclude=spec.exclude | every) for spec in dirs]

@@ -111,7 +111,11 @@ def being_written(path: str) -> bool:
 
 
 def remove(source: Source) -> bool:
-    """Unlink the file if it is still in the state its stamp describes; say whether it is gone."""
+    """Unlink the file if it is still in the state its stamp describes; say whether it is gone.
+
+    Raises:
+        Transient: if it can't be removed now.
+    """
     try:
         if Stamp.of(os.lstat(source.path)) != source.stamp:
             return False

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import orjson
 import structlog
 
 from staticwado_daemon.errors import Transient
+from staticwado_daemon.inbound import drop
 from staticwado_daemon.inbound.inbox import Inbound
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import STORED, Receipt
@@ -37,9 +39,13 @@ class _Asked:
     request: Request
     waiting: int = 0
     receipts: list[Receipt] = field(default_factory=list)
+    flushed: bool = False
 
     def done(self, line: Line) -> bool:
-        """Whether all is done and written."""
+        """Whether all is done and written; what is done is written without waiting for quiet."""
+        if not self.waiting and not self.flushed:
+            line.flush()
+            self.flushed = True
         return not self.waiting and line.idle
 
 
@@ -51,6 +57,7 @@ class Daemon:
         state_dir: where the status goes.
         line: started, with `journal`.
         inbound: not yet started.
+        drop_dir: the one inbound folder that is ours and gets emptied, if there is one.
         journal: of receipts.
         check: called now and then; raises what must end the daemon.
     """
@@ -61,6 +68,7 @@ class Daemon:
         state_dir: Path,
         line: Line,
         inbound: Inbound,
+        drop_dir: Path | None,
         journal: Journal,
         check: Callable[[], None],
     ) -> None:
@@ -68,6 +76,7 @@ class Daemon:
         self._state_dir = state_dir
         self._line = line
         self._inbound = inbound
+        self._drop_dir = drop_dir
         self._journal = journal
         self._check = check
         self._given = Given(journal, root)
@@ -88,19 +97,26 @@ class Daemon:
             StaticwadoError: if the daemon can't go on.
         """
         self._inbound.start()
+        _log.info("daemon_started", root=str(self._root))
         try:
             while not self._stopping.is_set():
                 self._step()
         finally:
             self._inbound.stop()
             self._report(running=False)
+            _log.info("daemon_stopped")
 
     def _step(self) -> None:
         for request in requests.pending(self._root):
             self._obey(request)
         self._line.submit(self._inbound.take(self._line.room))
-        for finished in self._line.pump(_TICK_SECONDS):
-            self._settle(finished)
+        finished = self._line.pump(_TICK_SECONDS)
+        for each in finished:
+            self._settle(each)
+        # Counts alone: a reason may quote the file, and what it quotes may name a patient.
+        outcomes = Counter(str(each.result.outcome) for each in finished if isinstance(each.result, Receipt))
+        if outcomes:
+            _log.info("receipts", **outcomes)
         for asked in [each for each in self._asked.values() if each.done(self._line)]:
             requests.answer(self._root, asked.request.id, [self._line.current(each) for each in asked.receipts])
             del self._asked[asked.request.id]
@@ -148,13 +164,18 @@ class Daemon:
 
     def _close(self, source: Source, receipt: Receipt) -> None:
         """Be done with a file of an inbound folder, which has its receipt in the journal."""
-        if receipt.outcome in STORED and source.after_ingest == "delete":
-            try:
-                if remove(source):
-                    self._journal.removed([source.path])
-            except Transient as why:
-                _log.warning("source_not_removed", reason=str(why))
+        try:
+            if self._clear(source, receipt):
+                self._journal.removed([source.path])
+        except Transient as why:
+            _log.warning("source_not_removed", reason=str(why))
         self._inbound.done(receipt)
+
+    def _clear(self, source: Source, receipt: Receipt) -> bool:
+        """Take the file out of its folder where that is wanted; says whether it is gone."""
+        if self._drop_dir and source.path.is_relative_to(self._drop_dir):
+            return drop.clear(self._drop_dir, receipt)
+        return source.after_ingest == "delete" and receipt.outcome in STORED and remove(source)
 
     def _report(self, *, running: bool) -> None:
         """Write the status for `staticwado status`, if it has changed."""

@@ -90,7 +90,8 @@ class Publisher:
         self._connection = connection
         self._studies = Studies(store, MAXIMUM_CACHE)
         self._index = publish.read_index(store)
-        self._index_due: float | None = None
+        # A new tree answers with an empty list, not with "not found".
+        self._index_due: float | None = None if store.names("studies") else 0.0
         self._index_rest = 0.0
         self._hot: dict[UID, set[UID]] = {}
         self._hot_due = 0.0

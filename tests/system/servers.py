@@ -25,6 +25,12 @@ class Answer:
     body: bytes
 
 
+class _Connection(http.client.HTTPConnection):
+    def speak(self, version: int) -> None:
+        self._http_vsn = version
+        self._http_vsn_str = f"HTTP/{version // 10}.{version % 10}"
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A running server."""
@@ -36,9 +42,12 @@ class Server:
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
-    def ask(self, target: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
+    def ask(
+        self, target: str, headers: Mapping[str, str] | None = None, method: str = "GET", *, version: int = 11
+    ) -> Answer:
         """Send exactly this request target and these headers; nothing is normalised, added or unpacked."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=_PATIENCE_SECONDS)
+        connection = _Connection(self.host, self.port, timeout=_PATIENCE_SECONDS)
+        connection.speak(version)
         try:
             connection.putrequest(method, target, skip_accept_encoding=True)
             for name, value in (headers or {}).items():
@@ -61,6 +70,7 @@ def start_nginx(configuration: str, prefix: Path, port: int) -> Iterator[Server]
     """Run nginx with this configuration, which listens on `port`, in the directory `prefix` until the context ends."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     assert program, "nginx is missing: apt-get install nginx"
+    prefix.mkdir(parents=True, exist_ok=True)
     file = prefix.with_name(f"{prefix.name}.conf")
     file.write_text(configuration, encoding="utf-8")
     process = subprocess.Popen(
@@ -78,7 +88,7 @@ def start_nginx(configuration: str, prefix: Path, port: int) -> Iterator[Server]
 
 @contextmanager
 def start_nginx_for(root: Path, prefix: Path, ohif: Path | None = None) -> Iterator[Server]:
-    """Run nginx with the generated configuration for this tree; `prefix` is an empty directory."""
+    """Run nginx with the generated configuration for this tree; `prefix` is a directory without anything."""
     port = free_port()
     with start_nginx(nginx_config(root, f"127.0.0.1:{port}", ohif), prefix, port) as server:
         yield server

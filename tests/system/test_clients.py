@@ -1,7 +1,6 @@
 """What a program sees: Python's dicomweb-client against nginx, every frame compared with pydicom's own decoding."""
 
 import tomllib
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,9 @@ from staticwado_daemon.archive import multipart
 from tests import corpus
 from tests.system.programs import create
 from tests.system.servers import start_nginx_for
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+"""What is odd in a source is odd in what is served, and pydicom says so."""
 
 NOT_COMPARED: dict[str, str] = tomllib.loads(
     Path(__file__).parents[1].joinpath("data/frames-not-compared.toml").read_text(encoding="utf-8")
@@ -171,17 +173,13 @@ def _assert_pixels_equal(source: FileDataset, served: Retrieved) -> None:
     image["PixelData"].VR = "OB" if image.BitsAllocated <= 8 or served.transfer_syntax.is_encapsulated else "OW"
     image["PixelData"].is_undefined_length = served.transfer_syntax.is_encapsulated
     image.set_original_encoding(is_implicit_vr=False, is_little_endian=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is odd in a source is odd in both
-        ours, theirs = pixel_array(image, raw=True), pixel_array(source, raw=True)
+    ours, theirs = pixel_array(image, raw=True), pixel_array(source, raw=True)
     assert ours.dtype.newbyteorder("=") == theirs.dtype.newbyteorder("=")
     np.testing.assert_array_equal(ours, theirs)
 
 
 def _source(path: Path) -> FileDataset:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        source = pydicom.dcmread(path, force=True)
+    source = pydicom.dcmread(path, force=True)
     if "TransferSyntaxUID" not in source.file_meta:
         implicit, _ = source.original_encoding
         source.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian

@@ -91,7 +91,7 @@ def test_when_npm_fails_its_last_word_is_passed_on(tmp_path: Path, monkeypatch: 
     program.write_text("#!/bin/sh\necho first >&2\necho 'network is unreachable' >&2\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(Transient, match="network is unreachable$"):
+    with pytest.raises(Transient, match=r"network is unreachable$"):
         fetch_ohif(tmp_path / "data")
     assert list((tmp_path / "data").iterdir()) == []
 

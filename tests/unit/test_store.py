@@ -33,6 +33,14 @@ def test_put_says_whether_it_changed_anything_and_leaves_equal_files_alone(store
     assert store.read("studies/1.2/a") == b"two"
 
 
+def test_a_new_version_of_the_same_size_has_another_second_because_servers_tell_versions_apart_by_these(store) -> None:
+    seconds = []
+    for version in (b"one", b"two", b"six"):
+        store.put("studies/1.2/a", version)
+        seconds.append(int((store.root / "studies/1.2/a").stat().st_mtime))
+    assert len(set(seconds)) == 3
+
+
 def test_an_instance_becomes_visible_whole(store) -> None:
     directory = staged(store, "t", {"instance/frames/1.mht": b"f", "instance/metadata.gz": b"m"})
     store.put_instance(directory / "instance", "studies/1/series/2/instances/3")

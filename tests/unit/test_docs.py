@@ -1,0 +1,94 @@
+"""The documentation says what the code does: settings with their defaults, commands, targets."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from staticwado_daemon.cli import dicomwebserver_command, mkdicomweb_command, staticwado
+from staticwado_daemon.config.check import expected
+from staticwado_daemon.config.reference import REFUSED, UNUSED
+from staticwado_daemon.config.schema import SECTIONS, Group, Key, keys
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+
+
+def _chapter(title: str) -> list[str]:
+    """The lines of docs/configuration.md between one heading and the next."""
+    found = re.search(rf"^#+ `?{re.escape(title)}`?$(.*?)(?=^#|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/configuration.md has no chapter {title}"
+    return found[1].splitlines()
+
+
+def _rows(title: str) -> list[str]:
+    return [line for line in _chapter(title) if line.startswith("| `")]
+
+
+def _row(key: Key) -> str:
+    kind = expected(key).replace("|", "\\|")
+    if key.group:
+        kind = "a list of objects" if key.is_list else "an object"
+    default = "required" if key.required else _default(key)
+    return f"| `{key.name}` | {kind} | {default} | {key.meaning} |"
+
+
+def _default(key: Key) -> str:
+    if key.default is None:
+        return "absent"
+    number = isinstance(key.default, float) and key.default.is_integer()
+    return f"`{json.dumps(int(key.default) if number else key.default)}`"
+
+
+def _groups() -> Iterator[tuple[str, type[Group]]]:
+    for section, group in SECTIONS.items():
+        yield section, group
+        for key in keys(group):
+            if key.group:
+                yield f"{section}.{key.name}{'[]' if key.is_list else ''}", key.group
+
+
+@pytest.mark.parametrize(("title", "group"), _groups())
+def test_every_setting_is_documented_as_it_is(title: str, group: type[Group]) -> None:
+    assert _rows(title) == [_row(key) for key in keys(group)]
+
+
+def test_every_unused_setting_of_static_wado_is_listed() -> None:
+    listed = set(re.findall(r"`([\w.]+)`", "\n".join(_chapter("Settings of static-wado that have no effect"))))
+    expected_names = set()
+    for section, notes in UNUSED.items():
+        expected_names |= {section} if isinstance(notes, str) else {f"{section}.{name}" for name in notes}
+    assert listed == expected_names | set(REFUSED)
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    for program, command in (("staticwado", staticwado), ("mkdicomweb", mkdicomweb_command)):
+        for name in re.findall(rf"`?{program} ([a-z][a-z-]+)", README):
+            assert name in command.commands, f"README: {program} {name}"
+    assert dicomwebserver_command.name in README
+
+
+def test_the_readme_has_every_command() -> None:
+    for name in staticwado.commands:
+        assert f"staticwado {name}" in README
+
+
+def test_every_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    assert {"run", "test", "lint", "bench", "soak", "clean"} <= targets
+    assert set(re.findall(r"make ([a-z]+)`", README)) <= targets
+
+
+def test_every_target_says_what_it_means() -> None:
+    for target in ("run", "test", "lint", "bench", "soak", "clean"):
+        assert re.search(rf"^{target}:.*## \S", MAKEFILE, re.MULTILINE), target
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.relative_to(REPOSITORY)}: {target}"
