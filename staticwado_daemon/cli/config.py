@@ -68,7 +68,7 @@ def check(common: Common) -> int:
         return 0
     source = document.read(place)
     errors, warnings = list(checks.errors(source)), list(checks.warnings(source))
-    if not errors and "daemonConfig" in source.values:
+    if not errors and source.values.get("daemonConfig"):
         errors.extend(folder_errors(Configuration(source, {}).daemon()))
     for sentence in errors:
         click.echo(f"{click.style('error:', fg='red')} {sentence}")

@@ -52,7 +52,7 @@ UNUSED: dict[str, str | dict[str, str]] = {
         "pathInstances": _LAYOUT,
         "prependBulkDataUri": "BulkDataURI is always relative to the study",
         "expandBulkDataUri": "BulkDataURI is always relative to the study",
-        "rendered": "rendered documents and video are always written",
+        "rendered": _NONE,
         "verbose": "use -v",
     },
     "dicomWebServerConfig": {

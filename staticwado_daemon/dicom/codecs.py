@@ -33,6 +33,8 @@ _JPEG_LS = frozenset(f"{_PREFIX}{last}" for last in (80, 81))
 _JPEG_2000 = frozenset(f"{_PREFIX}{last}" for last in (90, 91))
 _HTJ2K = frozenset((*(f"{_PREFIX}{last}" for last in (201, 202, 203)), PRIVATE_HTJ2K))
 _MULTI_COMPONENT_TRANSFORMED = frozenset({"YBR_RCT", "YBR_ICT"})
+_END_OF_IMAGE = b"\xff\xd9"
+_TAIL = 16  # the marker, and what writers pad with
 _CODEC_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, zlib.error)
 
 
@@ -119,11 +121,16 @@ def _decoder(transfer_syntax_uid: str, header: Header, halvings: int) -> Callabl
     if transfer_syntax_uid in _JPEG_2000:
         return imagecodecs.jpeg2k_decode
     if transfer_syntax_uid in _JPEG_LS:
-        return imagecodecs.jpegls_decode
+        return lambda data: imagecodecs.jpegls_decode(_ended(data))
     if header.samples == 3:
         # The same space in and out: the components leave as they are stored.
         return lambda data: imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB")
     return imagecodecs.jpeg8_decode
+
+
+def _ended(payload: Any) -> Any:
+    """Close a JPEG-LS codestream that was cut off: CharLS searches for its end for seconds, then fails."""
+    return payload if _END_OF_IMAGE in bytes(payload[-_TAIL:]) else bytes(payload) + _END_OF_IMAGE
 
 
 def _decode_bytes(payload: Payload, transfer_syntax_uid: str, description: PixelDescription, size: int) -> Array:

@@ -13,6 +13,7 @@ from staticwado_daemon.errors import Corrupt
 # SOF0 to SOF15 without DHT, JPG and DAC, which share their range; and JPEG-LS's SOF55.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
+_MAXIMUM_TILES = 65535
 _CODING_STYLE_DEFAULT = 0xFF52
 # Markers of the main header have 0xFF4F..0xFF6F; SOT ends it.
 _MAIN_HEADER = range(0xFF4F, 0xFF70)
@@ -80,15 +81,26 @@ def jpeg2000_header(payload: Payload) -> Header:
         if start < 0 or (start and not head.startswith(b"\x00\x00\x00\x0cjP  ")):
             raise Corrupt("the frame isn't a JPEG 2000 codestream")
         siz = start + 4
-        length, _, right, bottom, left, top = struct.unpack_from(">HHIIII", head, siz)
-        (samples,) = struct.unpack_from(">H", head, siz + 36)
-        depth = head[siz + 38]
+        length, _, right, bottom, left, top, *tiles, samples, depth = struct.unpack_from(">HH8IHB", head, siz)
         decompositions = _decompositions(head, siz + length)
     except (struct.error, IndexError) as error:
         raise Corrupt("the frame's JPEG 2000 header is cut off") from error
+    _check_tiles((right, bottom), (left, top), tiles)
     return Header(
         bottom - top, right - left, samples, (depth & 0x7F) + 1, bool(depth & 0x80), decompositions=decompositions
     )
+
+
+def _check_tiles(end: tuple[int, int], start: tuple[int, int], tiles: list[int]) -> None:
+    """Refuse a tile grid outside ISO 15444-1 B.3: it would make OpenJPH count for hours."""
+    width, height, *origin = tiles
+    count = 1
+    for size, first, low, high in zip((width, height), origin, start, end, strict=True):
+        if size == 0 or first > low or first + size <= low or high <= low:
+            raise Corrupt("the frame's JPEG 2000 tiles don't cover it")
+        count *= -(-(high - first) // size)
+    if count > _MAXIMUM_TILES:
+        raise Corrupt(f"the frame has {count} JPEG 2000 tiles")
 
 
 def _decompositions(head: bytes, position: int) -> int:

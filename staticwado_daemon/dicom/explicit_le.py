@@ -55,10 +55,20 @@ class _DeclinedError(Exception):
     """This is not for us."""
 
 
+class _Inside(NamedTuple):
+    """What counts of an element besides its JSON: nested elements and items, their depth, values kept outside."""
+
+    bulk_values: tuple[BulkValue, ...]
+    elements: int = 0
+    height: int = 0
+
+
 class _Remembered(NamedTuple):
+    """What an element became; most have nothing inside."""
+
     tag: str
     fragment: bytes
-    bulk_values: tuple[BulkValue, ...]
+    inside: _Inside | None
 
 
 _Table = dict[bytes, _Remembered]
@@ -75,8 +85,9 @@ class _Memory:
         return self.tables.setdefault((character_sets, rules), {})
 
     def remember(self, table: _Table, raw: bytes, result: _Remembered) -> None:
-        self.size += len(raw) + len(result.fragment) + sum(len(value.data) for value in result.bulk_values)
-        self.size += _MEMORY_OVERHEAD_BYTES
+        self.size += len(raw) + len(result.fragment) + _MEMORY_OVERHEAD_BYTES
+        if result.inside:
+            self.size += sum(len(value.data) for value in result.inside.bulk_values)
         if self.size > _MEMORY_BYTES:
             for forgotten in self.tables.values():
                 forgotten.clear()
@@ -130,6 +141,7 @@ class _Reading:
     buffer: Buffer
     findings: Findings
     pixel_data: PixelData | None = None
+    deepest: int = 0
 
     def elements(self, position: int, end: int, scope: _Scope) -> int:
         """Read a data set or item into its scope; return the position after it."""
@@ -141,19 +153,20 @@ class _Reading:
             if vr in _LONG:
                 (length,) = _LENGTH(buffer, start)
                 start += 4
-            tag = group << 16 | number
             stop = start + length
             raw = buffer[position:stop] if length <= _REMEMBERED_SEQUENCE_BYTES else b""
             if vr == b"UN":
                 # What an UN becomes depends on who reserved its block, which is not in its bytes.
-                raw += fragments.get(private_creator_tag(tag), b"")
+                raw += fragments.get(private_creator_tag(group << 16 | number), b"")
             known = scope.table.get(raw)
             if known is not None and stop <= end and known.tag > previous:
                 previous = known.tag
                 fragments[previous] = known.fragment
-                self.findings.bulk_values += known.bulk_values
+                if known.inside:
+                    self.recall(known.inside, scope)
                 position = stop
                 continue
+            tag = group << 16 | number
             if tag == _ITEM_DELIMITER and scope.delimited:
                 self.findings.count(len(fragments))
                 return position + 8
@@ -167,6 +180,18 @@ class _Reading:
             raise _DeclinedError
         self.findings.count(len(fragments))
         return position
+
+    def recall(self, inside: _Inside, scope: _Scope) -> None:
+        """Count what is inside a remembered element as if it had been read."""
+        self.deepen(scope.depth + inside.height)
+        self.findings.count(inside.elements)
+        self.findings.bulk_values += inside.bulk_values
+
+    def deepen(self, depth: int) -> None:
+        """Note a depth; declines beyond the cap."""
+        if depth > self.findings.rules.limits.maximum_depth:
+            raise _DeclinedError
+        self.deepest = max(self.deepest, depth)
 
     def new_element(self, element: _Element, raw: bytes, end: int, scope: _Scope) -> int:
         """Read an element that is not remembered; return the position after it."""
@@ -196,7 +221,8 @@ class _Reading:
         if note:
             self.findings.warn_about(tag, note)
         elif stop - start <= _REMEMBERED_BYTES and tag not in PIXEL_DATA_TAGS:  # an icon's; at the top it is different
-            _memory.remember(scope.table, raw, _Remembered(key, fragment, bulk_values))
+            inside = _Inside(bulk_values) if bulk_values else None
+            _memory.remember(scope.table, raw, _Remembered(key, fragment, inside))
 
     def known_representation(self, tag: int, scope: _Scope) -> str:
         """Return the VR of a private UN; declines for public ones, which need more care."""
@@ -226,10 +252,11 @@ class _Reading:
     def sequence(self, element: _Element, raw: bytes, end: int, scope: _Scope) -> int:
         """Read a sequence with its items; return the position after it."""
         tag, _, position, stop, undefined = element
-        if scope.depth >= self.findings.rules.limits.maximum_depth:
-            raise _DeclinedError
         stop = end if undefined else stop
-        bulk_before, warned_before = len(self.findings.bulk_values), self.findings.warned
+        findings, deepest = self.findings, self.deepest
+        bulk_before, warned_before, counted_before = len(findings.bulk_values), findings.warned, findings.elements
+        self.deepest = 0
+        self.deepen(scope.depth + 1)
         items = []
         while undefined or position < stop:
             group, number, length = _ITEM_HEADER(self.buffer, position)
@@ -245,10 +272,12 @@ class _Reading:
                 raise _DeclinedError
             position = self.elements(position, item_end, item)
             items.append(json_object(item.fragments))
-            self.findings.count(1)
+            findings.count(1)
         key = f"{tag:08X}"
         scope.fragments[key] = fragment = sequence(items)
-        if raw and self.findings.warned == warned_before:
-            bulk_values = tuple(self.findings.bulk_values[bulk_before:])
-            _memory.remember(scope.table, raw, _Remembered(key, fragment, bulk_values))
+        if raw and findings.warned == warned_before:
+            bulk_values = tuple(findings.bulk_values[bulk_before:])
+            inside = _Inside(bulk_values, findings.elements - counted_before, self.deepest - scope.depth)
+            _memory.remember(scope.table, raw, _Remembered(key, fragment, inside))
+        self.deepest = max(deepest, self.deepest)
         return position

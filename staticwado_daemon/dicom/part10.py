@@ -53,6 +53,7 @@ _STUDY_INSTANCE_UID: Final = "0020000D"
 _SERIES_INSTANCE_UID: Final = "0020000E"
 _SOP_INSTANCE_UID: Final = "00080018"
 _SOP_CLASS_UID: Final = "00080016"
+_IDENTITY_TAGS: Final = frozenset((_STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID, _SOP_INSTANCE_UID))
 _SPECIFIC_CHARACTER_SET: Final = "00080005"
 _DIRECTORY_RECORDS: Final = "00041220"
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}".encode()
@@ -117,7 +118,7 @@ def read(data: Buffer, limits: Limits, bulk_uri: Callable[[str], str]) -> Instan
     buffer = _inflated(data, meta.dataset_offset, limits) if meta.transfer_syntax_uid in _DEFLATED_UIDS else data
     encoding, warnings = _encoding(buffer, meta)
     data_set = _data_set(buffer, meta.dataset_offset, encoding, Rules(limits, bulk_uri))
-    if not prefixed and _STUDY_INSTANCE_UID not in data_set.fragments:
+    if not prefixed and not _IDENTITY_TAGS & data_set.fragments.keys():
         raise Ignored("not a DICOM file")
     attributes, more_warnings = _published(data_set.fragments)
     return Instance(
@@ -140,12 +141,13 @@ def _check_bare_data_set(data: Buffer) -> None:
         Ignored: if it begins like anything else.
         Incomplete: if it hardly begins.
     """
-    head = data[: _PREAMBLE_LENGTH + len(_PREFIX)]
-    if not head.strip(b"\0") and len(head) < _PREAMBLE_LENGTH + len(_PREFIX):
+    if not data[:_PREAMBLE_LENGTH].strip(b"\0") and _PREFIX.startswith(
+        data[_PREAMBLE_LENGTH : _PREAMBLE_LENGTH + len(_PREFIX)]
+    ):
         raise Incomplete("the file ends inside its preamble")
-    if len(head) >= _HEADER.size:
-        group, _, vr, _ = _HEADER.unpack_from(head)
-        (length,) = _LENGTH.unpack_from(head, 4)
+    if len(data) >= _HEADER.size:
+        group, _, vr, _ = _HEADER.unpack_from(data)
+        (length,) = _LENGTH.unpack_from(data, 4)
         explicit = vr in _EXPLICIT_VRS
         if group in (0x0002, 0x0008) and (explicit or length <= len(data)):
             return

@@ -23,6 +23,9 @@ from staticwado_daemon.errors import Corrupt
 
 QUALITY = 80
 
+# Decoding a larger compressed frame (100 million pixels) takes longer than its thumbnail is worth.
+MAXIMUM_COMPRESSED_BYTES = 1 << 28
+
 # PS3.3 C.7.6.3.1.2, solved for red, green and blue.
 _FROM_YBR_FULL = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.float32)
 
@@ -39,7 +42,10 @@ def instance_thumbnail(
         size: Pixels of the longest side, at most.
     """
     syntax = transfer_syntax(instance.transfer_syntax_uid)
-    if syntax.is_video:
+    decoded_bytes = (
+        description.rows * description.columns * description.samples_per_pixel * description.bits_allocated // 8
+    )
+    if syntax.is_video or (syntax.compressed and decoded_bytes > MAXIMUM_COMPRESSED_BYTES):
         return None
     index = len(segments) // 2
     payload = source_frames(instance, description, segments)[index]

@@ -122,6 +122,10 @@ _TABLE = {
         TransferSyntax("1.2.840.10008.1.2.4.204", "JPIP HTJ2K Referenced", encapsulated=False),
         TransferSyntax("1.2.840.10008.1.2.4.205", "JPIP HTJ2K Referenced Deflate", encapsulated=False, deflated=True),
         _image("5", "RLE Lossless", "image/dicom-rle", lossless=True),
+        # Flows of real-time video (PS3.22); listed because somebody may save one.
+        _image("7.1", "SMPTE ST 2110-20 Uncompressed Progressive Active Video", _OCTETS),
+        _image("7.2", "SMPTE ST 2110-20 Uncompressed Interlaced Active Video", _OCTETS),
+        _image("7.3", "SMPTE ST 2110-30 PCM Digital Audio", _OCTETS),
         _image("8.1", "Deflated Image Frame Compression", _OCTETS, lossless=True),
         # Used in the field before the standard had UIDs for it.
         TransferSyntax(PRIVATE_HTJ2K, "HTJ2K (private)", "image/jphc"),

@@ -63,9 +63,14 @@ def commit(store: Store, studies: Studies, batch: Sequence[Staged]) -> Commit:
         for staged in batch:
             studies.forget(staged.record.identity.study)
         raise
-    for staged in batch:
-        shutil.rmtree(staged.directory)
+    sweep(batch)
     return result
+
+
+def sweep(batch: Sequence[Staged]) -> None:
+    """Remove what is left of the staging directories of a batch, also of the sources that it does not name."""
+    for task in {staged.directory.parent for staged in batch}:
+        shutil.rmtree(task)
 
 
 def _accept(studies: Studies, staged: Staged, result: Commit, accepted: list[_Accepted]) -> None:

@@ -76,7 +76,8 @@ class Daemon:
         self._state_dir = state_dir
         self._line = line
         self._inbound = inbound
-        self._drop_dir = drop_dir
+        # Inbound folders give real paths.
+        self._drop_dir = drop_dir.resolve() if drop_dir else None
         self._journal = journal
         self._check = check
         self._given = Given(journal, root)
@@ -191,6 +192,8 @@ class Daemon:
             "studies": self._line.progress.studies,
             "receipts": dict(counts),
             "rejected": counts.get("rejected", 0),
+            "waiting": self._inbound.waiting,
+            "degraded": self._inbound.degraded,
             "idle": not backlog and self._line.idle and self._inbound.idle,
         }
         if status == self._status:

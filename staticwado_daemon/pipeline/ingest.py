@@ -4,6 +4,7 @@ It reads, decides and writes into its own staging directory only; whether anythi
 the publisher's decision.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,10 @@ class Rules:
 
 def ingest_batch(batch: Sequence[Source], directory: Path, rules: Rules) -> list[Staged | Receipt | Unfinished]:
     """Ingest sources one after the other, each staged in a directory of its own below `directory`."""
-    return [ingest(source, directory / str(number), rules) for number, source in enumerate(batch)]
+    results = [ingest(source, directory / str(number), rules) for number, source in enumerate(batch)]
+    if not any(isinstance(result, Staged) for result in results):
+        shutil.rmtree(directory, ignore_errors=True)
+    return results
 
 
 def ingest(source: Source, directory: Path, rules: Rules) -> Staged | Receipt | Unfinished:

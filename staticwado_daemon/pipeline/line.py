@@ -6,6 +6,7 @@ DICOM or the tree.
 """
 
 import queue
+import shutil
 import threading
 import uuid
 from collections import deque
@@ -37,6 +38,7 @@ class _Task:
     """Sources under way; `results` are there once their worker is done."""
 
     sources: tuple[Source, ...]
+    directory: Path
     future: "Future[list[Result]]"
     alone: bool
     results: list[Result] | None = None
@@ -215,7 +217,7 @@ class Line:
 
     def _start(self, sources: tuple[Source, ...], *, alone: bool) -> _Task:
         directory = self._root / layout.STAGING / uuid.uuid4().hex
-        task = _Task(sources, self._workers.submit(sources, directory), alone)
+        task = _Task(sources, directory, self._workers.submit(sources, directory), alone)
         task.future.add_done_callback(lambda _: self._events.put(task))
         return task
 
@@ -223,6 +225,7 @@ class Line:
         try:
             task.results = task.future.result()
         except WORKER_FAILURES as failure:
+            shutil.rmtree(task.directory, ignore_errors=True)
             if task.alone:
                 task.results = [_given_up(source, failure) for source in task.sources]
                 return

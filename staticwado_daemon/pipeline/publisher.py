@@ -18,7 +18,7 @@ from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import ConfigError, Corrupt
 from staticwado_daemon.pipeline import publish
-from staticwado_daemon.pipeline.commit import Commit, commit
+from staticwado_daemon.pipeline.commit import Commit, commit, sweep
 from staticwado_daemon.pipeline.staged import Committed, Progress, Staged
 from staticwado_daemon.pipeline.studies import Studies
 
@@ -158,6 +158,7 @@ class Publisher:
             for staged in batch.staged:
                 study = staged.record.identity.study
                 self._touch(study, self._studies.get(study).series_uids())
+            sweep(batch.staged)
             return error
         for study, series in done.dirty.items():
             self._touch(study, series)

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,6 @@ def create(root: Path, paths: Sequence[Path], *options: str, expect: int = 0) ->
     return answer
 
 
-def status(config: Path) -> dict[str, Any]:
-    """`status --json` of the daemon with this configuration."""
-    answer: dict[str, Any] = json.loads(staticwado("-c", config, "status", "--json"))
-    return answer
-
-
 def write_config(directory: Path, static: Mapping[str, Any], daemon: Mapping[str, Any]) -> Path:
     """A configuration file; times are short, so that a test waits for the program and not for its clock."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -50,44 +45,71 @@ def write_config(directory: Path, static: Mapping[str, Any], daemon: Mapping[str
     return path
 
 
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A running daemon."""
+
+    config: Path
+    process: subprocess.Popen[bytes]
+
+    def status(self) -> dict[str, Any]:
+        """`status --json`."""
+        answer: dict[str, Any] = json.loads(staticwado("-c", self.config, "status", "--json"))
+        return answer
+
+    def until(self, condition: Callable[[], Any], what: str) -> None:
+        """Ask again and again until the answer is true; the daemon must not end meanwhile."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert self.process.poll() is None, f"the daemon ended by itself with {self.process.returncode}"
+            assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}; {self.status()}"
+            time.sleep(0.1)
+
+    def wait_until_idle(self) -> None:
+        """Wait until nothing is waiting and every summary is written."""
+        self.until(lambda: self.status()["idle"], "idle")
+
+
 @contextmanager
-def running(config: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A daemon that is stopped by SIGTERM at the end, and must then end well by itself."""
+def running(config: Path) -> Iterator[Daemon]:
+    """A daemon that is stopped by SIGTERM at the end, and must then end well and leave no process behind."""
     log = config.with_name("daemon.log")
     with log.open("ab") as output:
-        daemon = subprocess.Popen(
-            [*STATICWADO, "-c", str(config), "run"], stdout=output, stderr=output, env=_environment(), cwd=REPOSITORY
+        process = subprocess.Popen(
+            [*STATICWADO, "-c", str(config), "run"],
+            stdout=output,
+            stderr=output,
+            env=_environment(),
+            cwd=REPOSITORY,
+            start_new_session=True,  # so that its workers are known by their group
         )
     try:
-        yield daemon
-        assert daemon.poll() is None, f"the daemon ended by itself with {daemon.returncode}\n{_tail(log)}"
-        daemon.send_signal(signal.SIGTERM)
-        code = daemon.wait(timeout=60)
-        assert code == 0, f"SIGTERM ended the daemon with {code}\n{_tail(log)}"
+        yield Daemon(config, process)
+        assert process.poll() is None, f"the daemon ended by itself with {process.returncode}"
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(timeout=60)
+        assert code == 0, f"SIGTERM ended the daemon with {code}"
+        assert _group_ends(process.pid), "the daemon left processes behind"
     except BaseException as error:
-        error.add_note(f"the daemon's log ends with:\n{_tail(log)}")
+        error.add_note(f"the daemon's log ends with:\n{log.read_text(errors='replace')[-4000:]}")
         raise
     finally:
-        if daemon.poll() is None:
-            daemon.kill()
-            daemon.wait(timeout=30)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE, pause: float = 0.1) -> Any:
-    """Ask again and again until the answer is true; return it."""
+def _group_ends(group: int, seconds: float = 10.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        answer = condition()
-        if answer:
-            return answer
-        time.sleep(pause)
-    raise AssertionError(f"not within {seconds:.0f} s: {what}")
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _environment() -> dict[str, str]:
     """Without a home, so that nobody's own configuration is found."""
     return {**os.environ, "HOME": "/nonexistent", "PYTHONPATH": str(REPOSITORY)}
-
-
-def _tail(log: Path) -> str:
-    return log.read_text(errors="replace")[-4000:]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import corpus
-from tests.system.programs import create, running, staticwado, status, until, write_config
+from tests.system.programs import Daemon, create, running, staticwado, write_config
 
 INSTANCES = 300
 BATCHES = {"create": ((0, 300), (0, 1, 300), (0, 40, 41, 170, 300)), "run": ((0, 300), (0, 5, 120, 300))}
@@ -105,8 +105,7 @@ def test_the_same_again_touches_nothing(reference: Reference) -> None:
 
 def test_export_gives_back_every_byte(reference: Reference, tmp_path: Path) -> None:
     studies = sorted(path.name for path in (reference.root / "studies").iterdir() if path.is_dir())
-    for study in studies:
-        staticwado("export", study, "--root", reference.root, "-o", tmp_path / study)
+    staticwado("export", *studies, "--root", reference.root, "-o", tmp_path)
     exported = sorted(_digest(path) for path in tmp_path.rglob("*.dcm"))
     assert exported == sorted(_digest(path) for path in reference.sources)
 
@@ -120,17 +119,17 @@ def _by_run(directory: Path, batches: Sequence[Sequence[Path]]) -> None:
     inbound = directory / "inbound"
     inbound.mkdir()
     config = write_config(directory, {"rootDir": str(directory / "root")}, {"inbound": [{"dir": str(inbound)}]})
-    with running(config):
+    with running(config) as daemon:
         for number, batch in enumerate(batches):
             (inbound / str(number)).mkdir()
             for index, path in enumerate(batch):
                 shutil.copyfile(path, inbound / str(number) / f"{index:03}.dcm")
-            _wait(config, "published", sum(map(len, batches[: number + 1])))
-        _wait(config, "idle", True)
+            _wait_until_published(daemon, sum(map(len, batches[: number + 1])))
+        daemon.wait_until_idle()
 
 
-def _wait(config: Path, key: str, value: object) -> None:
-    until(lambda: status(config)[key] == value, f"{key} = {value}")
+def _wait_until_published(daemon: Daemon, count: int) -> None:
+    daemon.until(lambda: daemon.status()["published"] == count, f"{count} published")
 
 
 def _tree(root: Path) -> dict[str, str]:

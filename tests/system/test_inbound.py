@@ -445,3 +445,17 @@ def test_folders_in_each_other_take_each_file_once(inbox: Path) -> None:
         until(lambda: inbound.idle)
         assert files_below(inbox) == {inbox / "a.dcm"}
         assert set(line.answered.values()) == {1}
+
+
+def test_a_file_whose_receipt_was_withdrawn_is_taken_again(inbox: Path, tmp_path: Path) -> None:
+    path = inbox / "a.dcm"
+    with running(inbox) as (inbound, line):
+        path.write_bytes(content())
+        until(lambda: line.answered[path] == 1 and inbound.idle)
+        assert inbound.look_again(path)
+        until(lambda: inbound.idle)
+        assert line.answered[path] == 1  # it still has its receipt
+        line.known_states.clear()
+        assert inbound.look_again(path)
+        until(lambda: line.answered[path] == 2)
+        assert not inbound.look_again(tmp_path / "elsewhere.dcm")

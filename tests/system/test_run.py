@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests import corpus
-from tests.system.programs import running, staticwado, status, until, write_config
+from tests.system.programs import running, staticwado, write_config
 from tests.system.servers import free_port
 
 
@@ -33,12 +33,12 @@ def test_copied_studies_appear_without_a_restart(tmp_path: Path, config: Path, p
     first = corpus.mr_study(tmp_path / "prepared/mr", instances=6)
     second = corpus.ct_study(tmp_path / "prepared/ct", instances=8, series=2, size=128)
     shutil.copytree(tmp_path / "prepared/mr", tmp_path / "inbound/mr")
-    with running(config):
-        until(lambda: _listed(port).get(first.uid) == 6, "the study that was there before the daemon")
+    with running(config) as daemon:
+        daemon.until(lambda: _listed(port).get(first.uid) == 6, "the study that was there before the daemon")
         shutil.copytree(tmp_path / "prepared/ct", tmp_path / "inbound/ct")
-        until(lambda: _listed(port) == {first.uid: 6, second.uid: 8}, "the study copied while it runs")
-        until(lambda: status(config)["idle"], "idle")
-        now = status(config)
+        daemon.until(lambda: _listed(port) == {first.uid: 6, second.uid: 8}, "the study copied while it runs")
+        daemon.wait_until_idle()
+        now = daemon.status()
         assert (now["backlog"], now["published"], now["instances"], now["rejected"]) == (0, 14, 14, 0)
         for study in (first, second):
             assert len(_get(port, f"studies/{study.uid}/metadata")) == len(study.files)
@@ -47,27 +47,27 @@ def test_copied_studies_appear_without_a_restart(tmp_path: Path, config: Path, p
 
 def test_a_study_that_grows_shows_its_new_instances(tmp_path: Path, config: Path, port: int) -> None:
     study = corpus.ct_study(tmp_path / "prepared", instances=20, series=2, size=128)
-    with running(config):
+    with running(config) as daemon:
         for done in (1, 7, 20):
             for path in study.files[:done]:
                 shutil.copy(path, tmp_path / "inbound")
-            until(lambda done=done: _listed(port).get(study.uid) == done, f"{done} instances listed")
-            until(lambda done=done: len(_get(port, f"studies/{study.uid}/metadata")) == done, "study metadata")
+            daemon.until(lambda done=done: _listed(port).get(study.uid) == done, f"{done} instances listed")
+            daemon.until(lambda done=done: len(_get(port, f"studies/{study.uid}/metadata")) == done, "study metadata")
 
 
 def test_restart_continues_where_it_stopped(tmp_path: Path, config: Path, port: int) -> None:
     study = corpus.ct_study(tmp_path / "prepared", instances=20, series=2, size=128)
     for path in study.files[:10]:
         shutil.copy(path, tmp_path / "inbound")
-    with running(config):
-        until(lambda: status(config)["idle"] and _listed(port).get(study.uid) == 10, "the first half")
+    with running(config) as daemon:
+        daemon.until(lambda: daemon.status()["idle"] and _listed(port).get(study.uid) == 10, "the first half")
     before = _files(tmp_path / "root/studies")
     for path in study.files[10:]:
         shutil.copy(path, tmp_path / "inbound")
-    with running(config):
-        until(lambda: _listed(port).get(study.uid) == 20, "what came while the daemon was away")
-        until(lambda: status(config)["idle"], "idle")
-        assert status(config)["published"] == 20
+    with running(config) as daemon:
+        daemon.until(lambda: _listed(port).get(study.uid) == 20, "what came while the daemon was away")
+        daemon.wait_until_idle()
+        assert daemon.status()["published"] == 20
     frames = {name: stamp for name, stamp in before.items() if "/frames/" in name}
     assert frames.items() <= _files(tmp_path / "root/studies").items()
 
@@ -76,10 +76,10 @@ def test_bad_files_are_named_and_stop_nobody(tmp_path: Path, config: Path, port:
     files = corpus.test_files()
     shutil.copy(files["pydicom/test_files/UN_sequence.dcm"], tmp_path / "inbound/no-uids.dcm")
     shutil.copy(files["pydicom/test_files/README.txt"], tmp_path / "inbound/README.txt")
-    with running(config):
+    with running(config) as daemon:
         shutil.copy(files["pydicom/test_files/CT_small.dcm"], tmp_path / "inbound")
-        until(lambda: len(_listed(port)) == 1, "the good file")
-        until(lambda: status(config)["rejected"] == 1 and status(config)["idle"], "the bad file's receipt")
+        daemon.until(lambda: len(_listed(port)) == 1, "the good file")
+        daemon.until(lambda: daemon.status()["rejected"] == 1 and daemon.status()["idle"], "the bad file's receipt")
 
 
 def test_sources_are_deleted_only_where_that_was_asked_for(tmp_path: Path, port: int) -> None:
@@ -95,10 +95,10 @@ def test_sources_are_deleted_only_where_that_was_asked_for(tmp_path: Path, port:
     (tmp_path / "kept/CT_small.dcm").write_bytes(sources["CT_small.dcm"])
     (tmp_path / "emptied/MR_small.dcm").write_bytes(sources["MR_small.dcm"])
     (tmp_path / "emptied/bad.dcm").write_bytes(files["pydicom/test_files/UN_sequence.dcm"].read_bytes())
-    with running(config):
-        until(lambda: len(_listed(port)) == 2, "both studies")
-        until(lambda: not (tmp_path / "emptied/MR_small.dcm").exists(), "the source's removal")
-        until(lambda: status(config)["idle"], "idle")
+    with running(config) as daemon:
+        daemon.until(lambda: len(_listed(port)) == 2, "both studies")
+        daemon.until(lambda: not (tmp_path / "emptied/MR_small.dcm").exists(), "the source's removal")
+        daemon.wait_until_idle()
         studies = list(_listed(port))
     assert (tmp_path / "kept/CT_small.dcm").read_bytes() == sources["CT_small.dcm"]
     assert (tmp_path / "emptied/bad.dcm").exists()

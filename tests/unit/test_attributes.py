@@ -14,7 +14,7 @@ ATTRIBUTES = Attributes(
         "00080020": b'{"vr":"DA"}',
         "00081115": b'{"vr":"SQ","Value":[{"0020000E":{"vr":"UI","Value":["1.2"]}},{}]}',
         "00081140": b'{"vr":"SQ"}',
-        "00100010": '{"vr":"PN","Value":[{"Alphabetic":"Yamada^Tarou","Ideographic":"山田"},{"Ideographic":"太郎"},null]}'.encode(),
+        "00100010": '{"vr":"PN","Value":[{"Alphabetic":"A^B","Phonetic":"a"},{"Ideographic":"太郎"},null]}'.encode(),
         "00180050": b'{"vr":"DS","Value":[2.5]}',
         "00200013": b'{"vr":"IS","Value":["12 "]}',
         "00200032": b'{"vr":"DS","Value":[-1.5,null,"x","3"]}',
@@ -43,7 +43,7 @@ def test_it_is_a_mapping_of_tags_in_order() -> None:
     [
         ("00080018", "1.2.3"),
         ("00080008", "ORIGINAL"),
-        ("00100010", "Yamada^Tarou"),
+        ("00100010", "A^B"),
         ("00200013", "12"),
         ("00280010", "512"),
         ("00180050", "2.5"),
@@ -63,7 +63,7 @@ def test_text(tag: str, text: str) -> None:
 
 def test_texts_keep_their_places() -> None:
     assert ATTRIBUTES.texts("00080008") == ["ORIGINAL", "", "AXIAL"]
-    assert ATTRIBUTES.texts("00100010") == ["Yamada^Tarou", "太郎", ""]
+    assert ATTRIBUTES.texts("00100010") == ["A^B", "太郎", ""]
     assert ATTRIBUTES.texts("00080020") == []
 
 

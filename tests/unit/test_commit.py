@@ -30,7 +30,7 @@ def store(tmp_path):
 
 
 def stage(store, *, content="c0", study="1.2", series="1.2.3", instance="1.2.3.4", bulk=(), **values) -> Staged:
-    directory = store.root / layout.STAGING / f"task{next(_numbers)}"
+    directory = store.root / layout.STAGING / f"task{next(_numbers)}" / "0"
     writer = Stage(directory)
     writer.write("instance/frames/1.mht", [content.encode()])
     writer.write("instance/thumbnail", [b"jpeg " + content.encode()])

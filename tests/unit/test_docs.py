@@ -52,7 +52,7 @@ def _groups() -> Iterator[tuple[str, type[Group]]]:
                 yield f"{section}.{key.name}{'[]' if key.is_list else ''}", key.group
 
 
-@pytest.mark.parametrize(("title", "group"), _groups())
+@pytest.mark.parametrize(("title", "group"), list(_groups()))
 def test_every_setting_is_documented_as_it_is(title: str, group: type[Group]) -> None:
     assert _rows(title) == [_row(key) for key in keys(group)]
 

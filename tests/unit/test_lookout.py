@@ -81,7 +81,7 @@ def test_a_local_folder_is_watched(tmp_path: Path) -> None:
 
 
 def test_a_remote_folder_is_polled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "mount_of", lambda path: Mount("/", "nfs4"))
+    monkeypatch.setattr(module, "mount_of", lambda _: Mount("/", "nfs4"))
     lookout = Lookout(str(tmp_path), Heard())
     assert lookout.check()
     assert lookout.mode == "polling"
@@ -107,7 +107,7 @@ def test_a_missing_folder_is_unavailable_until_it_is_there(tmp_path: Path) -> No
 
 def test_an_unmounted_folder_is_unavailable_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = [Mount(str(tmp_path), "xfs")]
-    monkeypatch.setattr(module, "mount_of", lambda path: mounts[-1])
+    monkeypatch.setattr(module, "mount_of", lambda _: mounts[-1])
     lookout = Lookout(str(tmp_path), Heard())
     assert lookout.check()
     mounts.append(Mount("/", "ext4"))

@@ -1,0 +1,274 @@
+"""The command line: shared options, exit codes, one sentence for an error, and stdout for nothing but the answer."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from staticwado_daemon.cli import dicomwebserver_command, execute, mkdicomweb_command, staticwado
+from staticwado_daemon.cli.create import find
+from staticwado_daemon.cli.outcomes import exit_code, print_summary, to_json
+from staticwado_daemon.errors import ConfigError, Corrupt
+from staticwado_daemon.pipeline.requests import Answer
+
+REPOSITORY = Path(__file__).parents[2]
+CLI = (sys.executable, "-m", "staticwado_daemon.cli")
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "cwd")
+
+
+def _run(*arguments: str | Path) -> int:
+    return execute(staticwado, "staticwado", [str(argument) for argument in arguments])
+
+
+def _show(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[str, Any]:
+    assert _run(*arguments) == 0
+    shown: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return shown
+
+
+def _started(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run([*CLI, *arguments], text=True, check=False, env=environment, **options)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-c", "{file}", "--root", "/typed", "config", "show", "--json"),
+        ("config", "-c", "{file}", "--root", "/typed", "show", "--json"),
+        ("config", "show", "--json", "-c", "{file}", "--root", "/typed"),
+        ("--root", "/other", "-c", "/nonexistent", "config", "show", "--json", "-c", "{file}", "--root", "/typed"),
+    ],
+)
+def test_shared_options_stand_before_or_after_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    file = tmp_path / "x.json5"
+    file.write_text("{staticWadoConfig: {contentType: 'jls'}}")
+    shown = _show(capsys, *(argument.format(file=file) for argument in arguments))["staticWadoConfig"]
+    assert shown["rootDir"] == {"value": "/typed", "origin": "command line"}
+    assert shown["contentType"] == {"value": "jls", "origin": f"{file}:1"}
+    assert shown["group"] == {"value": None, "origin": "default"}
+
+
+def test_a_relative_root_starts_where_the_command_is_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.json5").write_text("{}")
+    shown = _show(capsys, "config", "show", "--json", "-c", tmp_path / "x.json5", "--root", "tree")
+    assert shown["staticWadoConfig"]["rootDir"]["value"] == str(tmp_path / "cwd/tree")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["-h"], 0),
+        (["create", "--help"], 0),
+        (["--version"], 0),
+        (["bogus"], 2),
+        (["create"], 2),
+        (["create", "/nonexistent/file"], 2),
+        (["create", "--content-type", "jpeg", "."], 2),
+        (["config", "show", "-c", "/nonexistent/static-wado.json5"], 2),
+        (["export", "../../etc", "--root", "tree"], 2),
+        (["export", "1.2.3", "--root", "tree"], 1),
+        (["run"], 2),
+        (["nginx-config", "--listen", "nowhere"], 2),
+        (["nginx-config", "--ohif", "/nonexistent"], 2),
+    ],
+)
+def test_exit_codes(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(*arguments) == code
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    assert bool(printed.err) is (code != 0)
+
+
+@pytest.mark.parametrize(("error", "code"), [(ConfigError("say where"), 2), (Corrupt("it is broken"), 1)])
+def test_our_errors_are_one_sentence(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("staticwado_daemon.config.load", fail)
+    assert _run("config", "show") == code
+    assert capsys.readouterr().err == f"staticwado: {error}\n"
+
+
+def test_an_interrupted_command_says_so_by_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("staticwado_daemon.config.load", interrupt)
+    assert _run("config", "show") == 130
+
+
+def test_a_reader_who_has_seen_enough_hears_no_complaint() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = _started("config", "init", "-", stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert ran.returncode == 1
+    assert ran.stderr == ""
+
+
+def test_unused_settings_of_static_wado_are_mentioned_on_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.json5"
+    file.write_text("{staticWadoConfig: {recompress: ['jp2']},\n plugins: {}}")
+    assert _run("-c", file, "config", "show", "--json") == 0
+    printed = capsys.readouterr()
+    json.loads(printed.out)
+    assert printed.err.startswith(f"warning: {file}:1: staticWadoConfig.recompress isn't used by staticwado")
+    assert "(and 1 more: see `staticwado config check`)" in printed.err
+
+
+def test_check_names_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "x.json5"
+    file.write_text("{staticWadoConfig: {rotDir: '/x'},\n daemonConfig: {workers: 'many'},\n aeConfig: {}}")
+    assert _run("config", "check", "-c", file) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["error", "error", "warning"]
+    file.write_text("{daemonConfig: {inbound: [{dir: 'in'}]}}")
+    assert _run("config", "check", "-c", file) == 2
+    assert "isn't a folder" in capsys.readouterr().out
+    (tmp_path / "in").mkdir()
+    assert _run("config", "check", "-c", file) == 0
+    assert capsys.readouterr().out == f"{file} is good\n"
+
+
+def test_check_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    if Path("/etc/static-wado.json5").exists():
+        pytest.fail("this machine has a configuration in /etc: these tests need one that hasn't")
+    assert _run("config", "check") == 0
+    assert "no configuration file" in capsys.readouterr().out
+
+
+def test_init_writes_a_file_that_checks_with_and_without_its_comments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run("config", "init") == 0
+    file = tmp_path / "cwd/static-wado.json5"
+    assert _run("config", "check") == 0
+    assert _run("config", "init") == 1
+    assert "exists" in capsys.readouterr().err
+    settings = [line.replace("// ", "", 1) if ": " in line and line.endswith(",") else line for line in _lines(file)]
+    (tmp_path / "dicom").mkdir()
+    uncommented = "\n".join(settings).replace('"/dicom"', f'"{tmp_path}/dicom"')
+    file.write_text(uncommented)
+    assert "inbound: [{dir:" in uncommented
+    assert _run("config", "check") == 0, capsys.readouterr().out
+    capsys.readouterr()
+    shown = _show(capsys, "config", "show", "--json")
+    assert shown["staticWadoConfig"]["maximumInlinePublicLength"]["origin"].startswith(str(file))
+    assert _run("config", "init", "-") == 0
+    assert capsys.readouterr().out.startswith("// Settings of staticwado")
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines()
+
+
+def test_files_are_found_sorted_and_once(tmp_path: Path) -> None:
+    top = tmp_path / "in"
+    for name in ("b/2.dcm", "b/1.dcm", "a.dcm", ".hidden", ".git/config", "__MACOSX/._a.dcm", "c/DICOMDIR"):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).touch()
+    (top / "c/circle").symlink_to(top)
+    (top / "c/link.dcm").symlink_to(tmp_path / "elsewhere.dcm")
+    (top / "c/nowhere.dcm").symlink_to(tmp_path / "nonexistent")
+    (tmp_path / "elsewhere.dcm").touch()
+    expected = [tmp_path / "elsewhere.dcm", tmp_path / "nonexistent"]
+    expected += [top / name for name in ("a.dcm", "b/1.dcm", "b/2.dcm", "c/DICOMDIR")]
+    assert find([top]) == sorted(expected)
+    assert find([top / "b/2.dcm", top / "b", top / "b/1.dcm"]) == [top / "b/1.dcm", top / "b/2.dcm"]
+    assert find([top / ".hidden"]) == [top / ".hidden"]
+
+
+ANSWERS = (
+    Answer(Path("/in/1"), "published", None, "1.2.1"),
+    Answer(Path("/in/2"), "duplicate", None, "1.2.1"),
+    Answer(Path("/in/3"), "rejected", "no SOP Instance UID (0008,0018)", None),
+    Answer(Path("/in/\x1b[2J4"), "rejected", "no SOP Instance UID (0008,0018)", None),
+    Answer(Path(os.fsdecode(b"/in/\xe9")), "ignored", "not a DICOM file", None),
+)
+
+
+def test_the_object_has_counts_that_add_up_and_a_receipt_for_each_file() -> None:
+    answer = json.loads(to_json(ANSWERS))
+    receipts = answer.pop("receipts")
+    assert answer == {"published": 1, "duplicate": 1, "superseded": 0, "rejected": 2, "ignored": 1}
+    assert sum(answer.values()) == len(receipts) == len(ANSWERS)
+    assert receipts[0] == {"path": "/in/1", "outcome": "published", "reason": None, "sopInstanceUID": "1.2.1"}
+    assert os.fsencode(receipts[4]["path"]) == b"/in/\xe9"
+
+
+def test_the_summary_names_what_was_rejected_and_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(ANSWERS, 2.0)
+    printed = capsys.readouterr().out
+    assert "rejected: no SOP Instance UID (0008,0018) (2)" in printed
+    assert "  /in/3\n" in printed
+    assert "/in/\\x1b[2J4" in printed
+    assert "\x1b" not in printed
+    assert "ignored: not a DICOM file (1)" in printed
+    assert exit_code(ANSWERS) == 3
+    assert exit_code(ANSWERS[:2]) == 0
+
+
+def test_mkdicomweb_creates_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*arguments: str) -> str:
+        execute(mkdicomweb_command, "mkdicomweb", list(arguments))
+        printed = capsys.readouterr()
+        return printed.out + printed.err
+
+    assert "mkdicomweb create" in run("--content-type", "bogus", "x")
+    assert "mkdicomweb create" in run("-o", "index", "/nonexistent")
+    assert "mkdicomweb index" in run("index", "--bogus")
+    assert "Commands:" in run("--help")
+
+
+def test_dicomwebserver_says_that_its_port_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("staticwado_daemon.web.app.serve", lambda *arguments: served.append(arguments))
+    monkeypatch.setattr("staticwado_daemon.log.configure", lambda *_: None)
+    assert execute(dicomwebserver_command, "dicomwebserver", ["-o", "tree", "-p", "5055"]) == 0
+    assert served == [(tmp_path / "cwd/tree", "127.0.0.1", 5055, None)]
+    assert execute(dicomwebserver_command, "dicomwebserver", ["--host", "0.0.0.0"]) == 0  # noqa: S104 (what it warns of)
+    assert "can be reached from other machines" in capsys.readouterr().err
+
+
+def test_nginx_config_warns_of_an_open_door(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("nginx-config", "-o", "tree", "--listen", "0.0.0.0:8080") == 0
+    printed = capsys.readouterr()
+    assert "listen 0.0.0.0:8080" in printed.out
+    assert printed.err.startswith("warning: 0.0.0.0:8080")
+    assert _run("nginx-config", "-o", "tree") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_help_is_there_at_once() -> None:
+    def seconds() -> float:
+        started = time.perf_counter()
+        _started("--help", stdout=subprocess.DEVNULL)
+        return time.perf_counter() - started
+
+    slow = {"pydicom", "numpy", "structlog", "rich", "msgspec", "json5", "uvicorn", "watchdog", "imagecodecs"}
+    script = "import sys, staticwado_daemon.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert not slow & set(loaded.stdout.split())
+    assert min(seconds() for _ in range(5)) < 0.15

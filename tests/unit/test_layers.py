@@ -1,0 +1,78 @@
+"""A module imports from its own package or from a lower one; configuration and logging belong to the command line."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+NAME = "staticwado_daemon"
+PACKAGE = Path(__file__).parents[2] / NAME
+LAYERS = ("errors", "dicom", "archive", "inbound", "pipeline", "replicate", "operate", "dimse", "web", "cli")
+EDGES = frozenset({"config", "log"})
+"""They stand beside the layers: they know of errors only, and only the command line knows of them."""
+
+
+def _modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__")
+
+
+def _layer(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imports(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the layer of each import from our own package, wherever in the module it stands."""
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            module = node.module or ""
+            names = [f"{module}.{alias.name}" for alias in node.names] if module == NAME else [module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == NAME and len(parts) > 1 and parts[1] != "__version__":
+                yield node.lineno, parts[1]
+
+
+def _may_import(layer: str, other: str) -> bool:
+    if other in {layer, "errors"}:
+        return True
+    if layer in EDGES or other in EDGES:
+        return layer == "cli"
+    return LAYERS.index(other) < LAYERS.index(layer)
+
+
+def test_every_package_has_its_place() -> None:
+    assert {_layer(path) for path in _modules()} <= {*LAYERS, *EDGES}
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_lead_downwards(path: Path) -> None:
+    layer = _layer(path)
+    upwards = [
+        f"line {line}: {layer} imports {other}"
+        for line, other in _imports(path.read_text(encoding="utf-8"))
+        if not _may_import(layer, other)
+    ]
+    assert upwards == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "source", "good"),
+    [
+        ("dicom", "from staticwado_daemon.archive import layout", False),
+        ("dicom", "import staticwado_daemon.archive.layout", False),
+        ("archive", "def f():\n    from staticwado_daemon import web", False),
+        ("pipeline", "from staticwado_daemon import log", False),
+        ("web", "from staticwado_daemon.config import load", False),
+        ("config", "from staticwado_daemon.dicom.uids import UID", False),
+        ("cli", "from staticwado_daemon import __version__, config", True),
+        ("archive", "from staticwado_daemon.dicom.uids import UID", True),
+        ("dicom", "import pydicom", True),
+    ],
+)
+def test_the_rule_can_be_broken(layer: str, source: str, *, good: bool) -> None:
+    assert all(_may_import(layer, other) for _, other in _imports(source)) is good
