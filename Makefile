@@ -35,7 +35,7 @@ clean: ## remove everything that was made here, but not ./dicom
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 packages: # the programs that the tests start
-	@.ci/packages nginx=nginx storescu=dcmtk chromium=chromium npm=npm
+	@.ci/packages nginx=nginx storescu=dcmtk chromium=chromium npm=npm openssl=openssl rsync=rsync
 
 .venv/%.stamp: pyproject.toml # a virtual environment with this checkout and one of its extras
 	@PYTHON="$(PYTHON)" .ci/venv $*

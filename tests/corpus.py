@@ -48,6 +48,9 @@ def test_files() -> dict[str, Path]:
     return found
 
 
+test_files.__test__ = False  # for pytest: a list, in spite of its name
+
+
 def images() -> dict[str, Path]:
     """Those test files that hold an image, bare data sets without a preamble and images without UIDs included."""
     return {name: path for name, path in test_files().items() if _has(path, "PixelData", "Rows")}
@@ -69,15 +72,9 @@ def distinct(directory: Path, files: dict[str, Path]) -> dict[str, Path]:
     taken: set[str] = set()
     copies: dict[str, Path] = {}
     for number, (name, path) in enumerate(files.items(), start=1):
-        copies[name] = directory / f"{number:03}.dcm"
-        if _has(path, *_IDENTITY):
-            data, own = path.read_bytes(), str(_read(path).SOPInstanceUID)
-            copies[name].write_bytes(
-                data.replace(own.encode(), _sibling(own, number).encode()) if own in taken else data
-            )
-        else:
-            _identified(path, name).save_as(copies[name], overwrite=True)
-        own = str(_read(copies[name]).SOPInstanceUID)
+        copy = copies[name] = directory / f"{number:03}.dcm"
+        _copy(path, copy, taken, number)
+        own = str(_read(copy).SOPInstanceUID)
         if own in taken:
             raise AssertionError(f"{name}: no other UID of the same length could be set")
         taken.add(own)
@@ -149,7 +146,7 @@ def uid(*names: str | int) -> str:
     return f"2.25.{int.from_bytes(digest[:15], 'big')}"
 
 
-def _stack(  # one place builds every stack, so that all agree in geometry and naming
+def _stack(
     directory: Path, base: FileDataset, pixels: np.ndarray, name: str, shape: tuple[int, int], *, htj2k: bool = False
 ) -> Study:
     instances, series = shape
@@ -162,12 +159,12 @@ def _stack(  # one place builds every stack, so that all agree in geometry and n
         base.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
         base.ImagePositionPatient = [origin, origin, float(base.SliceThickness) * instance_number]
         base.SliceLocation = base.ImagePositionPatient[2]
-        slice_ = _variation(pixels, number, mirrored=series_number % 2 == 0)
+        variation = _variation(pixels, number, mirrored=series_number % 2 == 0)
         if htj2k:
-            base.PixelData = encapsulate([imagecodecs.htj2k_encode(slice_)])
+            base.PixelData = encapsulate([imagecodecs.htj2k_encode(variation)])
             base.file_meta.TransferSyntaxUID = HTJ2KLosslessRPCL
         else:
-            base.PixelData = slice_.tobytes()
+            base.PixelData = variation.tobytes()
         base["PixelData"].VR = "OB" if htj2k else "OW"
         base["PixelData"].is_undefined_length = htj2k
         files.append(_write(directory, base, f"{series_number}-{instance_number:04}"))
@@ -223,13 +220,17 @@ def _read(path: Path) -> FileDataset:
         return pydicom.dcmread(path, force=True)
 
 
-def _identified(path: Path, name: str) -> FileDataset:
+def _copy(path: Path, copy: Path, taken: set[str], number: int) -> None:
     image = _read(path)
-    for keyword in _IDENTITY:
-        if not image.get(keyword):
-            setattr(image, keyword, uid(name, keyword))
-    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
-    return image
+    missing = [keyword for keyword in _IDENTITY if not image.get(keyword)]
+    if missing:
+        for keyword in missing:
+            setattr(image, keyword, uid(path.name, keyword))
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+        image.save_as(copy, overwrite=True)
+        return
+    data, own = path.read_bytes(), str(image.SOPInstanceUID)
+    copy.write_bytes(data.replace(own.encode(), _sibling(own, number).encode()) if own in taken else data)
 
 
 def _has(path: Path, *keywords: str) -> bool:

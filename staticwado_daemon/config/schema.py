@@ -48,7 +48,7 @@ class StaticWadoConfig(Group, frozen=True):
     ] = "htj2k"
     group: Annotated[
         Text | None,
-        _says("Group that may read the tree, by name or number: the web server's. Absent: the daemon's own group."),
+        _says("Group that may read the tree: the web server's, by name. Absent: the daemon's own group."),
     ] = None
     maximum_inline_public_length: Annotated[
         Count, _says("Values of standard elements longer than this many bytes become bulk data files.")

@@ -4,6 +4,7 @@ imagecodecs does the work: it releases the GIL, is the fastest for each syntax a
 decoders. What a codestream doesn't say (sign, cell width) comes from the data set.
 """
 
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -116,8 +117,7 @@ def _compare(header: Header, description: PixelDescription) -> None:
 
 def _decoder(transfer_syntax_uid: str, header: Header, halvings: int) -> Callable[[Any], Array]:
     if transfer_syntax_uid in _HTJ2K:
-        skipped = min(halvings, header.decompositions)
-        return lambda data: imagecodecs.htj2k_decode(data, skipres=skipped or None, planar=False)
+        return lambda data: _decode_htj2k(data, min(halvings, header.decompositions))
     if transfer_syntax_uid in _JPEG_2000:
         return imagecodecs.jpeg2k_decode
     if transfer_syntax_uid in _JPEG_LS:
@@ -126,6 +126,22 @@ def _decoder(transfer_syntax_uid: str, header: Header, halvings: int) -> Callabl
         # The same space in and out: the components leave as they are stored.
         return lambda data: imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB")
     return imagecodecs.jpeg8_decode
+
+
+def _decode_htj2k(payload: Any, halvings: int) -> Array:
+    """Decode HTJ2K, and fail where imagecodecs can't.
+
+    Its decoding loop has no way to raise: the interpreter's hook is told, and the rest of the frame stays empty.
+    """
+    ignored: list[str] = []
+    previous, sys.unraisablehook = sys.unraisablehook, lambda told: ignored.append(str(told.exc_value))
+    try:
+        frame = imagecodecs.htj2k_decode(payload, skipres=halvings or None, planar=False)
+    finally:
+        sys.unraisablehook = previous
+    if ignored:
+        raise RuntimeError(ignored[0])
+    return frame
 
 
 def _ended(payload: Any) -> Any:

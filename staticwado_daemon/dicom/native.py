@@ -162,7 +162,7 @@ def _interleaved(samples: Array, description: PixelDescription) -> Array:
     if not description.is_planar:
         return samples.reshape(shape(description))
     planes = samples.reshape(description.samples_per_pixel, description.rows, description.columns)
-    return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
+    return np.moveaxis(planes, 0, -1).copy()  # also gives a single pixel the strides that codecs rely on
 
 
 def _upsampled(samples: Array) -> Array:

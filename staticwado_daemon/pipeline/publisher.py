@@ -4,6 +4,7 @@ It takes batches of staged instances, stores them, publishes the studies they be
 everything is on the disk. Becoming visible doesn't wait for that; receipts do.
 """
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,6 +69,9 @@ Reply: TypeAlias = Committed | Progress | ConfigError
 
 def run(connection: Connection, root: Path, group: str | None, prepare: Callable[[], None]) -> None:
     """Be the publisher of `root` until told to end or until nobody is left at the other side."""
+    # The main process ends this one: a terminal's Ctrl-C and a service manager's SIGTERM reach the whole group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     prepare()
     try:
         store = Store(root, group, wait_seconds=LOCK_SECONDS)

@@ -2,7 +2,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from staticwado_daemon.archive.merge import merge, precedence
-
 from tests.records import make_record
 
 RECORDS = st.lists(

@@ -60,6 +60,8 @@ _DTYPES = {
     "Int8Array": np.int8,
     "Uint16Array": np.uint16,
     "Int16Array": np.int16,
+    "Uint32Array": np.uint32,
+    "Int32Array": np.int32,
     "Float32Array": np.float32,
 }
 

@@ -17,7 +17,6 @@ from staticwado_daemon.pipeline import publish
 from staticwado_daemon.pipeline.commit import commit
 from staticwado_daemon.pipeline.staged import Staged
 from staticwado_daemon.pipeline.studies import Studies, read_records
-
 from tests.records import make_dataset, make_record
 
 _numbers = itertools.count()
@@ -104,10 +103,11 @@ def test_new_content_supersedes_and_the_old_is_kept_and_stays_known(store) -> No
     assert [receipt.outcome for receipt in again.receipts] == ["duplicate"]
 
 
-def test_several_contents_of_one_instance_in_one_batch_end_with_the_last(store) -> None:
+def test_several_contents_of_an_instance_in_one_batch_end_with_the_last(store) -> None:
     studies = Studies(store, 1 << 20)
     done = commit(store, studies, [stage(store, content=content) for content in ("a", "b", "a", "c")])
-    assert [receipt.outcome for receipt in done.receipts] == ["published", "published", "duplicate", "published"]
+    outcomes = [receipt.outcome for receipt in done.receipts]
+    assert outcomes == ["published", "published", "duplicate", "published"]
     assert [content for _, content in done.superseded] == ["a", "b"]
     identity = done.receipts[0].identity
     assert store.read(f"{layout.instance_dir(identity)}/frames/1.mht") == b"c"
@@ -166,12 +166,14 @@ def test_a_disk_that_refuses_leaves_what_was_there_and_the_next_try_succeeds(sto
     publish_all(store, studies, commit(store, studies, [stage(store)]))
     before = snapshot(store.root / "studies")
 
-    def full(path, data):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
+    refused = [stage(store, instance="1.2.3.5", content="c1")]
+    with monkeypatch.context() as patched:
         patched.setattr(store, "put", full)
-        commit(store, studies, [stage(store, instance="1.2.3.5", content="c1")])
+        with pytest.raises(OSError, match="No space"):
+            commit(store, studies, refused)
     assert snapshot(store.root / "studies") == before
     done = commit(store, studies, [stage(store, instance="1.2.3.5", content="c1")])
     assert [receipt.outcome for receipt in done.receipts] == ["published"]

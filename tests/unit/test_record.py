@@ -5,7 +5,6 @@ from staticwado_daemon.archive import gzipped, record
 from staticwado_daemon.archive.record import Blob, Record
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt
-
 from tests.records import make_record
 
 
@@ -38,8 +37,8 @@ def test_the_sources_own_attributes_are_told_apart_from_the_published_ones() -> 
     "damage",
     [
         lambda data: data[:-5],
-        lambda data: b"",
-        lambda data: gzipped.pack(b"{}"),
+        lambda _: b"",
+        lambda _: gzipped.pack(b"{}"),
         lambda data: gzipped.pack(gzipped.unpack(data).replace(b'"revision":1', b'"revizion":1')),
         lambda data: gzipped.pack(gzipped.unpack(data).replace(b'"format":1', b'"format":99')),
         lambda data: gzipped.pack(gzipped.unpack(data).replace(b'"study":"1.2"', b'"study":"../"')),

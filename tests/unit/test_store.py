@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 
@@ -97,7 +96,7 @@ def test_a_tree_of_another_program_is_not_touched(tmp_path) -> None:
     (tmp_path / "studies").mkdir()
     with pytest.raises(ConfigError, match="not made by staticwado"):
         Store(tmp_path)
-    assert os.listdir(tmp_path) == ["studies"]
+    assert [each.name for each in tmp_path.iterdir()] == ["studies"]
 
 
 def test_a_newer_tree_is_refused(tmp_path) -> None:

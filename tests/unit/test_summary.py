@@ -5,7 +5,6 @@ from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.record import Blob
 from staticwado_daemon.archive.summary import Series
 from staticwado_daemon.dicom.uids import UID
-
 from tests.records import make_dataset, make_record
 
 
