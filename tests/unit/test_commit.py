@@ -70,8 +70,9 @@ def test_a_new_instance_is_placed_recorded_and_listed(store) -> None:
     assert [each.revision for each in read_records(store, UID("1.2"))] == [1]
     assert load(store, "studies/1.2/series/1.2.3/metadata.gz")[0]["00080018"]["Value"] == ["1.2.3.4"]
     assert load(store, "studies/1.2/index.json.gz")[0]["00201208"]["Value"] == [1]
-    for path in ("series/index.json.gz", "series/1.2.3/series-singleton.json.gz", "series/1.2.3/instances/index.json.gz",
-                 "metadata.gz", "instances/index.json.gz"):  # fmt: skip
+    files = ("series/index.json.gz", "metadata.gz", "instances/index.json.gz")
+    series = ("series-singleton.json.gz", "instances/index.json.gz")
+    for path in (*files, *(f"series/1.2.3/{name}" for name in series)):
         assert len(load(store, f"studies/1.2/{path}")) == 1
     assert store.read("studies/1.2/thumbnail") == store.read("studies/1.2/series/1.2.3/thumbnail") == b"jpeg c0"
     assert index.instances == 1
