@@ -36,7 +36,7 @@ _HTJ2K = frozenset((*(f"{_PREFIX}{last}" for last in (201, 202, 203)), PRIVATE_H
 _MULTI_COMPONENT_TRANSFORMED = frozenset({"YBR_RCT", "YBR_ICT"})
 _END_OF_IMAGE = b"\xff\xd9"
 _TAIL = 16  # the marker, and what writers pad with
-_CODEC_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, zlib.error)
+_CODEC_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryError, zlib.error)
 
 
 def decode(payload: Payload, transfer_syntax_uid: str, description: PixelDescription, *, halvings: int = 0) -> Array:
@@ -89,15 +89,6 @@ def photometric_interpretation(payload: Payload, transfer_syntax_uid: str, descr
     return "RGB" if stated in _MULTI_COMPONENT_TRANSFORMED else stated
 
 
-def available_halvings(payload: Payload, transfer_syntax_uid: str) -> int:
-    """Return how many times `decode` can halve the resolution of `payload`.
-
-    Raises:
-        Corrupt: if it is HTJ2K without a readable header.
-    """
-    return jpeg2000_header(payload).decompositions if transfer_syntax_uid in _HTJ2K else 0
-
-
 def _header(payload: Payload, transfer_syntax_uid: str) -> Header:
     if transfer_syntax_uid in _JPEG or transfer_syntax_uid in _JPEG_LS:
         return jpeg_header(payload)
@@ -131,7 +122,8 @@ def _decoder(transfer_syntax_uid: str, header: Header, halvings: int) -> Callabl
 def _decode_htj2k(payload: Any, halvings: int) -> Array:
     """Decode HTJ2K, and fail where imagecodecs can't.
 
-    Its decoding loop has no way to raise: the interpreter's hook is told, and the rest of the frame stays empty.
+    Its decoding loop has no way to raise: the interpreter's hook is told, and the rest of the frame stays empty. The
+    hook is the whole process's, so of two threads that decode at once one may get the other's error.
     """
     ignored: list[str] = []
     previous, sys.unraisablehook = sys.unraisablehook, lambda told: ignored.append(str(told.exc_value))

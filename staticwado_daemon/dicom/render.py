@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticwado_daemon.dicom.attributes import Attributes
-from staticwado_daemon.dicom.codecs import available_halvings, decode, photometric_interpretation
+from staticwado_daemon.dicom.codecs import decode, photometric_interpretation
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription
 from staticwado_daemon.dicom.native import Array
 from staticwado_daemon.dicom.palette import read_palette
@@ -51,11 +51,12 @@ def instance_thumbnail(
     payload = source_frames(instance, description, segments)[index]
     uid = syntax.uid if syntax.compressed else EXPLICIT_VR_LITTLE_ENDIAN
     try:
-        excess = max(description.rows, description.columns) // size
-        halvings = min(max(excess.bit_length() - 1, 0), available_halvings(payload, uid))
-        frame = decode(payload, uid, description, halvings=halvings)
         meant = replace(description, photometric_interpretation=photometric_interpretation(payload, uid, description))
-        if meant.photometric_interpretation == "PALETTE COLOR":
+        is_palette = meant.photometric_interpretation == "PALETTE COLOR"
+        # Lower resolutions hold means: of grey or colour that is what we want, of palette indices nonsense.
+        halvings = 0 if is_palette else _halvings(description, size)
+        frame = decode(payload, uid, description, halvings=halvings)
+        if is_palette:
             frame = read_palette(instance.attributes, instance.bulk_values).apply(frame)
             meant = replace(meant, photometric_interpretation="RGB", samples_per_pixel=3, bits_stored=8, high_bit=7)
         return thumbnail(frame, instance.attributes, meant, size, index)
@@ -85,6 +86,11 @@ def thumbnail(
     else:
         pixels = _color(frame, description, size)
     return bytes(imagecodecs.jpeg8_encode(pixels, level=QUALITY, subsampling="420" if pixels.ndim == 3 else None))
+
+
+def _halvings(description: PixelDescription, size: int) -> int:
+    """How often a frame may be halved and still be no smaller than its thumbnail."""
+    return max((max(description.rows, description.columns) // size).bit_length() - 1, 0)
 
 
 def _grey(

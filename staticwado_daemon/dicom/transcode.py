@@ -235,7 +235,7 @@ def _verified(source: Array, description: PixelDescription, encoding: _Encoding)
     """Encode a frame and return it once it decodes to its source; raise Corrupt otherwise."""
     try:
         payload = encoding.encode(source)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (RuntimeError, ValueError, TypeError, MemoryError) as error:
         raise Corrupt("the frame can't be encoded") from error
     if not np.array_equal(decode(payload, encoding.transfer_syntax_uid, description), source):
         raise Corrupt("the encoded frame decodes to something else")

@@ -49,7 +49,8 @@ class LookupTable:
     def apply(self, values: Levels) -> Levels:
         """Return the outputs; inputs beyond the table's ends get its end outputs."""
         index = np.clip(np.rint(values - self.first), 0, len(self.outputs) - 1)
-        return np.take(self.outputs, index.astype(np.int64))
+        levels: Levels = self.outputs[index.astype(np.int64)]
+        return levels
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,11 +82,13 @@ class Given:
         """The receipt of a source that has left the line; None if it was sent through once more."""
         source, result = finished.source, finished.result
         if isinstance(result, Receipt):
+            del self._tries[source.path]
             return result
         self._tries[source.path] += 1
         if not result.incomplete and self._tries[source.path] < MAXIMUM_TRIES:
             line.submit([source])
             return None
+        del self._tries[source.path]
         return give_up(source, result, self._journal)
 
 

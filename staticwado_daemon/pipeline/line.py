@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.dicom.uids import Identity
 from staticwado_daemon.errors import ConfigError, StaticwadoError
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Receipt
@@ -44,7 +43,7 @@ class _Task:
     results: list[Result] | None = None
 
 
-_Event: TypeAlias = Reply | _Task | None
+_Event: TypeAlias = Reply | _Task | StaticwadoError | None
 
 
 class Line:
@@ -78,7 +77,6 @@ class Line:
         self._committing: dict[int, tuple[Staged, ...]] = {}
         self._batches = 0
         self._progress = Progress(0, 0, 0)
-        self._superseded: set[tuple[Identity, str]] = set()
         context = process_context()
         self._connection, theirs = context.Pipe()
         self._publisher = context.Process(
@@ -166,8 +164,8 @@ class Line:
 
     def current(self, receipt: Receipt) -> Receipt:
         """The receipt as things stand now: a later content may have superseded what it speaks of."""
-        if receipt.identity and receipt.content and (receipt.identity, receipt.content) in self._superseded:
-            return replace(receipt, outcome="superseded") if receipt.outcome == "published" else receipt
+        if receipt.outcome == "published" and self._journal.find(receipt.path)[0].outcome == "superseded":
+            return replace(receipt, outcome="superseded")
         return receipt
 
     def pump(self, timeout: float) -> list[Finished]:
@@ -263,7 +261,6 @@ class Line:
         self._journal.write(committed.receipts)
         if committed.superseded:
             self._journal.supersede(committed.superseded)
-            self._superseded.update(committed.superseded)
         return [Finished(each.source, receipt) for each, receipt in zip(staged, committed.receipts, strict=True)]
 
     def _tell(self, message: Message) -> None:
@@ -277,7 +274,7 @@ class Line:
             while True:
                 self._events.put(connection.recv())
         except (EOFError, OSError):
-            self._events.put(ConfigError("the publisher process has ended"))
+            self._events.put(StaticwadoError("the publisher process has ended; its log says why"))
 
     def _take_replies_left(self) -> None:
         """Journal what the publisher finished after the last `pump`."""

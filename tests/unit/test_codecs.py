@@ -4,6 +4,7 @@ import base64
 import io
 import random
 import struct
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from pydicom.pixels import apply_color_lut
 from pydicom.uid import RLELossless
 
 from staticwado_daemon.dicom import transcode
-from staticwado_daemon.dicom.codecs import available_halvings, decode, photometric_interpretation
+from staticwado_daemon.dicom.codecs import decode, photometric_interpretation
 from staticwado_daemon.dicom.codestreams import jpeg2000_header, jpeg_header
 from staticwado_daemon.dicom.frames import PixelDescription, big_endian_word, describe, frame_segments
 from staticwado_daemon.dicom.native import from_array, to_array
@@ -296,7 +297,7 @@ class TestWhatViewersShow:
         stored = store(instance, content_type)
         assert stored.transfer_syntax_uid == LABELS[content_type]
         attributes = instance.attributes.with_changes(stored.changes)
-        tables = [orjson.loads(attributes[tag]) for tag in ("00281201", "00281202", "00281203")]
+        tables = [attributes.value(tag) for tag in ("00281201", "00281202", "00281203")]
         plain = np.stack([np.frombuffer(base64.b64decode(table["InlineBinary"]), "<u2") for table in tables], axis=-1)
         data_set = pydicom.dcmread(path)
         assert np.array_equal(plain[data_set.pixel_array], apply_color_lut(data_set.pixel_array, data_set))
@@ -480,8 +481,10 @@ class TestDecode:
 
     def test_only_htj2k_has_lower_resolutions(self) -> None:
         instance = image_of(GREY["signed 16"])
-        assert available_halvings(store(instance, "htj2k").frames[0], HTJ2K_LOSSLESS_RPCL) == 5
-        assert available_halvings(store(instance, "jls").frames[0], JPEG_LS_LOSSLESS) == 0
+        for content_type in ("jls", "none"):
+            payload = store(instance, content_type).frames[0]
+            frame = decode(payload, LABELS[content_type], describe(instance), halvings=2)
+            assert np.array_equal(frame, GREY["signed 16"])
 
     def test_deflated_frames(self) -> None:
         samples = GREY["unsigned 12 in 16"]
@@ -593,6 +596,24 @@ class TestHostileFrames:
                 continue
             assert frame.shape == GREY["odd"].shape
         assert time.process_time() - began < 5
+
+    def test_damage_that_the_codec_cannot_raise_is_an_error_all_the_same(self) -> None:
+        instance = image_of(GREY["signed 16"])
+        payload = bytearray(store(instance, "htj2k").frames[0])
+        struct.pack_into(">I", payload, 24, 80)  # tiles of 80 columns, which the data doesn't have
+        with pytest.raises(Corrupt, match="can't be decoded as HTJ2K"):
+            decode(bytes(payload), HTJ2K_LOSSLESS_RPCL, describe(instance))
+        assert sys.unraisablehook.__module__ != "staticwado_daemon.dicom.codecs"
+
+    def test_memory_that_runs_out_is_an_error_of_the_frame(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object, **__: object) -> bytes:
+            raise MemoryError
+
+        instance = image_of(GREY["signed 16"])
+        payload = store(instance, "htj2k").frames[0]
+        monkeypatch.setattr(imagecodecs, "htj2k_decode", fail)
+        with pytest.raises(Corrupt):
+            decode(payload, HTJ2K_LOSSLESS_RPCL, describe(instance))
 
     def test_a_jpeg_ls_frame_without_its_end_does_not_hang(self) -> None:
         instance = image_of(GREY["unsigned 16, noise of full range"])
