@@ -255,7 +255,10 @@ def _uid(attributes: Attributes, tag: str, name: str) -> UID:
     text = attributes.text(tag)
     if not text:
         raise Rejected(f"no {name}")
-    return UID(text)
+    try:
+        return UID(text)
+    except Rejected:
+        raise Rejected(f"{name} is no UID: {text[:80]!r}") from None
 
 
 def _transfer_syntax_uid(meta: _FileMeta, encoding: Encoding, pixel_data: PixelData | None) -> str:

@@ -233,6 +233,7 @@ def _encode_all(frames: Frames, description: PixelDescription, encoding: _Encodi
 
 def _verified(source: Array, description: PixelDescription, encoding: _Encoding) -> bytes:
     """Encode a frame and return it once it decodes to its source; raise Corrupt otherwise."""
+    _check_unused_bits(source, description)
     try:
         payload = encoding.encode(source)
     except (RuntimeError, ValueError, TypeError, MemoryError) as error:
@@ -240,6 +241,21 @@ def _verified(source: Array, description: PixelDescription, encoding: _Encoding)
     if not np.array_equal(decode(payload, encoding.transfer_syntax_uid, description), source):
         raise Corrupt("the encoded frame decodes to something else")
     return payload
+
+
+def _check_unused_bits(source: Array, description: PixelDescription) -> None:
+    """Refuse samples with anything but their sign above Bits Stored (PS3.5 8.1.1 forbids it; overlays were kept there).
+
+    Readers of native pixels mask these bits out; decoders hand them on as part of the number.
+    """
+    unused = description.bits_allocated - description.bits_stored
+    if not unused:
+        return
+    lowest, highest = 0, 1 << description.bits_stored
+    if description.pixel_representation == 1:
+        lowest, highest = -highest // 2, highest // 2
+    if source.min() < lowest or source.max() >= highest:
+        raise Corrupt("bits above Bits Stored are in use")
 
 
 def _htj2k(frame: Array) -> bytes:

@@ -89,6 +89,11 @@ class JournalReader:
         self._lock = threading.Lock()
         self._database = self._open(path)
 
+    @property
+    def begun(self) -> bool:
+        """Whether the journal has its tables; for an instant after it was created it hasn't."""
+        return bool(self._ask("PRAGMA user_version")[0][0])
+
     def counts(self) -> dict[Outcome, int]:
         """Count the files by outcome; every outcome is there, the content of the first three is in the archive."""
         counts = dict.fromkeys(OUTCOMES, 0)

@@ -87,7 +87,7 @@ def _counts(journal: Path) -> dict[str, int]:
         return {}
     reader = JournalReader(journal)
     try:
-        return {str(outcome): count for outcome, count in reader.counts().items()}
+        return {str(outcome): count for outcome, count in reader.counts().items()} if reader.begun else {}
     finally:
         reader.close()
 

@@ -192,9 +192,16 @@ class TestWhatViewersShow:
         assert header.precision == 8 * GREY[kind].itemsize
 
     def test_signed_jpeg_ls_is_coded_in_whole_words(self) -> None:
-        instance = image_of(GREY["signed 16"], BitsStored=12, HighBit=11)
+        instance = image_of(GREY["signed 16"] >> 4, BitsStored=12, HighBit=11)
         (payload,) = store(instance, "jls").frames
         assert jpeg_header(payload).precision == 16
+
+    @pytest.mark.parametrize("content_type", ["htj2k", "jls"])
+    def test_samples_with_more_than_their_sign_above_bits_stored_stay_native(self, content_type: ContentType) -> None:
+        for samples in (GREY["signed 16"] & 0x0FFF, GREY["unsigned 16"] | 0x1000):
+            stored = store(image_of(samples, BitsStored=12, HighBit=11), content_type)
+            assert stored.transfer_syntax_uid == EXPLICIT_VR_LITTLE_ENDIAN
+            assert stored.kept_because == "bits above Bits Stored are in use"
 
     @pytest.mark.parametrize("content_type", ["htj2k", "jls"])
     def test_signed_8_bit_stays_native(self, content_type: ContentType) -> None:

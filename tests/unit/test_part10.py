@@ -104,7 +104,7 @@ def test_a_uid_that_is_none_goes_no_further(uid: bytes) -> None:
     if uid.startswith(b"1.2\\"):
         assert read(data).identity.study == "1.2"
     else:
-        with pytest.raises(Rejected, match="invalid UID"):
+        with pytest.raises(Rejected, match="is no UID"):
             read(data)
 
 
