@@ -63,10 +63,7 @@ class StudiesIndex:
             Corrupt: if it isn't one, so that it must be made anew.
         """
         index = cls()
-        body = gzipped.unpack(data)
-        if not (body.startswith(b"[\n") and body.endswith(b"\n]")):
-            raise Corrupt("not a studies index of this tree")
-        index.put_all(body[2:-2].split(b",\n") if len(body) > len(b"[\n\n]") else ())
+        index.put_all(summary.objects(gzipped.unpack(data)))
         return index
 
     def put_all(self, queries: Iterable[bytes]) -> None:

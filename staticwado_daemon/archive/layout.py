@@ -10,10 +10,14 @@ STUDIES_INDEX = "studies/index.json.gz"
 PRIVATE = ".staticwado"
 """Everything temporary and everything of the daemon's own lives below this directory."""
 
+RESTORE = "restore"
+"""Packs of remainders; no other program makes this directory, so it tells whose a tree is."""
+
 FORMAT = f"{PRIVATE}/format.json"
 LOCK = f"{PRIVATE}/lock"
 STAGING = f"{PRIVATE}/staging"
 KEPT = f"{PRIVATE}/kept"
+ORIGINALS = f"{PRIVATE}/originals"
 DIRTY = f"{PRIVATE}/dirty"
 REQUESTS = f"{PRIVATE}/requests"
 
@@ -57,6 +61,11 @@ def bulk_file(sha256: str, *, gzipped: bool) -> str:
     return bulk_uri(sha256) + (".gz" if gzipped else "")
 
 
+def is_bulk(path: str) -> bool:
+    """Whether a blob's path is that of bulk data, relative to the study, not to the instance."""
+    return path.startswith("bulkdata/")
+
+
 def records_dir(study: UID) -> str:
     """The directory of a study's grouped records."""
     return f"deduplicated/{study}"
@@ -69,12 +78,17 @@ def pending_dir(study: UID) -> str:
 
 def restore_dir(study: UID) -> str:
     """The directory of the packs from which a study's original files are rebuilt."""
-    return f"restore/{study}"
+    return f"{RESTORE}/{study}"
 
 
 def kept_dir(identity: Identity, content: str) -> str:
     """Where the blobs of an instance stand that is stored but isn't the one published."""
     return f"{KEPT}/{identity.study}/{identity.series}/{identity.instance}/{content}"
+
+
+def original(source: str) -> str:
+    """A source file kept whole, by its SHA-256, because what is stored of its content came in another file."""
+    return f"{ORIGINALS}/{source}.gz"
 
 
 def dirty_mark(study: UID) -> str:

@@ -20,11 +20,6 @@ _CLOSE = b"\r\n--" + BOUNDARY.encode() + b"--"
 _DELIMITER = b"--" + BOUNDARY.encode()
 
 
-def holds_boundary(payload: bytes | memoryview) -> bool:
-    """Whether `payload` contains the boundary, so that it can't be wrapped as it is."""
-    return bytes(payload).find(_DELIMITER) >= 0
-
-
 def head(content_type: str) -> bytes:
     """What stands before the payload of a part of this content type."""
     return _OPEN + b"Content-Type: " + content_type.encode("ascii") + b"\r\n\r\n"
@@ -36,9 +31,12 @@ def wrap(content_type: str, payload: bytes | memoryview) -> bytes:
     Raises:
         Rejected: if the payload contains the boundary.
     """
-    if holds_boundary(payload):
+    before = head(content_type)
+    body = b"".join((before, payload, _CLOSE))
+    # Searched here and not in the payload: a memoryview has no search, and would have to be copied once more for it.
+    if body.find(_DELIMITER, len(before), -len(_CLOSE)) >= 0:
         raise Rejected("contains the multipart boundary of this tree")
-    return b"".join((head(content_type), payload, _CLOSE))
+    return body
 
 
 def unwrap(body: bytes) -> tuple[str, memoryview]:

@@ -2,42 +2,63 @@ r"""Restore: the original Part 10 file, byte for byte, from its frames and a rem
 
 The remainder is every byte of the source that isn't in a frame (header, item lengths, offset tables, padding),
 preceded by a recipe that says how the two interleave. Where frames can't be found again in the source (a deflated
-data set, bit-packed frames that don't end on a byte) the remainder is simply the whole file.
+data set) the remainder is simply the whole file.
 
-    remainder = recipe, b"\\n", bytes
-    recipe    = JSON array of pieces: [0, n] takes the next n bytes,
-                [k, start, n] takes n bytes at start of frame k (from 1) as it was in the source
+    remainder = recipe, b"\n", bytes
+    recipe    = {"pieces": [...], "word": w, "shared": s, "pixels": {...} or null}
+
+    pieces    [0, n] takes the next n bytes of the remainder;
+              [k, start, n] takes n bytes at start of frame k (from 1) as it was in the source
+    word      how many bytes of native pixel data were in reverse order together; 1 but for big endian
+    shared    frame 1 stands for the value of all native frames, which share bytes or words with each other
+    pixels    how native frames were read (`dicom.frames.PixelDescription`); null for compressed ones
 
 Remainders are kept in packs, one per study and commit, each named by the SHA-256 of its uncompressed bytes:
 
-    pack = gzip of: JSON array of [sha256, length], b"\\n", the remainders
+    pack = gzip of: JSON array of [sha256, length], b"\n", the remainders
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 
 import orjson
 
 from staticwado_daemon.archive import gzipped, multipart
 from staticwado_daemon.archive.record import Record
-from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.frames import PixelDescription
-from staticwado_daemon.dicom.transcode import native_bytes
+from staticwado_daemon.dicom.transcode import native_bytes, native_value
 from staticwado_daemon.errors import Corrupt
 
 Segment = tuple[int, int]
 """(offset, length) of bytes in the source."""
 
 
-def split(source: bytes, frames: Sequence[Sequence[Segment]], word: int = 1) -> bytes:
-    """Make the remainder of `source`, whose frames lie in it as these segments, in ascending order."""
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """Where the frames lie in a source, and how to make them again from what is stored.
+
+    Attributes:
+        segments: of each frame, in ascending order.
+        word: see the recipe.
+        shared: see the recipe; there is one entry in `segments` then.
+        description: of native frames; None for compressed ones.
+    """
+
+    segments: Sequence[Sequence[Segment]] = ()
+    word: int = 1
+    shared: bool = False
+    description: PixelDescription | None = None
+
+
+def split(source: bytes, pixels: Pixels) -> bytes:
+    """Make the remainder of `source`."""
     pieces: list[tuple[int, ...]] = []
     rest: list[memoryview] = []
     view = memoryview(source)
     position = 0
-    for number, segments in enumerate(frames, start=1):
+    for number, segments in enumerate(pixels.segments, start=1):
         start = 0
         for offset, length in segments:
             if offset < position:
@@ -51,24 +72,26 @@ def split(source: bytes, frames: Sequence[Sequence[Segment]], word: int = 1) -> 
     if position < len(source):
         pieces.append((0, len(source) - position))
         rest.append(view[position:])
-    return b"".join((_recipe(pieces, word), *rest))
+    return b"".join((_recipe(pieces, pixels), *rest))
 
 
 def whole(source: bytes) -> bytes:
     """A remainder that needs no frames."""
-    return _recipe([(0, len(source))], 1) + source
+    return _recipe([(0, len(source))], Pixels()) + source
 
 
-def _recipe(pieces: Sequence[tuple[int, ...]], word: int) -> bytes:
-    return orjson.dumps({"word": word, "pieces": pieces}) + b"\n"
+def _recipe(pieces: Sequence[tuple[int, ...]], pixels: Pixels) -> bytes:
+    description = asdict(pixels.description) if pixels.description else None
+    recipe = {"pieces": pieces, "word": pixels.word, "shared": pixels.shared, "pixels": description}
+    return orjson.dumps(recipe) + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Remainder:
-    """A remainder taken apart into its recipe and its bytes."""
+    """A remainder taken apart."""
 
-    word: int
     pieces: list[list[int]]
+    pixels: Pixels
     rest: memoryview
 
     @classmethod
@@ -81,7 +104,9 @@ class Remainder:
         try:
             end = data.index(b"\n")
             recipe = orjson.loads(data[:end])
-            return cls(recipe["word"], recipe["pieces"], memoryview(data)[end + 1 :])
+            description = PixelDescription(**recipe["pixels"]) if recipe["pixels"] else None
+            pixels = Pixels(word=recipe["word"], shared=recipe["shared"], description=description)
+            return cls(recipe["pieces"], pixels, memoryview(data)[end + 1 :])
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupt(f"remainder without a recipe: {error}") from error
 
@@ -112,24 +137,27 @@ def rebuild(record: Record, remainder: bytes, read: Callable[[str], bytes]) -> I
         Corrupt: if a blob isn't what it should be; compare the whole with `record.source` all the same.
     """
     parts = Remainder.of(remainder)
-    frames = {_frame_number(blob.path): blob.path for blob in record.blobs if _frame_number(blob.path)}
-    description: list[PixelDescription] = []
+    pixels = parts.pixels
+    frames = {number: blob.path for blob in record.blobs if (number := _frame_number(blob.path))}
+
+    def stored(number: int) -> tuple[str, bytes | memoryview]:
+        """The transfer syntax of a stored frame (none for a video) and its payload."""
+        if number not in frames:
+            raise Corrupt(f"the record has no frame {number}")
+        data, path = read(frames[number]), frames[number]
+        if path.startswith("rendered/"):
+            return "", data
+        content_type, payload = multipart.unwrap(gzipped.unpack(data) if path.endswith(".gz") else data)
+        return content_type.rpartition("=")[2], payload
 
     def frame(number: int) -> bytes | memoryview:
-        path = frames.get(number)
-        if path is None:
-            raise Corrupt(f"the record has no frame {number}")
-        stored = read(path)
-        if path.startswith("rendered/"):
-            return stored
-        content_type, payload = multipart.unwrap(gzipped.unpack(stored) if path.endswith(".gz") else stored)
-        syntax = content_type.rpartition("=")[2]
-        if syntax == record.source_transfer_syntax and parts.word == 1:
+        syntax, payload = stored(number)
+        if pixels.description is None:
             return payload
-        if not description:
-            source = {tag: orjson.dumps(each) for tag, each in record.source_dataset().items()}
-            description.append(PixelDescription.of(Attributes(source)))
-        return native_bytes(payload, syntax, description[0], word=parts.word)
+        if pixels.shared:
+            payloads = (stored(each)[1] for each in sorted(frames))
+            return b"".join(native_value(payloads, syntax, pixels.description, word=pixels.word))
+        return native_bytes(payload, syntax, pixels.description, word=pixels.word)
 
     yield from parts.join(frame)
 

@@ -1,4 +1,4 @@
-"""The one writer: nothing else writes below the root, and each visible change is one rename.
+"""The one writer of what is served or recorded; each visible change is one rename.
 
 A reader sees the old or the new version of a file or instance, never a gap and never a half. Everything unfinished
 stands in the private directory of the same file system, from where `rename` can publish it.
@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import orjson
 
@@ -24,6 +24,12 @@ from staticwado_daemon.errors import ConfigError
 TREE_FORMAT = 1
 UMASK = 0o027
 """Directories are 0750 and files 0640, so that nginx reads them through its group."""
+
+Role = Literal["daemon", "create"]
+"""Who holds a root's lock: a daemon takes requests, anyone else is to be waited for."""
+
+_REMEMBERED_VERSIONS = 1000
+_REMEMBERED_PATHS = 10_000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD = -100
@@ -58,14 +64,17 @@ class Store:
         ConfigError: if the root can't be one, or another process is writing there.
     """
 
-    def __init__(self, root: Path, group: str | None = None, wait_seconds: float = 0.0) -> None:
+    def __init__(
+        self, root: Path, group: str | None = None, *, role: Role = "create", wait_seconds: float = 0.0
+    ) -> None:
         """Create what is missing, take the lock, and sweep what an earlier process left unfinished."""
         self.root = root
         self._numbers = itertools.count()
+        self._versions: dict[str, set[tuple[int, int]]] = {}
         try:
             self._create(group)
             self._root_descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._lock = _take_lock(root, wait_seconds)
+            self._lock = _take_lock(root, role, wait_seconds)
             self._check_format()
             for leftover in (root / layout.STAGING).iterdir():
                 _sweep(leftover)
@@ -85,29 +94,32 @@ class Store:
 
     def _create(self, group: str | None) -> None:
         os.umask(UMASK)
-        fresh = not (self.root / layout.PRIVATE).exists()
-        if fresh and (self.root / "studies").exists():
+        foreign = (self.root / "studies").exists() and not any(
+            (self.root / ours).exists() for ours in (layout.PRIVATE, layout.RESTORE)
+        )
+        if foreign:
             raise ConfigError(
                 f"{self.root}/studies was not made by staticwado; choose another rootDir, or move it aside"
             )
         self.root.mkdir(parents=True, exist_ok=True)
-        if fresh and group:
-            # Set-group-ID: what is created below belongs to the group that nginx is in.
-            try:
-                shutil.chown(self.root, group=group)
-            except LookupError:
-                raise ConfigError(f"there is no group {group!r} on this machine") from None
-            self.root.chmod(0o2750)
         for name in (layout.PRIVATE, layout.STAGING, layout.DIRTY, layout.REQUESTS, "studies"):
             (self.root / name).mkdir(exist_ok=True)
+        if group:
+            # Set-group-ID: what is created below belongs to the group that nginx is in.
+            for directory in (self.root, self.root / "studies", self.root / layout.STAGING):
+                _give_to_group(directory, group)
 
     def _check_format(self) -> None:
         data = self.read(layout.FORMAT)
         if data is None:
             engine = {"engine": gzipped.ENGINE, "level": gzipped.LEVEL}
             self.put(layout.FORMAT, orjson.dumps({"format": TREE_FORMAT, "gzip": engine}))
+            self.sync()
             return
-        version = orjson.loads(data)["format"]
+        try:
+            version = int(orjson.loads(data)["format"])
+        except (ValueError, KeyError, TypeError):
+            raise ConfigError(f"{self.root / layout.FORMAT} can't be read; remove it if the tree is yours") from None
         if version > TREE_FORMAT:
             raise ConfigError(f"{self.root} has format {version}; this staticwado knows {TREE_FORMAT}: upgrade it")
 
@@ -127,44 +139,55 @@ class Store:
 
     def put(self, path: str, data: bytes) -> bool:
         """Make `data` the content of a file; says whether that changed anything."""
-        target = self.root / path
         old = self.read(path)
         if old == data:
             return False
-        temporary = self._temporary()
-        temporary.write_bytes(data)
-        if old is not None and len(old) == len(data):
-            _make_distinct(temporary, target)
-        self._rename(temporary, target)
+        prepared = self.prepare(data)
+        if old is not None:
+            self._make_distinct(path, prepared)
+        self.publish(prepared, path)
         return True
 
-    def put_file(self, staged: Path, path: str) -> None:
-        """Publish a staged content-addressed file, unless it is there already."""
+    def prepare(self, data: bytes) -> Path:
+        """Write a file that `publish` will give its name, say after a `sync`."""
+        prepared = self._temporary()
+        prepared.write_bytes(data)
+        return prepared
+
+    def publish(self, prepared: Path, path: str) -> None:
+        """Give a complete file or directory of the staging directory its name; what stood there is swept away."""
         target = self.root / path
-        if target.exists():
-            staged.unlink()
-        else:
-            self._rename(staged, target)
+        try:
+            prepared.rename(target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            prepared.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR):
+                raise
+            _exchange(prepared, target)
+            _sweep(prepared)
 
-    def put_instance(self, staged: Path, path: str) -> None:
-        """Publish a staged instance directory.
+    def replace(self, path: str, other: str) -> None:
+        """Let two directories swap places in one step, of which `path` is the one that readers see."""
+        for file in (self.root / other).rglob("*"):
+            predecessor = self.root / path / file.relative_to(self.root / other)
+            if file.is_file() and predecessor.is_file():
+                _be_later(file, predecessor)
+        _exchange(self.root / other, self.root / path)
 
-        What stands there without a record (a crash came between the two) takes its place among the staged files.
-        """
-        target = self.root / path
-        if target.exists():
-            _exchange(staged, target)
-        else:
-            self._rename(staged, target)
+    def move(self, path: str, other: str) -> None:
+        """Move a directory that readers don't see; what stood at `other` is swept away."""
+        self.publish(self.root / path, other)
 
-    def replace_instance(self, staged: Path, path: str, kept_new: str, kept_old: str) -> None:
-        """Publish a staged instance directory and keep the one that it supersedes.
-
-        The new version goes through the kept ones, so that a crash at any point leaves both where they are looked for.
-        """
-        self._rename(staged, self.root / kept_new)
-        _exchange(self.root / kept_new, self.root / path)
-        self._rename(self.root / kept_new, self.root / kept_old)
+    def discard(self, path: str) -> None:
+        """Sweep away what stands at `path`, if anything does."""
+        aside = self._temporary()
+        try:
+            (self.root / path).rename(aside)
+        except FileNotFoundError:
+            return
+        _sweep(aside)
 
     def remove(self, path: str) -> None:
         """Remove a file whose successor stands."""
@@ -179,15 +202,31 @@ class Store:
     def _temporary(self) -> Path:
         return self.root / layout.STAGING / f"put-{os.getpid()}-{next(self._numbers)}"
 
-    def _rename(self, source: Path, target: Path) -> None:
-        try:
-            source.rename(target)
-        except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            source.rename(target)
+    def _make_distinct(self, path: str, prepared: Path) -> None:
+        """Let each version of a file have its own mtime second or size: web servers make the ETag of these two."""
+        status = (self.root / path).stat()
+        used = self._versions.setdefault(path, set())
+        used.add((int(status.st_mtime), status.st_size))
+        new = prepared.stat()
+        second = int(new.st_mtime)
+        while (second, new.st_size) in used:
+            second += 1
+        if second != int(new.st_mtime):
+            os.utime(prepared, (second, second))
+        used.add((second, new.st_size))
+        if len(used) > _REMEMBERED_VERSIONS or len(self._versions) > _REMEMBERED_PATHS:
+            self._versions.clear()
 
 
-def _take_lock(root: Path, wait_seconds: float) -> int:
+def _give_to_group(directory: Path, group: str) -> None:
+    try:
+        shutil.chown(directory, group=group)
+    except LookupError:
+        raise ConfigError(f"there is no group {group!r} on this machine") from None
+    directory.chmod(0o2750)
+
+
+def _take_lock(root: Path, role: Role, wait_seconds: float) -> int:
     """Hold the root's lock file; a daemon that was killed may need a moment to let go of it."""
     lock = os.open(root / layout.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     deadline = time.monotonic() + wait_seconds
@@ -200,29 +239,32 @@ def _take_lock(root: Path, wait_seconds: float) -> int:
                 raise ConfigError(f"another staticwado is writing to {root}") from None
             time.sleep(0.05)
         else:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, role.encode(), 0)
             return lock
 
 
-def is_locked(root: Path) -> bool:
-    """Whether a staticwado is writing to this root at the moment."""
+def lock_holder(root: Path) -> Role | None:
+    """Who is writing to this root at the moment; None if nobody is."""
     try:
-        lock = os.open(root / layout.LOCK, os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(root / layout.LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Shared, so that two who ask at once don't take each other for a writer.
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return "create" if os.pread(lock, 16, 0) == b"create" else "daemon"
     finally:
         os.close(lock)
-    return False
+    return None
 
 
-def _make_distinct(new: Path, old: Path) -> None:
-    """Let a file of the same size differ in the second of its mtime: of these two web servers make the ETag."""
-    before, after = old.stat().st_mtime, new.stat().st_mtime
-    if int(after) <= int(before):
-        os.utime(new, (after, int(before) + 1))
+def _be_later(new: Path, old: Path) -> None:
+    """Give a file a later mtime second than its predecessor: web servers tell the two apart by it."""
+    before = int(old.stat().st_mtime)
+    if int(new.stat().st_mtime) <= before:
+        os.utime(new, (before + 1, before + 1))
 
 
 def _sweep(leftover: Path) -> None:

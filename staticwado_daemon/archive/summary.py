@@ -12,6 +12,7 @@ import orjson
 
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.dicom.uids import UID, Identity
+from staticwado_daemon.errors import Corrupt
 
 Attribute: TypeAlias = dict[str, Any]
 
@@ -84,6 +85,17 @@ def entry(record: Record) -> Entry:
 def array(objects: Iterable[bytes]) -> bytes:
     """A JSON array of serialised objects, one a line."""
     return b"[\n" + b",\n".join(objects) + b"\n]"
+
+
+def objects(body: bytes) -> list[bytes]:
+    """The serialised objects of an array made by `array`.
+
+    Raises:
+        Corrupt: if it isn't one.
+    """
+    if not (body.startswith(b"[\n") and body.endswith(b"\n]")):
+        raise Corrupt("not a JSON array of this tree")
+    return body[2:-2].split(b",\n") if len(body) > len(array([])) else []
 
 
 @dataclass(frozen=True, slots=True)

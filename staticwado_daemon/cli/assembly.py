@@ -2,13 +2,19 @@
 
 import functools
 import os
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from staticwado_daemon import log
+from staticwado_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
+    from staticwado_daemon.archive.store import Role
     from staticwado_daemon.config import Storage
     from staticwado_daemon.inbound.journal import Journal
     from staticwado_daemon.pipeline.line import Line
@@ -16,15 +22,14 @@ if TYPE_CHECKING:
 JOURNAL = "journal.sqlite"
 """Below the state directory."""
 
-_TASK_SECONDS = 1800.0
-"""What a batch may take before its worker is thought to hang: hours of CT, or one enormous slide."""
+_POLL_SECONDS = 0.2
 
 _LEAST_MEMORY = 1 << 30
 """Bytes; less would reject ordinary multi-frame objects on a small machine."""
 
 
 @contextmanager
-def open_line(storage: "Storage", level: log.Level) -> Iterator[tuple["Line", "Journal"]]:
+def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator[tuple["Line", "Journal"]]:
     """Start the line of a tree, in this process's stead as the tree's one writer.
 
     Raises:
@@ -50,12 +55,46 @@ def open_line(storage: "Storage", level: log.Level) -> Iterator[tuple["Line", "J
     with Store(storage.root, storage.group, wait_seconds=LOCK_SECONDS):
         pass  # the tree with its rights stands before anything of ours is put into it
     storage.state_dir.mkdir(parents=True, exist_ok=True)
-    workers = WorkerProcesses(storage.workers, rules, _TASK_SECONDS, _memory_share(storage.workers), prepare)
+    workers = WorkerProcesses(storage.workers, rules, _memory_share(storage.workers), prepare)
     with (
         closing(Journal(storage.state_dir / JOURNAL)) as journal,
-        Line(storage.root, storage.group, workers, storage.workers, journal, prepare) as line,
+        Line(storage.root, storage.group, workers, journal, prepare, role=role) as line,
     ):
         yield line, journal
+
+
+@contextmanager
+def line_or_daemon(storage: "Storage", level: log.Level) -> Iterator[tuple["Line", "Journal"] | None]:
+    """Start the line of a tree for a command, or give None: then a daemon is running, and to be asked.
+
+    Waits, saying so, for as long as another command is writing to the tree.
+
+    Raises:
+        ConfigError: if the root can't be written to.
+    """
+    from staticwado_daemon.archive.store import lock_holder
+
+    with ExitStack() as stack:
+        opened = None
+        while opened is None and _turn(storage.root) is None:
+            try:
+                opened = stack.enter_context(open_line(storage, level, role="create"))
+            except ConfigError:
+                if lock_holder(storage.root) is None:
+                    raise
+                # Somebody else was quicker by a moment.
+        yield opened
+
+
+def _turn(root: Path) -> "Role | None":
+    """Wait until no other command is writing to the tree; say whether a daemon is."""
+    from staticwado_daemon.archive.store import lock_holder
+
+    if lock_holder(root) == "create":
+        click.echo(f"waiting for another command that is writing to {root}", err=True)
+    while (holder := lock_holder(root)) == "create":
+        time.sleep(_POLL_SECONDS)
+    return holder
 
 
 def _memory_share(workers: int) -> int:

@@ -1,7 +1,7 @@
 """`staticwado create`: files into the tree, now, without watching."""
 
+import itertools
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,8 @@ from staticwado_daemon.cli.options import AbsolutePath, Common, shared
 
 if TYPE_CHECKING:
     from staticwado_daemon.config import Storage
+    from staticwado_daemon.inbound.named import Named
     from staticwado_daemon.pipeline.requests import Answer
-
-_SKIPPED = "__MACOSX"
-"""What macOS puts into archives beside the files: their resource forks, under the same names."""
 
 
 @click.command(short_help="Put files and folders into the tree, now.")
@@ -30,11 +28,15 @@ def create(
 ) -> int:
     """Put DICOM files, and folders of them, into the tree.
 
+    In folders, what the daemon would pass over is passed over: hidden and temporary names, litter of desktops.
     Exit code 3 means that some files were rejected; they are named with the reason.
     """
+    from staticwado_daemon.inbound.named import find
+
     configuration = common.configuration({"contentType": content_type, "workers": workers})
+    storage = configuration.storage("mkdicomwebConfig")
     started = time.monotonic()
-    answers = _create(configuration.storage("mkdicomwebConfig"), find(paths), common)
+    answers = _create(storage, find(paths, [storage.root]), common)
     if as_json:
         outcomes.print_object(outcomes.to_json(answers))
     else:
@@ -42,60 +44,24 @@ def create(
     return outcomes.exit_code(answers)
 
 
-def _create(storage: "Storage", paths: list[Path], common: Common) -> "list[Answer]":
+def _create(storage: "Storage", named: "Named", common: Common) -> "list[Answer]":
     """Do it here, or have the running daemon do it: a tree has one writer."""
-    from staticwado_daemon.archive.store import is_locked
+    from staticwado_daemon.cli.assembly import line_or_daemon
+    from staticwado_daemon.inbound.named import look
     from staticwado_daemon.pipeline import requests
-
-    if is_locked(storage.root):
-        with outcomes.Progress(len(paths)) as progress:
-            progress.say("the running daemon has been asked")
-            return requests.ask(storage.root, "create", paths)
-    return _create_here(storage, paths, common)
-
-
-def _create_here(storage: "Storage", paths: list[Path], common: Common) -> "list[Answer]":
-    from staticwado_daemon.cli.assembly import open_line
-    from staticwado_daemon.inbound.receipt import Receipt
-    from staticwado_daemon.inbound.source import Source, Stamp
     from staticwado_daemon.pipeline.create import create as create_all
     from staticwado_daemon.pipeline.requests import Answer
 
-    vanished: list[Receipt] = []
-
-    def sources() -> Iterator[Source]:
-        for path in paths:
-            try:
-                yield Source(path, Stamp.of(path.lstat()))
-            except OSError as error:
-                vanished.append(Receipt(path, None, "rejected", f"cannot be read: {error.strerror}"))
-
     level = common.log_level("warning")  # what happens to each file is told by the bar and the summary
-    with open_line(storage, level) as (line, journal), outcomes.Progress(len(paths)) as progress:
-        receipts = create_all(line, journal, storage.root, sources(), lambda receipt: progress.add([receipt.outcome]))
-        progress.say("written")
-    return [
-        Answer(each.path, each.outcome, each.reason, each.identity.instance if each.identity else None)
-        for each in sorted([*receipts, *vanished], key=lambda receipt: receipt.path)
-    ]
-
-
-def find(paths: Iterable[Path]) -> list[Path]:
-    """List every file named and every one in the folders named, sorted, each once; links stand for what they point to.
-
-    Names in folders that begin with a dot are passed over.
-    """
-    files: set[Path] = set()
-    entered: set[tuple[int, int]] = set()  # device and inode: links may lead in circles
-    ahead = list(paths)
-    while ahead:
-        path = ahead.pop()
-        path = path.resolve() if path.is_symlink() else path
-        if not path.is_dir():
-            files.add(path)
-            continue
-        status = path.stat()
-        if (status.st_dev, status.st_ino) not in entered:
-            entered.add((status.st_dev, status.st_ino))
-            ahead.extend(each for each in path.iterdir() if not each.name.startswith(".") and each.name != _SKIPPED)
-    return sorted(files)
+    with line_or_daemon(storage, level) as opened, outcomes.Progress(len(named)) as progress:
+        if opened is None:
+            for receipt in named.unlisted:
+                progress.add(receipt.outcome)
+            asked = requests.ask(storage.root, "create", named.files, progress.add_others) if named.files else []
+            answers = [*map(Answer.of, named.unlisted), *asked]
+        else:
+            line, journal = opened
+            inputs = itertools.chain(named.unlisted, map(look, named.files))
+            receipts = create_all(line, journal, storage.root, inputs, lambda receipt: progress.add(receipt.outcome))
+            answers = [*map(Answer.of, receipts)]
+    return sorted(answers, key=lambda answer: answer.path)

@@ -10,15 +10,15 @@ from staticwado_daemon.cli.options import Common, shared
 @click.pass_obj
 def index(common: Common) -> None:
     """Make the list of studies anew from the studies themselves."""
-    from staticwado_daemon.archive.store import is_locked
-    from staticwado_daemon.cli.assembly import open_line
+    from staticwado_daemon.cli.assembly import line_or_daemon
     from staticwado_daemon.pipeline import requests
 
     storage = common.configuration().storage("mkdicomwebConfig")
-    if is_locked(storage.root):
-        requests.ask(storage.root, "index")
-    else:
-        with open_line(storage, common.log_level("warning")) as (line, _):
+    with line_or_daemon(storage, common.log_level("warning")) as opened:
+        if opened is None:
+            requests.ask(storage.root, "index")
+        else:
+            line, _ = opened
             line.reindex()
             while not line.idle:
                 line.pump(0.5)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from staticwado_daemon.cli.options import AbsolutePath, Common, shared, warn
+from staticwado_daemon.cli.options import Common, ohif_option, shared, warn
 
 
 @click.command("nginx-config", short_help="Print the nginx configuration.")
@@ -15,12 +15,7 @@ from staticwado_daemon.cli.options import AbsolutePath, Common, shared, warn
     show_default=True,
     help="Address to listen on; the default is reached from this machine alone.",
 )
-@click.option(
-    "--ohif",
-    metavar="DIR",
-    type=AbsolutePath(exists=True, file_okay=False),
-    help="An unpacked OHIF `dist` folder to serve on /.",
-)
+@ohif_option
 @shared("-o", "--dir")
 @click.pass_obj
 def nginx_config(common: Common, listen: str, ohif: Path | None) -> None:

@@ -105,6 +105,13 @@ class AbsolutePath(click.Path):
         return Path(str(text)).absolute()
 
 
+ohif_option = click.option(
+    "--ohif",
+    metavar="DIR",
+    type=AbsolutePath(exists=True, file_okay=False),
+    help="An unpacked OHIF `dist` folder to serve on /.",
+)
+
 _FOLDER = AbsolutePath(file_okay=False)
 _FILE = AbsolutePath(dir_okay=False)
 

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -22,6 +22,7 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self._counts: Counter[str] = Counter()
+        self._others: Counter[str] = Counter()
         self._total = total
 
     def __enter__(self) -> Self:
@@ -50,11 +51,20 @@ class Progress:
         """Take the bar away; the summary says the rest."""
         self._bar.stop()
 
-    def add(self, outcomes: Iterable[str]) -> None:
-        """Count files that are done."""
-        self._counts.update(outcomes)
-        told = " · ".join(f"{outcome} {self._counts[outcome]:,}" for outcome in _COLORS if self._counts[outcome])
-        self._bar.update(self._task, completed=self._counts.total(), description=told)
+    def add(self, outcome: str) -> None:
+        """Count a file that is done."""
+        self._counts[outcome] += 1
+        self._show()
+
+    def add_others(self, counts: Mapping[str, int]) -> None:
+        """Show, beside the files counted here, how many a daemon has done by now."""
+        self._others = Counter(counts)
+        self._show()
+
+    def _show(self) -> None:
+        counts = self._counts + self._others
+        told = " · ".join(f"{outcome} {counts[outcome]:,}" for outcome in _COLORS if counts[outcome])
+        self._bar.update(self._task, completed=counts.total(), description=told)
 
     def say(self, words: str) -> None:
         """Say what is waited for."""
@@ -93,10 +103,10 @@ def _print_reasons(outcome: str, answers: Sequence["Answer"]) -> None:
     """Name the rejected files by reason; of the ignored ones, which are none of ours, the reasons alone."""
     by_reason: dict[str, list[str]] = {}
     for answer in answers:
-        by_reason.setdefault(answer.reason or "no reason given", []).append(_printable(str(answer.path)))
+        by_reason.setdefault(answer.reason or "no reason given", []).append(printable(str(answer.path)))
     left = _SHOWN
     for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1])):
-        click.echo(f"\n{click.style(outcome, fg=_COLORS[outcome])}: {reason} ({len(names):,})")
+        click.echo(f"\n{click.style(outcome, fg=_COLORS[outcome])}: {printable(reason)} ({len(names):,})")
         if outcome == "rejected":
             click.echo("".join(f"  {name}\n" for name in names[:left]), nl=False)
             left = max(0, left - len(names))
@@ -104,9 +114,9 @@ def _print_reasons(outcome: str, answers: Sequence["Answer"]) -> None:
         click.echo(f"  … and {len(answers) - _SHOWN:,} more: --json names them all")
 
 
-def _printable(name: str) -> str:
+def printable(text: str) -> str:
     """Spell out bytes that are no text, and control characters that would command the terminal."""
-    return name if name.isprintable() else ascii(name)[1:-1]
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def exit_code(answers: Sequence["Answer"]) -> int:

@@ -29,7 +29,7 @@ def run(common: Common) -> None:
     settings = common.configuration().daemon()
     for problem in folder_errors(settings):
         raise ConfigError(problem)
-    with open_line(settings.storage, common.log_level()) as (line, journal):
+    with open_line(settings.storage, common.log_level(), role="daemon") as (line, journal):
         daemon = _daemon(settings, line, journal)
         with _ended_by_signals(daemon), _served(settings.server):
             daemon.run()

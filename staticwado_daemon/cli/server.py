@@ -5,19 +5,14 @@ from pathlib import Path
 import click
 
 from staticwado_daemon import __version__
-from staticwado_daemon.cli.options import CONTEXT, AbsolutePath, Common, shared, warn
+from staticwado_daemon.cli.options import CONTEXT, Common, ohif_option, shared, warn
 
 
 @click.command("dicomwebserver", context_settings=CONTEXT)
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @click.option("-p", "--port", type=click.IntRange(1, 65535), help="TCP port.  [default: 5000]")
 @click.option("--host", metavar="HOST", help="Address to listen on.  [default: 127.0.0.1]")
-@click.option(
-    "--ohif",
-    metavar="DIR",
-    type=AbsolutePath(exists=True, file_okay=False),
-    help="An unpacked OHIF `dist` folder to serve on /.",
-)
+@ohif_option
 @shared("-o", "--dir")
 @click.pass_obj
 def dicomwebserver_command(common: Common, port: int | None, host: str | None, ohif: Path | None) -> None:

@@ -39,12 +39,8 @@ class Attributes(Mapping[str, bytes]):
         return None if fragment is None else orjson.loads(fragment)
 
     def text(self, tag: str, default: str = "") -> str:
-        """Return the first value as text, or `default` if it is absent or empty."""
+        """Return the first value as text, of a name the first group that it has; `default` if absent or empty."""
         return next((_as_text(value) for value in self._values(tag)), "") or default
-
-    def texts(self, tag: str) -> list[str]:
-        """Return all values as text: an empty one as "", of a name the first group that it has."""
-        return [_as_text(value) for value in self._values(tag)]
 
     def integer(self, tag: str, default: int | None = None) -> int | None:
         """Return the first value as an integer, or `default` if it is absent or isn't one."""

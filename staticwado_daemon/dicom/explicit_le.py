@@ -28,7 +28,7 @@ from staticwado_daemon.dicom.data_set import (
     Rules,
 )
 from staticwado_daemon.dicom.dictionary import is_private, private_creator, private_creator_tag, value_representation
-from staticwado_daemon.dicom.encapsulation import end_of_fragments
+from staticwado_daemon.dicom.fragments import end_of_items
 from staticwado_daemon.dicom.json_model import UTF8_CHARACTER_SET, VRS, convert, json_object, sequence
 from staticwado_daemon.errors import Rejected
 
@@ -247,7 +247,7 @@ class _Reading:
         if self.pixel_data or vr not in _PIXEL_DATA_VRS:
             raise _DeclinedError
         self.pixel_data = PixelData(f"{tag:08X}", vr, start, None if undefined else stop - start)
-        return end_of_fragments(self.buffer, start) if undefined else stop
+        return end_of_items(self.buffer, start) if undefined else stop
 
     def sequence(self, element: _Element, raw: bytes, end: int, scope: _Scope) -> int:
         """Read a sequence with its items; return the position after it."""

@@ -1,8 +1,8 @@
-"""Which fragments of encapsulated Pixel Data make up each frame (PS3.5 A.4)."""
+"""Encapsulated Pixel Data: its items, and which of their fragments make up each frame (PS3.5 A.4)."""
 
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from staticwado_daemon.dicom.attributes import Attributes
@@ -18,7 +18,7 @@ MAXIMUM_FRAGMENTS = 1 << 22
 
 _ITEM = (0xFFFE, 0xE000)
 _DELIMITER = (0xFFFE, 0xE0DD)
-_HEADER = struct.Struct("<HHI")
+_HEADER_LENGTH = 8
 _CODESTREAM_STARTS = (
     b"\xff\xd8\xff",  # JPEG and JPEG-LS: SOI and the next marker
     b"\xff\x4f\xff\x51",  # JPEG 2000 and HTJ2K: SOC and SIZ
@@ -27,39 +27,69 @@ _CODESTREAM_STARTS = (
 _CODESTREAM_END = b"\xff\xd9"
 # Writers pad a fragment to even length, some of them to more.
 _TAIL = 10
+_CUT_OFF = "the file ends inside its encapsulated pixel data"
 
 
-def read_items(buffer: Buffer | memoryview, offset: int) -> tuple[tuple[int, ...], list[Segment]]:
-    """Return the basic offset table and the fragments of the encapsulated value at `offset`.
+def items(buffer: Buffer | memoryview, offset: int, *, little_endian: bool = True) -> Iterator[Segment]:
+    """Yield the value of each item up to the sequence delimiter.
+
+    Only item headers are looked at, so a delimiter inside a codestream fools nobody.
 
     Args:
-        buffer: What `offset` and the returned segments refer to.
+        buffer: What `offset` and the yielded segments refer to.
         offset: Of the first item, the basic offset table (which may be empty).
-
-    Returns:
-        The table's entries, and each fragment without its item header.
+        little_endian: Byte order of the item headers.
 
     Raises:
         Incomplete: if the buffer ends before the sequence delimiter.
-        Rejected: if there is anything but items.
+        Rejected: if there is anything but items, or far too many of them.
     """
-    found: list[Segment] = []
-    position, end = offset, len(buffer)
-    while True:
-        if position + 8 > end:
-            raise Incomplete("the encapsulated Pixel Data ends without its delimiter")
-        group, element, length = _HEADER.unpack_from(buffer, position)
-        position += 8
+    header = struct.Struct("<HHI" if little_endian else ">HHI")
+    end = len(buffer)
+    for _ in range(1 + MAXIMUM_FRAGMENTS + 1):  # the table, fragments, the delimiter
+        start = offset + _HEADER_LENGTH
+        if start > end:
+            raise Incomplete(_CUT_OFF)
+        group, element, length = header.unpack_from(buffer, offset)
         if (group, element) == _DELIMITER:
-            break
+            return
         if (group, element) != _ITEM:
             raise Rejected(f"the encapsulated Pixel Data has ({group:04X},{element:04X}) in place of an item")
-        if position + length > end:
-            raise Incomplete("a fragment of the encapsulated Pixel Data is cut off")
-        if len(found) > MAXIMUM_FRAGMENTS:
-            raise Rejected(f"the encapsulated Pixel Data has more than {MAXIMUM_FRAGMENTS} fragments")
-        found.append((position, length))
-        position += length
+        offset = start + length
+        if offset > end:
+            raise Incomplete(_CUT_OFF)
+        yield start, length
+    raise Rejected(f"the encapsulated Pixel Data has more than {MAXIMUM_FRAGMENTS} fragments")
+
+
+def end_of_items(buffer: Buffer, offset: int, *, little_endian: bool = True) -> int:
+    """Return the position after the sequence delimiter.
+
+    Args:
+        buffer: Holds the items.
+        offset: As for `items`.
+        little_endian: As for `items`.
+
+    Raises:
+        Incomplete, Rejected: as `items`.
+    """
+    end = offset
+    for start, length in items(buffer, offset, little_endian=little_endian):
+        end = start + length
+    return end + _HEADER_LENGTH
+
+
+def read_items(buffer: Buffer | memoryview, offset: int) -> tuple[tuple[int, ...], list[Segment]]:
+    """Return the entries of the basic offset table, and each fragment without its item header.
+
+    Args:
+        buffer: What the returned segments refer to.
+        offset: As for `items`.
+
+    Raises:
+        Incomplete, Rejected: as `items`; also if there isn't even the basic offset table.
+    """
+    found = list(items(buffer, offset))
     if not found:
         raise Rejected("the encapsulated Pixel Data has no items")
     table_offset, table_length = found[0]

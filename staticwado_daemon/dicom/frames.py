@@ -151,7 +151,7 @@ def big_endian_word(instance: Instance, description: PixelDescription) -> int:
 
     Big-endian samples are reversed as a whole, except that bytes in the VR OW were swapped in pairs (PS3.5 7.3).
     """
-    if not transfer_syntax(instance.transfer_syntax_uid).big_endian:
+    if transfer_syntax(instance.transfer_syntax_uid).encoding.little_endian:
         return 1
     if description.bits_allocated == 8 and _pixel_data(instance).vr == "OW":
         return 2

@@ -27,6 +27,12 @@ from staticwado_daemon.dicom.data_set import (
     Rules,
 )
 from staticwado_daemon.dicom.json_model import UTF8_CHARACTER_SET, VRS
+from staticwado_daemon.dicom.transfer_syntaxes import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    transfer_syntax,
+)
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Ignored, Incomplete, Rejected
 
@@ -34,25 +40,20 @@ __all__ = ["Buffer", "BulkValue", "Instance", "Limits", "PixelData", "read"]
 
 _PREAMBLE_LENGTH: Final = 128
 _PREFIX: Final = b"DICM"
+_BEGINNING: Final = bytes(_PREAMBLE_LENGTH) + _PREFIX
+"""Of nearly every file; some put the head of a TIFF file into the preamble."""
 _DICOMDIR: Final = "1.2.840.10008.1.3.10"
-_IMPLICIT_LITTLE_UID: Final = "1.2.840.10008.1.2"
-_EXPLICIT_LITTLE_UID: Final = "1.2.840.10008.1.2.1"
-_EXPLICIT_BIG_UID: Final = "1.2.840.10008.1.2.2"
-_ENCODINGS: Final = {
-    _IMPLICIT_LITTLE_UID: IMPLICIT_LITTLE,
-    _EXPLICIT_LITTLE_UID: EXPLICIT_LITTLE,
-    _EXPLICIT_BIG_UID: EXPLICIT_BIG,
+_PLAIN_UIDS: Final = {
+    transfer_syntax(uid).encoding: uid
+    for uid in (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN)
 }
-_UIDS: Final = {encoding: uid for uid, encoding in _ENCODINGS.items()}
-_DEFLATED_UIDS: Final = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
-"""Deflated Explicit VR Little Endian and the two JPIP syntaxes whose data sets are deflated."""
+"""The transfer syntaxes that say nothing but how the data set is encoded."""
 _EXPLICIT_VRS: Final = frozenset(vr.encode() for vr in VRS)
 _HEADER: Final = struct.Struct("<HH2sH")
 _LENGTH: Final = struct.Struct("<I")
 _STUDY_INSTANCE_UID: Final = "0020000D"
 _SERIES_INSTANCE_UID: Final = "0020000E"
 _SOP_INSTANCE_UID: Final = "00080018"
-_SOP_CLASS_UID: Final = "00080016"
 _IDENTITY_TAGS: Final = frozenset((_STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID, _SOP_INSTANCE_UID))
 _SPECIFIC_CHARACTER_SET: Final = "00080005"
 _DIRECTORY_RECORDS: Final = "00041220"
@@ -65,7 +66,6 @@ class Instance:
 
     Attributes:
         identity: Study, Series and SOP Instance UID.
-        sop_class_uid: from the data set, else from the file meta information; "" if in neither.
         transfer_syntax_uid: as declared, or as found out where nothing is declared.
         attributes: the data set as DICOM JSON (PS3.18 annex F): little endian, UTF-8, without pixel
             data; values above the limits replaced by a BulkDataURI at any depth.
@@ -77,7 +77,6 @@ class Instance:
     """
 
     identity: Identity
-    sop_class_uid: str
     transfer_syntax_uid: str
     attributes: Attributes
     bulk_values: tuple[BulkValue, ...]
@@ -115,7 +114,8 @@ def read(data: Buffer, limits: Limits, bulk_uri: Callable[[str], str]) -> Instan
     meta = _file_meta(data, _PREAMBLE_LENGTH + len(_PREFIX) if prefixed else 0)
     if meta.sop_class_uid == _DICOMDIR:
         raise Ignored("DICOMDIR")
-    buffer = _inflated(data, meta.dataset_offset, limits) if meta.transfer_syntax_uid in _DEFLATED_UIDS else data
+    deflated = transfer_syntax(meta.transfer_syntax_uid).deflated
+    buffer = _inflated(data, meta.dataset_offset, limits) if deflated else data
     encoding, warnings = _encoding(buffer, meta)
     data_set = _data_set(buffer, meta.dataset_offset, encoding, Rules(limits, bulk_uri))
     if not prefixed and not _IDENTITY_TAGS & data_set.fragments.keys():
@@ -123,7 +123,6 @@ def read(data: Buffer, limits: Limits, bulk_uri: Callable[[str], str]) -> Instan
     attributes, more_warnings = _published(data_set.fragments)
     return Instance(
         identity=_identity(attributes),
-        sop_class_uid=attributes.text(_SOP_CLASS_UID, meta.sop_class_uid),
         transfer_syntax_uid=_transfer_syntax_uid(meta, encoding, data_set.pixel_data),
         attributes=attributes,
         bulk_values=data_set.bulk_values,
@@ -141,9 +140,8 @@ def _check_bare_data_set(data: Buffer) -> None:
         Ignored: if it begins like anything else.
         Incomplete: if it hardly begins.
     """
-    if not data[:_PREAMBLE_LENGTH].strip(b"\0") and _PREFIX.startswith(
-        data[_PREAMBLE_LENGTH : _PREAMBLE_LENGTH + len(_PREFIX)]
-    ):
+    beginning = data[: len(_BEGINNING)]
+    if len(beginning) < len(_BEGINNING) and (_BEGINNING.startswith(beginning) or not any(beginning)):
         raise Incomplete("the file ends inside its preamble")
     if len(data) >= _HEADER.size:
         group, _, vr, _ = _HEADER.unpack_from(data)
@@ -214,7 +212,7 @@ def _encoding(buffer: Buffer, meta: _FileMeta) -> tuple[Encoding, tuple[str, ...
         # Group 0008 read with the wrong byte order is 0800.
         found = EXPLICIT_BIG if explicit and group >= 0x0400 else EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE
         return found, ("no transfer syntax (0002,0010)",)
-    declared = _ENCODINGS.get(meta.transfer_syntax_uid, EXPLICIT_LITTLE)
+    declared = transfer_syntax(meta.transfer_syntax_uid).encoding
     if explicit == (not declared.implicit):
         return declared, ()
     if explicit:
@@ -263,8 +261,8 @@ def _uid(attributes: Attributes, tag: str, name: str) -> UID:
 
 def _transfer_syntax_uid(meta: _FileMeta, encoding: Encoding, pixel_data: PixelData | None) -> str:
     """Return the transfer syntax: of native data the one it is really in, otherwise the declared one."""
-    if meta.transfer_syntax_uid and meta.transfer_syntax_uid not in _ENCODINGS:
+    if meta.transfer_syntax_uid and meta.transfer_syntax_uid not in _PLAIN_UIDS.values():
         return meta.transfer_syntax_uid
     if pixel_data and pixel_data.length is None:
         raise Rejected("encapsulated pixel data without a transfer syntax that says how")
-    return _UIDS[encoding]
+    return _PLAIN_UIDS[encoding]

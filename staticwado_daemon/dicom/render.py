@@ -3,7 +3,7 @@
 The frame is made small first and then windowed: a quarter of a millisecond instead of one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import imagecodecs
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.codecs import decode, photometric_interpretation
+from staticwado_daemon.dicom.data_set import BulkValue
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription
 from staticwado_daemon.dicom.native import Array
 from staticwado_daemon.dicom.palette import read_palette
@@ -22,6 +23,8 @@ from staticwado_daemon.dicom.voi import read_display
 from staticwado_daemon.errors import Corrupt
 
 QUALITY = 80
+
+_PALETTE = "PALETTE COLOR"
 
 # Decoding a larger compressed frame (100 million pixels) takes longer than its thumbnail is worth.
 MAXIMUM_COMPRESSED_BYTES = 1 << 28
@@ -52,20 +55,22 @@ def instance_thumbnail(
     uid = syntax.uid if syntax.compressed else EXPLICIT_VR_LITTLE_ENDIAN
     try:
         meant = replace(description, photometric_interpretation=photometric_interpretation(payload, uid, description))
-        is_palette = meant.photometric_interpretation == "PALETTE COLOR"
         # Lower resolutions hold means: of grey or colour that is what we want, of palette indices nonsense.
-        halvings = 0 if is_palette else _halvings(description, size)
+        halvings = 0 if meant.photometric_interpretation == _PALETTE else _halvings(description, size)
         frame = decode(payload, uid, description, halvings=halvings)
-        if is_palette:
-            frame = read_palette(instance.attributes, instance.bulk_values).apply(frame)
-            meant = replace(meant, photometric_interpretation="RGB", samples_per_pixel=3, bits_stored=8, high_bit=7)
-        return thumbnail(frame, instance.attributes, meant, size, index)
+        return thumbnail(frame, instance.attributes, meant, size=size, index=index, bulk_values=instance.bulk_values)
     except Corrupt:
         return None
 
 
 def thumbnail(
-    frame: Array, attributes: Attributes, description: PixelDescription, size: int = 256, index: int = 0
+    frame: Array,
+    attributes: Attributes,
+    description: PixelDescription,
+    *,
+    size: int = 256,
+    index: int = 0,
+    bulk_values: Iterable[BulkValue] = (),
 ) -> bytes:
     """Return one decoded frame as a baseline JPEG.
 
@@ -75,12 +80,13 @@ def thumbnail(
         description: Of the frame; its photometric interpretation is what the samples really are.
         size: Pixels of the longest side, at most; smaller frames keep their size, all keep their aspect.
         index: Of the frame, from 0: for the functional groups of multi-frame images.
+        bulk_values: Kept outside the data set: long palettes are.
 
     Raises:
         Corrupt: if the frame's colours can't be told.
     """
-    if description.photometric_interpretation == "PALETTE COLOR":
-        pixels = _bytes(_shrunk(read_palette(attributes).apply(frame), size))
+    if description.photometric_interpretation == _PALETTE:
+        pixels = _bytes(_shrunk(read_palette(attributes, bulk_values).apply(frame), size))
     elif description.samples_per_pixel == 1:
         pixels = _grey(frame, attributes, description, size, index)
     else:

@@ -6,6 +6,8 @@ expect in a frame's part header. An unknown UID is no error: its frames pass thr
 
 from dataclasses import dataclass
 
+from staticwado_daemon.dicom.data_set import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Encoding
+
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
@@ -30,11 +32,9 @@ class TransferSyntax:
         media_type: Of one frame's bytes, for the part header beside `transfer-syntax=`.
         encapsulated: Pixel Data is a sequence of items (PS3.5 A.4), not one value of known length.
         compressed: The frames need a codec; false for native frames, encapsulated or not.
-        big_endian: Words of the data set and of native pixel data have their high byte first.
+        encoding: Of the data set, native pixel data included.
         deflated: The data set after the file meta information is one deflate stream (PS3.5 A.5).
-        implicit: The data set carries no value representations (PS3.5 A.1).
         video_extension: For one elementary stream instead of frames, the file name extension it plays under.
-        lossless: The coding itself loses nothing; false too where it isn't known.
     """
 
     uid: str
@@ -42,11 +42,9 @@ class TransferSyntax:
     media_type: str = _OCTETS
     encapsulated: bool = True
     compressed: bool = True
-    big_endian: bool = False
+    encoding: Encoding = EXPLICIT_LITTLE
     deflated: bool = False
-    implicit: bool = False
     video_extension: str | None = None
-    lossless: bool = False
 
     @property
     def is_video(self) -> bool:
@@ -54,21 +52,12 @@ class TransferSyntax:
         return self.video_extension is not None
 
 
-def _native(uid: str, name: str, *, big_endian: bool = False, deflated: bool = False) -> TransferSyntax:
-    return TransferSyntax(
-        uid,
-        name,
-        encapsulated=False,
-        compressed=False,
-        big_endian=big_endian,
-        deflated=deflated,
-        implicit=uid == IMPLICIT_VR_LITTLE_ENDIAN,
-        lossless=True,
-    )
+def _native(uid: str, name: str, encoding: Encoding, *, deflated: bool = False) -> TransferSyntax:
+    return TransferSyntax(uid, name, encapsulated=False, compressed=False, encoding=encoding, deflated=deflated)
 
 
-def _image(last: str, name: str, media_type: str, *, lossless: bool = False) -> TransferSyntax:
-    return TransferSyntax(f"1.2.840.10008.1.2.{last}", name, media_type, lossless=lossless)
+def _image(last: str, name: str, media_type: str) -> TransferSyntax:
+    return TransferSyntax(f"1.2.840.10008.1.2.{last}", name, media_type)
 
 
 def _video(last: str, name: str, extension: str) -> tuple[TransferSyntax, TransferSyntax]:
@@ -81,25 +70,24 @@ def _video(last: str, name: str, extension: str) -> tuple[TransferSyntax, Transf
 _TABLE = {
     syntax.uid: syntax
     for syntax in (
-        _native(IMPLICIT_VR_LITTLE_ENDIAN, "Implicit VR Little Endian"),
-        _native(EXPLICIT_VR_LITTLE_ENDIAN, "Explicit VR Little Endian"),
+        _native(IMPLICIT_VR_LITTLE_ENDIAN, "Implicit VR Little Endian", IMPLICIT_LITTLE),
+        _native(EXPLICIT_VR_LITTLE_ENDIAN, "Explicit VR Little Endian", EXPLICIT_LITTLE),
         TransferSyntax(
-            ENCAPSULATED_UNCOMPRESSED,
-            "Encapsulated Uncompressed Explicit VR Little Endian",
-            compressed=False,
-            lossless=True,
+            ENCAPSULATED_UNCOMPRESSED, "Encapsulated Uncompressed Explicit VR Little Endian", compressed=False
         ),
-        _native(DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, "Deflated Explicit VR Little Endian", deflated=True),
-        _native(EXPLICIT_VR_BIG_ENDIAN, "Explicit VR Big Endian", big_endian=True),
+        _native(
+            DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, "Deflated Explicit VR Little Endian", EXPLICIT_LITTLE, deflated=True
+        ),
+        _native(EXPLICIT_VR_BIG_ENDIAN, "Explicit VR Big Endian", EXPLICIT_BIG),
         _image("4.50", "JPEG Baseline (Process 1)", "image/jpeg"),
         _image("4.51", "JPEG Extended (Process 2 and 4)", "image/jpeg"),
-        _image("4.57", "JPEG Lossless (Process 14)", "image/jpeg", lossless=True),
-        _image("4.70", "JPEG Lossless (Process 14, First-Order Prediction)", "image/jll", lossless=True),
-        _image("4.80", "JPEG-LS Lossless", "image/jls", lossless=True),
+        _image("4.57", "JPEG Lossless (Process 14)", "image/jpeg"),
+        _image("4.70", "JPEG Lossless (Process 14, First-Order Prediction)", "image/jll"),
+        _image("4.80", "JPEG-LS Lossless", "image/jls"),
         _image("4.81", "JPEG-LS Near-Lossless", "image/jls"),
-        _image("4.90", "JPEG 2000 (Lossless Only)", "image/jp2", lossless=True),
+        _image("4.90", "JPEG 2000 (Lossless Only)", "image/jp2"),
         _image("4.91", "JPEG 2000", "image/jp2"),
-        _image("4.92", "JPEG 2000 Part 2 Multi-component (Lossless Only)", "image/jpx", lossless=True),
+        _image("4.92", "JPEG 2000 Part 2 Multi-component (Lossless Only)", "image/jpx"),
         _image("4.93", "JPEG 2000 Part 2 Multi-component", "image/jpx"),
         # A JPIP data set refers to its pixels by URL and holds none.
         TransferSyntax("1.2.840.10008.1.2.4.94", "JPIP Referenced", encapsulated=False),
@@ -113,20 +101,20 @@ _TABLE = {
         *_video("106", "MPEG-4 AVC/H.264 Stereo High Profile / Level 4.2", "mp4"),
         *_video("107", "HEVC/H.265 Main Profile / Level 5.1", "h265"),
         *_video("108", "HEVC/H.265 Main 10 Profile / Level 5.1", "h265"),
-        _image("4.110", "JPEG XL Lossless", "image/jxl", lossless=True),
+        _image("4.110", "JPEG XL Lossless", "image/jxl"),
         _image("4.111", "JPEG XL JPEG Recompression", "image/jxl"),
         _image("4.112", "JPEG XL", "image/jxl"),
-        _image("4.201", "HTJ2K (Lossless Only)", "image/jphc", lossless=True),
-        _image("4.202", "HTJ2K with RPCL Options (Lossless Only)", "image/jphc", lossless=True),
+        _image("4.201", "HTJ2K (Lossless Only)", "image/jphc"),
+        _image("4.202", "HTJ2K with RPCL Options (Lossless Only)", "image/jphc"),
         _image("4.203", "HTJ2K", "image/jphc"),
         TransferSyntax("1.2.840.10008.1.2.4.204", "JPIP HTJ2K Referenced", encapsulated=False),
         TransferSyntax("1.2.840.10008.1.2.4.205", "JPIP HTJ2K Referenced Deflate", encapsulated=False, deflated=True),
-        _image("5", "RLE Lossless", "image/dicom-rle", lossless=True),
+        _image("5", "RLE Lossless", "image/dicom-rle"),
         # Flows of real-time video (PS3.22); listed because somebody may save one.
         _image("7.1", "SMPTE ST 2110-20 Uncompressed Progressive Active Video", _OCTETS),
         _image("7.2", "SMPTE ST 2110-20 Uncompressed Interlaced Active Video", _OCTETS),
         _image("7.3", "SMPTE ST 2110-30 PCM Digital Audio", _OCTETS),
-        _image("8.1", "Deflated Image Frame Compression", _OCTETS, lossless=True),
+        _image("8.1", "Deflated Image Frame Compression", _OCTETS),
         # Used in the field before the standard had UIDs for it.
         TransferSyntax(PRIVATE_HTJ2K, "HTJ2K (private)", "image/jphc"),
     )
@@ -141,8 +129,3 @@ def transfer_syntax(uid: str) -> TransferSyntax:
     """
     known = _TABLE.get(uid)
     return known if known is not None else TransferSyntax(uid, "unknown")
-
-
-def known_transfer_syntaxes() -> tuple[TransferSyntax, ...]:
-    """Return the whole table, in the order of PS3.6."""
-    return tuple(_TABLE.values())

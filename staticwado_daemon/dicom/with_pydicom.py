@@ -35,7 +35,7 @@ from staticwado_daemon.dicom.data_set import (
     Rules,
 )
 from staticwado_daemon.dicom.dictionary import private_creator, value_representation
-from staticwado_daemon.dicom.encapsulation import end_of_fragments
+from staticwado_daemon.dicom.fragments import end_of_items
 from staticwado_daemon.dicom.json_model import UTF8_CHARACTER_SET, convert, json_object, sequence
 from staticwado_daemon.errors import Incomplete, Rejected
 
@@ -222,7 +222,7 @@ class _Outline:
             length = None if undefined else header.length
             self.pixel_data = PixelData(f"{header.tag:08X}", vr, header.start, length)
         if undefined:
-            return end_of_fragments(self.buffer, header.start, little_endian=self.encoding.little_endian)
+            return end_of_items(self.buffer, header.start, little_endian=self.encoding.little_endian)
         return header.start + header.length
 
 

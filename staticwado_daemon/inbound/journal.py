@@ -11,70 +11,46 @@ import sqlite3
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from staticwado_daemon.dicom.uids import UID, Identity
-from staticwado_daemon.errors import Corrupt, Transient
+from staticwado_daemon.errors import Corrupt
+from staticwado_daemon.inbound import database as tables
 from staticwado_daemon.inbound.receipt import OUTCOMES, Outcome, Receipt
 from staticwado_daemon.inbound.source import NO_PERMISSION, Stamp
 
-_log = structlog.get_logger()
+HISTORY_DAYS = 90
+"""For how long the receipts of files that were removed are kept."""
 
-_VERSION = 1
-_BUSY_TIMEOUT = 10.0  # seconds to wait for another process that has the journal open
+_SUPERSEDED = "a newer version of the instance was received"
 
-# A path may be used again once the file was removed: then the old row stays as history, and a new one is current.
-_SCHEMA = f"""
-CREATE TABLE receipts (
-    id INTEGER PRIMARY KEY,
-    path BLOB NOT NULL,          -- the bytes of the name, whatever their encoding
-    device INTEGER, inode INTEGER, size INTEGER, mtime_ns INTEGER,
-    outcome TEXT NOT NULL,
-    reason TEXT,
-    study TEXT, series TEXT, instance TEXT,
-    content TEXT,                -- SHA-256 of the data set
-    source TEXT,                 -- SHA-256 of the file
-    at REAL NOT NULL,            -- Unix time, for people
-    removed INTEGER NOT NULL DEFAULT 0
-);
-CREATE UNIQUE INDEX receipts_current ON receipts (path) WHERE removed = 0;
-CREATE INDEX receipts_instance ON receipts (instance, content);
-CREATE INDEX receipts_outcome ON receipts (outcome);
-PRAGMA user_version = {_VERSION};
-"""
-
-# The same content from the same path stays "published": a file that is read again has not become another's duplicate.
-_UPSERT = """
-INSERT INTO receipts
-    (path, device, inode, size, mtime_ns, outcome, reason, study, series, instance, content, source, at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (path) WHERE removed = 0 DO UPDATE SET
-    outcome = CASE WHEN excluded.outcome = 'duplicate' AND outcome = 'published' AND content = excluded.content
-        THEN 'published' ELSE excluded.outcome END,
-    device = excluded.device, inode = excluded.inode, size = excluded.size, mtime_ns = excluded.mtime_ns,
-    reason = excluded.reason, study = excluded.study, series = excluded.series, instance = excluded.instance,
-    content = excluded.content, source = excluded.source, at = excluded.at
-"""
-
-_SELECT = """
-SELECT path, device, inode, size, mtime_ns, outcome, reason, study, series, instance, content, source, at FROM receipts
-"""
+_CURRENT = "SELECT device, inode, size, mtime_ns, outcome, content FROM receipts WHERE path = ? AND removed = 0"
 _KNOWN = """
 SELECT path, device, inode, size, mtime_ns, outcome FROM receipts
 WHERE removed = 0 AND inode IS NOT NULL AND reason IS NOT ?
 """
-_SUPERSEDE = """
-UPDATE receipts SET outcome = 'superseded', reason = 'a newer version of the instance was received'
-WHERE study = ? AND series = ? AND instance = ? AND content = ? AND outcome IN ('published', 'duplicate')
+_PUBLISHED = """
+SELECT id, path, removed, device, inode, size, mtime_ns FROM receipts
+WHERE study = ? AND series = ? AND instance = ? AND content = ? AND outcome = 'published'
 """
-_UINT64 = (1 << 64) - 1
+_REASONS = """
+SELECT coalesce(reason, ''), count(*), min(CASE removed WHEN 0 THEN path END) FROM receipts
+WHERE outcome = ? GROUP BY reason ORDER BY count(*) DESC, reason LIMIT ?
+"""
 _PACK = struct.Struct("<qqq").pack
-_OUTCOMES: dict[str, Outcome] = {outcome: outcome for outcome in OUTCOMES}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why files had an outcome: how many of them, and the first in path order of those that are still there."""
+
+    text: str
+    count: int
+    example: Path | None
 
 
 class JournalReader:
@@ -95,25 +71,32 @@ class JournalReader:
         return bool(self._ask("PRAGMA user_version")[0][0])
 
     def counts(self) -> dict[Outcome, int]:
-        """Count the files by outcome; every outcome is there, the content of the first three is in the archive."""
-        counts = dict.fromkeys(OUTCOMES, 0)
-        for outcome, count in self._ask("SELECT outcome, count(*) FROM receipts GROUP BY outcome"):
-            counts[_OUTCOMES[outcome]] = count
-        return counts
+        """Count the files by outcome; every outcome is there, the content of the first three is in the archive.
+
+        Files that were removed since count as well.
+        """
+        return _counted(self._ask(tables.COUNT))
 
     def find(self, what: Path | UID) -> list[Receipt]:
         """Find the receipts of a file, by its path, or of a study, series or instance, by its UID; newest first."""
         if isinstance(what, Path):
-            return self._receipts("WHERE path = ? ORDER BY id DESC", (os.fsencode(what),))
+            path = (os.fsencode(what),)
+            history = self._receipts("WHERE path = ? AND removed = 1 ORDER BY id DESC", path)
+            return [*self._receipts("WHERE path = ? AND removed = 0", path), *history]
         return self._receipts("WHERE instance = ? OR series = ? OR study = ? ORDER BY id DESC", (what,) * 3)
 
     def having(self, outcome: Outcome) -> list[Receipt]:
         """List the receipts of one outcome, in path order."""
         return self._receipts("WHERE outcome = ? ORDER BY path, id", (outcome,))
 
+    def reasons(self, outcome: Outcome, limit: int) -> list[Reason]:
+        """List the most frequent reasons for an outcome, at most `limit` of them."""
+        rows = self._ask(_REASONS, (outcome, limit))
+        return [Reason(text, count, Path(os.fsdecode(path)) if path else None) for text, count, path in rows]
+
     def _open(self, path: Path) -> sqlite3.Connection:
-        with _translated():
-            return _connect(path, "ro")
+        with tables.translated():
+            return tables.connect(path, "ro")
 
     def close(self) -> None:
         """Close the file."""
@@ -121,19 +104,27 @@ class JournalReader:
             self._database.close()
 
     def _receipts(self, condition: str, values: tuple[Any, ...]) -> list[Receipt]:
-        return [_receipt(row) for row in self._ask(_SELECT + condition, values)]
+        return [tables.receipt_of(row) for row in self._ask(tables.SELECT + condition, values)]
 
     def _ask(self, question: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, _translated():
+        with self._lock, tables.translated():
             return self._database.execute(question, values).fetchall()
+
+
+@dataclass(slots=True)
+class _Change:
+    """What a transaction changes of what is kept in memory: taken over once it is on the disk."""
+
+    known: dict[bytes, Outcome | None] = field(default_factory=dict)
+    counts: Counter[Outcome] = field(default_factory=Counter)
 
 
 class Journal(JournalReader):
     """The receipts of one daemon, which is the only one to write them. Thread-safe.
 
     Args:
-        path: the SQLite file; created, with its directory, if absent. A damaged one is renamed to end in `.damaged-N`,
-            with a warning, and so is one of another version.
+        path: the SQLite file; created, with its directory, if absent. A damaged one is renamed to end in
+            `.set-aside-N`, with a warning, and so is one of another version.
         now: the wall clock.
 
     Raises (the constructor and all methods):
@@ -145,6 +136,7 @@ class Journal(JournalReader):
         self._now = now
         # One 16-byte digest of path and stamp for each file: a fraction of what paths and numbers would take.
         self._known: dict[bytes, Outcome] = {}
+        self._counts: dict[Outcome, int] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         super().__init__(path)
 
@@ -152,36 +144,60 @@ class Journal(JournalReader):
         """Say what became of a file in this state; None if it has no receipt. Takes a microsecond, and no lock."""
         return self._known.get(_key(os.fsencode(path), stamp))
 
+    def counts(self) -> dict[Outcome, int]:
+        """Count the files by outcome, as any reader does, but without asking the disk."""
+        with self._lock:
+            return dict(self._counts)
+
     def write(self, receipts: Sequence[Receipt]) -> None:
         """Keep receipts, each in place of an earlier one for the same path; on return they are on the disk."""
         at = self._now()
 
-        def insert(database: sqlite3.Connection) -> None:
-            for receipt in receipts:
-                self._forget_state(database, os.fsencode(receipt.path))
-            database.executemany(_UPSERT, [_row(receipt, at) for receipt in receipts])
+        def insert(database: sqlite3.Connection) -> _Change:
+            change = _Change()
+            for given in receipts:
+                path = os.fsencode(given.path)
+                receipt = _unless_the_same(given, _withdraw(database, path, change))
+                database.execute(tables.UPSERT, tables.row_of(receipt, at))
+                change.counts[receipt.outcome] += 1
+                # A file that may not be read today may be tomorrow, and its stamp will be the same.
+                if receipt.stamp is not None and receipt.reason != NO_PERMISSION:
+                    change.known[_key(path, receipt.stamp)] = receipt.outcome
+            return change
 
         self._commit(insert)
-        for receipt in receipts:
-            # A file that may not be read today may be tomorrow, and its stamp will be the same.
-            if receipt.stamp is not None and receipt.reason != NO_PERMISSION:
-                self._known[_key(os.fsencode(receipt.path), receipt.stamp)] = receipt.outcome
 
     def supersede(self, losers: Iterable[tuple[Identity, str]]) -> None:
-        """Note that these contents of these instances have lost to a newer one."""
-        rows = [(instance.study, instance.series, instance.instance, content) for instance, content in losers]
-        self._commit(lambda database: database.executemany(_SUPERSEDE, rows))
+        """Note that these contents of these instances have lost to a newer one.
+
+        The files that brought them are superseded; those that brought them again were duplicates and remain so.
+        """
+        keys = [(instance.study, instance.series, instance.instance, content) for instance, content in losers]
+
+        def update(database: sqlite3.Connection) -> _Change:
+            change = _Change()
+            for key in keys:
+                for number, path, removed, *stamp in database.execute(_PUBLISHED, key).fetchall():
+                    database.execute(
+                        "UPDATE receipts SET outcome = 'superseded', reason = ? WHERE id = ?", (_SUPERSEDED, number)
+                    )
+                    change.counts.update({"published": -1, "superseded": 1})
+                    if not removed and stamp[1] is not None:
+                        change.known[_key(path, tables.stamp_of(stamp))] = "superseded"
+            return change
+
+        self._commit(update)
 
     def removed(self, paths: Iterable[Path]) -> None:
         """Note that these sources were removed: their receipts become history, the paths may be used again."""
         encoded = [os.fsencode(path) for path in paths]
 
-        def remove(database: sqlite3.Connection) -> None:
+        def remove(database: sqlite3.Connection) -> _Change:
+            change = _Change()
             for path in encoded:
-                self._forget_state(database, path)
-            database.executemany(
-                "UPDATE receipts SET removed = 1 WHERE path = ? AND removed = 0", [(path,) for path in encoded]
-            )
+                _withdraw(database, path, change)
+                database.execute("UPDATE receipts SET removed = 1 WHERE path = ? AND removed = 0", (path,))
+            return _Change(change.known)  # they count as before
 
         self._commit(remove)
 
@@ -189,94 +205,84 @@ class Journal(JournalReader):
         """Withdraw a file's receipt, so that the file is taken again."""
         encoded = os.fsencode(path)
 
-        def delete(database: sqlite3.Connection) -> None:
-            self._forget_state(database, encoded)
+        def delete(database: sqlite3.Connection) -> _Change:
+            change = _Change()
+            _withdraw(database, encoded, change)
             database.execute("DELETE FROM receipts WHERE path = ? AND removed = 0", (encoded,))
+            return change
 
         self._commit(delete)
-
-    def _forget_state(self, database: sqlite3.Connection, path: bytes) -> None:
-        question = "SELECT device, inode, size, mtime_ns FROM receipts WHERE path = ? AND removed = 0"
-        for stamp in database.execute(question, (path,)):
-            if stamp[1] is not None:
-                self._known.pop(_key(path, _stamp(stamp)), None)
 
     def _open(self, path: Path) -> sqlite3.Connection:
         try:
             return self._prepared(path)
         except Corrupt as damage:
-            _set_aside(path, str(damage))
-            self._known.clear()
+            tables.set_aside(path, str(damage))
             return self._prepared(path)
 
     def _prepared(self, path: Path) -> sqlite3.Connection:
-        """Open the file for writing, with its schema, and load what is known."""
-        with _translated():
-            database = _connect(path, "rwc")
+        """Open the file for writing, with its tables, and load what is known."""
+        with tables.translated():
+            database = tables.connect(path, "rwc")
             try:
-                database.execute("PRAGMA journal_mode = WAL")
-                database.execute("PRAGMA synchronous = FULL")
-                _create_or_check(database)
-                for name, *stamp, outcome in database.execute(_KNOWN, (NO_PERMISSION,)):
-                    self._known[_key(name, _stamp(stamp))] = _OUTCOMES[outcome]
+                tables.prepare(database)
+                tables.prune(database, self._now() - HISTORY_DAYS * 86_400)
+                self._known = {
+                    _key(name, tables.stamp_of(stamp)): tables.outcome_of(outcome)
+                    for name, *stamp, outcome in database.execute(_KNOWN, (NO_PERMISSION,))
+                }
+                self._counts = _counted(database.execute(tables.COUNT))
             except BaseException:
                 database.close()
                 raise
         return database
 
-    def _commit(self, change: Callable[[sqlite3.Connection], object]) -> None:
+    def _commit(self, work: Callable[[sqlite3.Connection], _Change]) -> None:
         with self._lock:
             try:
-                with _translated(), self._database as database:
-                    change(database)
+                change = self._transact(work)
             except Corrupt as damage:
                 self._database.close()
-                _set_aside(self._path, str(damage))
+                tables.set_aside(self._path, str(damage))
                 self._database = self._open(self._path)
-                with _translated(), self._database as database:
-                    change(database)
+                change = self._transact(work)
+            for key, outcome in change.known.items():
+                if outcome is None:
+                    self._known.pop(key, None)
+                else:
+                    self._known[key] = outcome
+            for counted, difference in change.counts.items():
+                self._counts[counted] += difference
+
+    def _transact(self, work: Callable[[sqlite3.Connection], _Change]) -> _Change:
+        with tables.translated(), self._database as database:
+            return work(database)
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        timeout=_BUSY_TIMEOUT,
-        isolation_level="IMMEDIATE",  # begin with the write lock: one that is upgraded later can't wait for others
-        check_same_thread=False,
-    )
+def _withdraw(database: sqlite3.Connection, path: bytes, change: _Change) -> tuple[str, str | None] | None:
+    """Note that a path's current receipt no longer holds; return its outcome and content, if there is one."""
+    row = database.execute(_CURRENT, (path,)).fetchone()
+    if row is None:
+        return None
+    *stamp, outcome, content = row
+    change.counts[tables.outcome_of(outcome)] -= 1
+    if stamp[1] is not None:
+        change.known[_key(path, tables.stamp_of(stamp))] = None
+    return outcome, content
 
 
-def _create_or_check(database: sqlite3.Connection) -> None:
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-    elif version != _VERSION:
-        raise Corrupt(f"the journal is of version {version}, not {_VERSION}")
+def _unless_the_same(receipt: Receipt, before: tuple[str, str | None] | None) -> Receipt:
+    """Leave published what was: a file that is read again has not become another's duplicate."""
+    if receipt.outcome == "duplicate" and before == ("published", receipt.content):
+        return replace(receipt, outcome="published")
+    return receipt
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            raise Corrupt(f"the journal is damaged: {error}") from error
-        if isinstance(error, sqlite3.OperationalError):
-            raise Transient(f"the journal can't be used now: {error}") from error
-        raise
-
-
-def _set_aside(path: Path, why: str) -> None:
-    """Rename the journal and what SQLite keeps beside it; the next one begins empty."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.set-aside-{number}")).exists():
-        number += 1
-    _log.warning("journal_set_aside", reason=why, renamed_to=str(aside))
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+def _counted(rows: Iterable[Sequence[Any]]) -> dict[Outcome, int]:
+    counts = dict.fromkeys(OUTCOMES, 0)
+    for outcome, count in rows:
+        counts[tables.outcome_of(outcome)] = count
+    return counts
 
 
 def _key(path: bytes, stamp: Stamp) -> bytes:
@@ -285,44 +291,5 @@ def _key(path: bytes, stamp: Stamp) -> bytes:
     The device is left out: its number may be another one after every reboot (NFS, device mapper), and a whole archive
     would be read again.
     """
-    packed = _PACK(_signed(stamp.inode), stamp.size, stamp.mtime_ns)
+    packed = _PACK(tables.signed(stamp.inode), stamp.size, stamp.mtime_ns)
     return hashlib.blake2b(packed + path, digest_size=16).digest()
-
-
-def _signed(number: int) -> int:
-    """Fold an unsigned 64-bit number (inodes of CIFS, say) into what SQLite stores."""
-    return number - (1 << 64) if number >= 1 << 63 else number
-
-
-def _stamp(columns: Sequence[int]) -> Stamp:
-    device, inode, size, mtime_ns = columns
-    return Stamp(device & _UINT64, inode & _UINT64, size, mtime_ns)
-
-
-def _row(receipt: Receipt, at: float) -> tuple[Any, ...]:
-    stamp, identity = receipt.stamp, receipt.identity
-    return (
-        os.fsencode(receipt.path),
-        *((_signed(stamp.device), _signed(stamp.inode), stamp.size, stamp.mtime_ns) if stamp else (None,) * 4),
-        receipt.outcome,
-        receipt.reason,
-        *((identity.study, identity.series, identity.instance) if identity else (None,) * 3),
-        receipt.content,
-        receipt.source,
-        at,
-    )
-
-
-def _receipt(row: Sequence[Any]) -> Receipt:
-    path, *stamp = row[:5]
-    outcome, reason, study, series, instance, content, source, at = row[5:]
-    return Receipt(
-        path=Path(os.fsdecode(path)),
-        stamp=_stamp(stamp) if stamp[1] is not None else None,
-        outcome=_OUTCOMES[outcome],
-        reason=reason,
-        identity=Identity(UID(study), UID(series), UID(instance)) if study is not None else None,
-        content=content,
-        source=source,
-        at=at,
-    )

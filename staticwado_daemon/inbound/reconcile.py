@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from staticwado_daemon.inbound import names
 
 Found = tuple[str, os.stat_result]
-Report = Callable[[str], None]
+Report = Callable[[str, OSError], None]
 
 
 def walk(top: str, exclude: Collection[str] = (), unreadable: Report | None = None) -> Iterator[Found]:
@@ -22,7 +22,7 @@ def walk(top: str, exclude: Collection[str] = (), unreadable: Report | None = No
     Args:
         top: an absolute path; names that are not UTF-8 come with surrogate escapes.
         exclude: absolute paths of directories that are not entered.
-        unreadable: called with the path of a directory that can't be listed, or not in full.
+        unreadable: called with the path of a directory that can't be listed, or not in full, and the reason.
     """
     for found in _steps(top, exclude, unreadable or _ignore):
         if found is not None:
@@ -103,9 +103,12 @@ class Scans:
         if top == self._root:
             self._began = now
             self._failed = set()
-        self._current = top, _steps(top, self._exclude, self._failed.add)
+        self._current = top, _steps(top, self._exclude, self._note)
         self._queue.pop()
         return self._current
+
+    def _note(self, directory: str, _error: OSError) -> None:
+        self._failed.add(directory)
 
 
 def outermost(directories: Iterable[str]) -> list[str]:
@@ -135,8 +138,8 @@ def _steps(top: str, exclude: Collection[str], report: Report) -> Iterator[Found
                             yield entry.path, status
         except (FileNotFoundError, NotADirectoryError):
             continue  # it was removed since it was listed
-        except OSError:
-            report(directory)
+        except OSError as error:
+            report(directory, error)
         yield None
 
 
@@ -145,11 +148,11 @@ def _status(entry: "os.DirEntry[str]", report: Report) -> os.stat_result | None:
         return entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return None  # it was renamed or removed since it was listed
-    except OSError:
+    except OSError as error:
         # The directory may be listed but not searched, or its disk fails here and there: go on with the others.
-        report(entry.path.rpartition("/")[0])
+        report(entry.path.rpartition("/")[0], error)
         return None
 
 
-def _ignore(_directory: str) -> None:
+def _ignore(_directory: str, _error: OSError) -> None:
     return

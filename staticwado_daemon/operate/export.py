@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from staticwado_daemon.archive import layout, record, restore
+from staticwado_daemon.archive import holdings, layout, restore
 from staticwado_daemon.archive.merge import merge
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.dicom.uids import UID
@@ -28,7 +28,7 @@ def find(root: Path, uid: UID) -> list[Record]:
     return [
         versions[0]
         for study in studies
-        for identity, versions in merge(_records(root, study)).items()
+        for identity, versions in merge(holdings.records(root, study)).items()
         if uid in (identity.study, identity.series, identity.instance)
     ]
 
@@ -37,12 +37,6 @@ def _holding(root: Path, uid: UID) -> list[UID]:
     """The studies that have a series or an instance of this UID."""
     found = [*root.glob(f"studies/*/series/{uid}"), *root.glob(f"studies/*/series/*/instances/{uid}")]
     return sorted({UID(path.relative_to(root).parts[1]) for path in found})
-
-
-def _records(root: Path, study: UID) -> Iterator[Record]:
-    for directory in (layout.records_dir(study), layout.pending_dir(study)):
-        for path in sorted((root / directory).glob("*.gz")):
-            yield from record.from_file(path.read_bytes())
 
 
 def export(root: Path, records: list[Record], directory: Path) -> Iterator[Exported]:
@@ -100,8 +94,7 @@ class _Remainders:
         """
         study = source.identity.study
         if study != self._study:
-            packs = sorted((self._root / layout.restore_dir(study)).glob("*.gz"))
-            self._found = dict(each for pack in packs for each in restore.from_pack(pack.read_bytes()))
+            self._found = dict(holdings.remainders(self._root, study))
             self._study = study
         try:
             return self._found[source.remainder[0]]

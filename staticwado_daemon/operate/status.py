@@ -9,7 +9,7 @@ import orjson
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.index import StudiesIndex
-from staticwado_daemon.archive.store import is_locked
+from staticwado_daemon.archive.store import lock_holder
 from staticwado_daemon.inbound.journal import JournalReader
 from staticwado_daemon.inbound.receipt import STORED
 from staticwado_daemon.pipeline.daemon import STATUS
@@ -46,7 +46,7 @@ def read(root: Path, state_dir: Path, journal: Path) -> Status:
         Corrupt: if the journal or the list of studies is damaged.
     """
     told = _told(state_dir)
-    locked = is_locked(root)
+    locked = lock_holder(root)
     if locked and told and told["running"] and _lives(told["pid"]):
         return Status(**{name: told[name] for name in Status.__slots__})
     counts = _counts(journal)

@@ -2,25 +2,27 @@
 
 The order of the steps is what makes a crash harmless (`store` makes each of them one rename):
 
-1. the studies are marked dirty, and the marks and the staged files synced to the disk;
-2. instance directories, bulk data and packs take their places;
-3. the record files take theirs: from here on the instances exist.
+1. the studies are marked dirty; marks, staged files, and the packs and records to be, are synced to the disk;
+2. blobs take their places: a new instance its published one, a new version of a known instance one among the kept;
+3. packs and then records get their names: from here on the instances exist;
+4. a new version changes places with the published one (`arrange`).
 
-A crash before 3 leaves files without a record, which the next attempt replaces; after 3 the mark makes the next
-start publish the study anew.
+A crash before 3 leaves files without a record, which the next attempt replaces. After 3 the mark makes the next start
+arrange and publish the study, without the source.
 """
 
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from staticwado_daemon.archive import layout, record, restore
+from staticwado_daemon.archive import gzipped, holdings, layout, record, restore
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.inbound.receipt import Outcome, Receipt
 from staticwado_daemon.pipeline.staged import Staged
-from staticwado_daemon.pipeline.studies import Studies
+from staticwado_daemon.pipeline.studies import Studies, Study
 
 
 @dataclass(slots=True)
@@ -40,13 +42,19 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class _Accepted:
+    """What is to be stored of a staged instance.
+
+    `record` is None for one that is known but of which something was missing on the disk; `target` is where its
+    blobs belong.
+    """
+
     staged: Staged
-    record: Record
-    supersedes: str | None
+    record: Record | None
+    target: str
 
 
 def commit(store: Store, studies: Studies, batch: Sequence[Staged]) -> Commit:
-    """Store what is new among the staged instances; they have been read in the order of their paths.
+    """Store what is new among the staged instances; they are in the order of their paths.
 
     Raises:
         OSError: if the disk doesn't take it; nothing that was there before is harmed, and the studies concerned
@@ -56,9 +64,9 @@ def commit(store: Store, studies: Studies, batch: Sequence[Staged]) -> Commit:
     accepted: list[_Accepted] = []
     try:
         for staged in batch:
-            _accept(studies, staged, result, accepted)
+            _decide(store, studies.get(staged.record.identity.study), staged, result, accepted)
         if accepted:
-            _store(store, accepted)
+            _store(store, studies, accepted)
     except OSError:
         for staged in batch:
             studies.forget(staged.record.identity.study)
@@ -70,57 +78,110 @@ def commit(store: Store, studies: Studies, batch: Sequence[Staged]) -> Commit:
 def sweep(batch: Sequence[Staged]) -> None:
     """Remove what is left of the staging directories of a batch, also of the sources that it does not name."""
     for task in {staged.directory.parent for staged in batch}:
-        shutil.rmtree(task)
+        shutil.rmtree(task, ignore_errors=True)
 
 
-def _accept(studies: Studies, staged: Staged, result: Commit, accepted: list[_Accepted]) -> None:
-    """Decide what one instance is: known, new, or a new version of a known one."""
+def arrange(store: Store, versions: Sequence[Record]) -> None:
+    """Let the winner of an instance stand where it is published, and each loser among the kept.
+
+    Whatever an interrupted attempt left, each version is where one of them belongs; told apart by their digests.
+    """
+    winner, *losers = versions
+    published = layout.instance_dir(winner.identity)
+    kept = [layout.kept_dir(winner.identity, each.content) for each in versions]
+
+    def find(version: Record) -> str | None:
+        return next((path for path in kept if holdings.holds(store.root / path, version)), None)
+
+    if not holdings.holds(store.root / published, winner) and (place := find(winner)):
+        if (store.root / published).exists():
+            store.replace(published, place)
+        else:
+            store.move(place, published)
+    for loser in losers:
+        own = layout.kept_dir(loser.identity, loser.content)
+        if not holdings.holds(store.root / own, loser) and (place := find(loser)):
+            store.move(place, own)
+    if holdings.holds(store.root / published, winner):
+        store.discard(layout.kept_dir(winner.identity, winner.content))
+
+
+def _decide(store: Store, study: Study, staged: Staged, result: Commit, accepted: list[_Accepted]) -> None:
+    """Tell what one instance is: known, new, or a new version of a known one."""
     identity, content = staged.record.identity, staged.record.content
-    study = studies.get(identity.study)
-    if study.knows(identity, content):
-        result.receipts.append(_receipt(staged, "duplicate"))
+    versions = study.versions(identity)
+    known = study.known(identity, content)
+    result.receipts.append(_receipt(staged, "published" if known is None else "duplicate"))
+    if known is not None:
+        if staged.source.after_ingest == "delete" and known.source != staged.record.source:
+            _keep_original(store, staged)
+        under_way = any(each.record is known for each in accepted)
+        if not under_way and not _is_whole(store, study, known, published=known is versions[0]):
+            _mend(study, staged, known, accepted)
+            result.dirty.setdefault(identity.study, set()).add(identity.series)
         return
-    winner = study.winner(identity)
     new = replace(staged.record, revision=study.next_revision(identity))
-    study.add(new)
-    accepted.append(_Accepted(staged, new, winner))
-    result.receipts.append(_receipt(staged, "published"))
+    accepted.append(_Accepted(staged, new, holdings.place(new, published=not versions)))
     result.dirty.setdefault(identity.study, set()).add(identity.series)
-    if winner is not None:
-        result.superseded.append((identity, winner))
+    if versions:
+        result.superseded.append((identity, versions[0].content))
+    study.add(new)
 
 
-def _store(store: Store, accepted: Sequence[_Accepted]) -> None:
+def _mend(study: Study, staged: Staged, known: Record, accepted: list[_Accepted]) -> None:
+    """Put back what is missing of a known instance, from the staged files of the same content."""
+    published = known is study.versions(known.identity)[0]
+    if staged.record.blobs == known.blobs:
+        accepted.append(_Accepted(staged, None, holdings.place(known, published=published)))
+    elif published:
+        # Other settings made other blobs of the same content: they need a record of their own.
+        new = replace(staged.record, revision=study.next_revision(known.identity))
+        study.add(new)
+        accepted.append(_Accepted(staged, new, holdings.place(new, published=True)))
+
+
+def _is_whole(store: Store, study: Study, known: Record, *, published: bool) -> bool:
+    """Whether everything that a record speaks of is there."""
+    return (
+        holdings.holds(store.root / holdings.place(known, published=published), known)
+        and holdings.holds_bulk(store.root, known)
+        and study.has_remainder(store.root, known)
+    )
+
+
+def _keep_original(store: Store, staged: Staged) -> None:
+    """Keep a source whole that is to be deleted although only its data set, not its file meta information, is known."""
+    stored = staged.directory / "instance"
+    pieces = restore.rebuild(staged.record, staged.remainder, lambda name: (stored / name).read_bytes())
+    store.put(layout.original(staged.record.source), gzipped.pack(b"".join(pieces)))
+
+
+def _store(store: Store, studies: Studies, accepted: Sequence[_Accepted]) -> None:
     by_study: dict[UID, list[_Accepted]] = {}
     for each in accepted:
-        by_study.setdefault(each.record.identity.study, []).append(each)
-    for study in by_study:
+        by_study.setdefault(each.staged.record.identity.study, []).append(each)
+    prepared: list[tuple[Path, str]] = []
+    for study, members in by_study.items():
         store.put(layout.dirty_mark(study), b"")
+        name, data = restore.to_pack(each.staged.remainder for each in members)
+        prepared.append((store.prepare(data), f"{layout.restore_dir(study)}/{name}"))
+        records = [each.record for each in members if each.record]
+        if records:
+            name, data = record.to_file(records)
+            directory = layout.pending_dir(study) if len(records) == 1 else layout.records_dir(study)
+            prepared.append((store.prepare(data), f"{directory}/{name}"))
     store.sync()
     for each in accepted:
-        _place(store, each)
-    for study, members in by_study.items():
-        name, data = restore.to_pack(each.staged.remainder for each in members)
-        store.put(f"{layout.restore_dir(study)}/{name}", data)
-        name, data = record.to_file(each.record for each in members)
-        directory = layout.pending_dir(study) if len(members) == 1 else layout.records_dir(study)
-        store.put(f"{directory}/{name}", data)
-
-
-def _place(store: Store, accepted: _Accepted) -> None:
-    staged, identity = accepted.staged, accepted.record.identity
-    for name in staged.bulk:
-        store.put_file(staged.directory / name, f"{layout.study_dir(identity.study)}/{name}")
-    instance = staged.directory / "instance"
-    if accepted.supersedes is None:
-        store.put_instance(instance, layout.instance_dir(identity))
-    else:
-        store.replace_instance(
-            instance,
-            layout.instance_dir(identity),
-            kept_new=layout.kept_dir(identity, accepted.record.content),
-            kept_old=layout.kept_dir(identity, accepted.supersedes),
-        )
+        study_dir = layout.study_dir(each.staged.record.identity.study)
+        for name in each.staged.bulk:
+            store.publish(each.staged.directory / name, f"{study_dir}/{name}")
+        store.publish(each.staged.directory / "instance", each.target)
+    for path, name in prepared:
+        store.publish(path, name)
+    for identity in dict.fromkeys(each.staged.record.identity for each in accepted):
+        versions = studies.get(identity.study).versions(identity)
+        if len(versions) > 1:
+            arrange(store, versions)
 
 
 def _receipt(staged: Staged, outcome: Outcome) -> Receipt:

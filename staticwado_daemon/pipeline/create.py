@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from staticwado_daemon.archive import layout
+from staticwado_daemon.errors import Transient
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import STORED, Receipt
 from staticwado_daemon.inbound.source import Source
@@ -19,7 +21,7 @@ _WAIT_SECONDS = 0.5
 
 
 def create(
-    line: Line, journal: Journal, root: Path, sources: Iterable[Source], on_receipt: Callable[[Receipt], None]
+    line: Line, journal: Journal, root: Path, inputs: Iterable[Source | Receipt], on_receipt: Callable[[Receipt], None]
 ) -> list[Receipt]:
     """Ingest and publish all sources; return when everything is written.
 
@@ -27,36 +29,35 @@ def create(
         line: started.
         journal: the line's.
         root: of the tree.
-        sources: in the order in which they are to be taken.
+        inputs: sources in the order in which they are to be taken; what is no source comes with its receipt.
         on_receipt: told of each receipt as it is written.
 
     Returns:
-        One receipt for each source, as things stand at the end.
+        One receipt for each input, as things stand at the end.
     """
-    left: Iterator[Source] = iter(sources)
+    left: Iterator[Source | Receipt] = iter(inputs)
     given = Given(journal, root)
     receipts: list[Receipt] = []
     more = True
     while more or line.backlog:
-        finished: list[Finished] = []
+        ready: list[Receipt] = []
         for _ in range(line.room):
             source = next(left, None)
             if source is None:
                 more = False
                 break
-            receipt = given.known(source)
+            receipt = source if isinstance(source, Receipt) else given.known(source)
             if receipt:
-                finished.append(Finished(source, receipt))
-            else:
+                ready.append(receipt)
+            elif isinstance(source, Source):
                 line.submit([source])
-        finished.extend(line.pump(0 if finished else _WAIT_SECONDS))
-        for each in finished:
-            receipt = given.settle(each, line)
-            if receipt:
-                receipts.append(receipt)
-                on_receipt(receipt)
-    line.flush()
-    while not line.idle:
+        finished = line.pump(0 if ready else _WAIT_SECONDS)
+        settled = (given.settle(each, line) for each in finished)
+        for receipt in (*ready, *filter(None, settled)):
+            receipts.append(receipt)
+            on_receipt(receipt)
+    number = line.flush()
+    while not line.is_flushed(number):
         line.pump(_WAIT_SECONDS)
     return [line.current(receipt) for receipt in receipts]
 
@@ -89,11 +90,23 @@ class Given:
             line.submit([source])
             return None
         del self._tries[source.path]
-        return give_up(source, result, self._journal)
+        receipt = _rejected(source, result)
+        if result.incomplete:  # what may pass without the file changing isn't remembered against it
+            with suppress(Transient):  # the answer holds even if the journal can't take it now
+                self._journal.write([receipt])
+        return receipt
 
 
 def give_up(source: Source, unfinished: Unfinished, journal: Journal) -> Receipt:
-    """Reject a source that nobody waits for any longer."""
-    receipt = Receipt(source.path, source.stamp, "rejected", unfinished.reason)
+    """Reject a source that nobody waits for any longer.
+
+    Raises:
+        Transient: if that can't be journalled now.
+    """
+    receipt = _rejected(source, unfinished)
     journal.write([receipt])
     return receipt
+
+
+def _rejected(source: Source, unfinished: Unfinished) -> Receipt:
+    return Receipt(source.path, source.stamp, "rejected", unfinished.reason)

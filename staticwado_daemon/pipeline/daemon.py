@@ -1,5 +1,6 @@
 """The daemon's loop: inbound folders and requests on one side of the line, journal and status on the other."""
 
+import logging
 import os
 import threading
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import orjson
 import structlog
 
-from staticwado_daemon.errors import Transient
+from staticwado_daemon.errors import StaticwadoError, Transient
 from staticwado_daemon.inbound import drop
 from staticwado_daemon.inbound.inbox import Inbound
 from staticwado_daemon.inbound.journal import Journal
@@ -21,13 +22,14 @@ from staticwado_daemon.pipeline import requests
 from staticwado_daemon.pipeline.create import Given, give_up
 from staticwado_daemon.pipeline.line import Line
 from staticwado_daemon.pipeline.requests import Request
-from staticwado_daemon.pipeline.staged import Finished
+from staticwado_daemon.pipeline.staged import Finished, Unfinished
 
 STATUS = "status.json"
 """Below the state directory: what the running daemon last said of itself."""
 
 _TICK_SECONDS = 0.25
 _REPORT_SECONDS = 0.5
+_LOG_SECONDS = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -39,14 +41,19 @@ class _Asked:
     request: Request
     waiting: int = 0
     receipts: list[Receipt] = field(default_factory=list)
-    flushed: bool = False
+    flush: int | None = None
 
     def done(self, line: Line) -> bool:
-        """Whether all is done and written; what is done is written without waiting for quiet."""
-        if not self.waiting and not self.flushed:
-            line.flush()
-            self.flushed = True
-        return not self.waiting and line.idle
+        """Whether all is done and written; what is done is written without waiting for quiet.
+
+        Raises:
+            StaticwadoError: if the disk refused some of it.
+        """
+        if self.waiting:
+            return False
+        if self.flush is None:
+            self.flush = line.flush()
+        return line.is_flushed(self.flush)
 
 
 class Daemon:
@@ -82,6 +89,9 @@ class Daemon:
         self._check = check
         self._given = Given(journal, root)
         self._asked: dict[str, _Asked] = {}
+        self._closing: list[tuple[Source, Receipt]] = []
+        self._outcomes: Counter[str] = Counter()
+        self._logged = 0.0
         self._stopping = threading.Event()
         self._reported = 0.0
         self._status: dict[str, object] = {}
@@ -111,19 +121,35 @@ class Daemon:
         for request in requests.pending(self._root):
             self._obey(request)
         self._line.submit(self._inbound.take(self._line.room))
-        finished = self._line.pump(_TICK_SECONDS)
-        for each in finished:
-            self._settle(each)
-        # Counts alone: a reason may quote the file, and what it quotes may name a patient.
-        outcomes = Counter(str(each.result.outcome) for each in finished if isinstance(each.result, Receipt))
-        if outcomes:
-            _log.info("receipts", **outcomes)
-        for asked in [each for each in self._asked.values() if each.done(self._line)]:
-            requests.answer(self._root, asked.request.id, [self._line.current(each) for each in asked.receipts])
-            del self._asked[asked.request.id]
+        for finished in self._line.pump(_TICK_SECONDS):
+            self._settle(finished)
+        self._close()
+        self._answer()
         self._check()
-        if time.monotonic() - self._reported > _REPORT_SECONDS:
+        now = time.monotonic()
+        if self._outcomes and (now - self._logged > _LOG_SECONDS or self._line.idle):
+            self._log_outcomes()
+        if now - self._reported > _REPORT_SECONDS:
             self._report(running=True)
+
+    def _log_outcomes(self) -> None:
+        """Log what became of files lately; counts alone, for a reason may quote the file and so name a patient."""
+        self._logged = time.monotonic()
+        level = logging.WARNING if self._outcomes["rejected"] else logging.INFO
+        _log.log(level, "files_done", **self._outcomes)
+        self._outcomes.clear()
+
+    def _answer(self) -> None:
+        """Tell those who asked what became of their files, once everything of it is written."""
+        for number, asked in list(self._asked.items()):
+            try:
+                if asked.done(self._line):
+                    requests.answer(self._root, number, [self._line.current(each) for each in asked.receipts])
+                    del self._asked[number]
+            except (StaticwadoError, OSError) as why:
+                # The disk refuses files; what is asked for waits for it to be mended, as everything does.
+                _log.warning("answer_delayed", reason=str(why))
+                asked.flush = None
 
     def _obey(self, request: Request) -> None:
         asked = _Asked(request)
@@ -153,30 +179,53 @@ class Daemon:
         if source.requested is not None:
             receipt = self._given.settle(finished, self._line)
             if receipt:
+                self._outcomes[receipt.outcome] += 1
                 asked = self._asked[source.requested]
                 asked.receipts.append(receipt)
                 asked.waiting -= 1
         elif isinstance(result, Receipt):
-            self._close(source, result)
+            self._closing.append((source, result))
         elif result.incomplete and source.final:
-            self._close(source, give_up(source, result, self._journal))
+            self._give_up(source, result)
         else:
             self._inbound.retry(source, incomplete=result.incomplete)
 
-    def _close(self, source: Source, receipt: Receipt) -> None:
-        """Be done with a file of an inbound folder, which has its receipt in the journal."""
+    def _give_up(self, source: Source, unfinished: Unfinished) -> None:
         try:
-            if self._clear(source, receipt):
-                self._journal.removed([source.path])
+            self._closing.append((source, give_up(source, unfinished, self._journal)))
         except Transient as why:
-            _log.warning("source_not_removed", reason=str(why))
-        self._inbound.done(receipt)
+            _log.error("journal_refused", reason=str(why))
+            self._inbound.retry(source, incomplete=False)
+
+    def _close(self) -> None:
+        """Be done with files of the inbound folders, which have their receipts in the journal."""
+        self._outcomes.update(str(receipt.outcome) for _, receipt in self._closing)
+        gone: list[Path] = []
+        for source, receipt in self._closing:
+            try:
+                if self._clear(source, receipt):
+                    gone.append(source.path)
+            except Transient as why:
+                _log.warning("source_not_removed", reason=str(why))
+        try:
+            if gone:
+                self._journal.removed(gone)
+        except Transient as why:
+            # Their receipts stay current: until their paths are used again that makes no difference.
+            _log.error("journal_refused", reason=str(why))
+        for _, receipt in self._closing:
+            self._inbound.done(receipt)
+        self._closing.clear()
 
     def _clear(self, source: Source, receipt: Receipt) -> bool:
         """Take the file out of its folder where that is wanted; says whether it is gone."""
         if self._drop_dir and source.path.is_relative_to(self._drop_dir):
             return drop.clear(self._drop_dir, receipt)
         return source.after_ingest == "delete" and receipt.outcome in STORED and remove(source)
+
+    def _troubles(self) -> list[str]:
+        failure = self._line.progress.failure
+        return [f"the tree can't be written: {failure}"] if failure else []
 
     def _report(self, *, running: bool) -> None:
         """Write the status for `staticwado status`, if it has changed."""
@@ -193,12 +242,17 @@ class Daemon:
             "receipts": dict(counts),
             "rejected": counts.get("rejected", 0),
             "waiting": self._inbound.waiting,
-            "degraded": self._inbound.degraded,
+            "degraded": [*self._inbound.degraded, *self._troubles()],
             "idle": not backlog and self._line.idle and self._inbound.idle,
         }
         if status == self._status:
             return
-        self._status = status
-        temporary = self._state_dir / f"{STATUS}.part"
-        temporary.write_bytes(orjson.dumps(status))
-        temporary.rename(self._state_dir / STATUS)
+        try:
+            temporary = self._state_dir / f"{STATUS}.part"
+            temporary.write_bytes(orjson.dumps(status))
+            temporary.rename(self._state_dir / STATUS)
+        except OSError as error:
+            # Whoever asks sees an older status; the next one may be written again.
+            _log.warning("status_not_written", reason=error.strerror)
+        else:
+            self._status = status

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from staticwado_daemon.archive import layout
 from staticwado_daemon.dicom import part10
 from staticwado_daemon.dicom.part10 import Limits
@@ -19,6 +21,8 @@ from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source
 from staticwado_daemon.pipeline.staged import Staged, Unfinished
 from staticwado_daemon.pipeline.staging import stage
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,5 +70,13 @@ def ingest(source: Source, directory: Path, rules: Rules) -> Staged | Receipt | 
         return Receipt(source.path, source.stamp, "rejected", why.reason)
     except Ignored as why:
         return Receipt(source.path, source.stamp, "ignored", why.reason)
-    except (Transient, OSError, MemoryError) as why:
-        return Unfinished(str(why) or type(why).__name__, incomplete=False)
+    except Transient as why:
+        return Unfinished(str(why), incomplete=False)
+    except OSError as why:
+        return Unfinished(why.strerror or str(why), incomplete=False)
+    except MemoryError:
+        return Receipt(source.path, source.stamp, "rejected", "needs more memory than a worker may use")
+    except Exception as why:  # noqa: BLE001 - a fault of ours must not stop the line, whatever it is
+        kind = type(why).__name__
+        _log.exception("ingest_failed", kind=kind)
+        return Receipt(source.path, source.stamp, "rejected", f"internal error ({kind}); please report it")

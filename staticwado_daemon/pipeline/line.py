@@ -18,15 +18,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
+import structlog
+
 from staticwado_daemon.archive import layout
-from staticwado_daemon.errors import ConfigError, StaticwadoError
+from staticwado_daemon.archive.store import Role
+from staticwado_daemon.dicom.uids import Identity
+from staticwado_daemon.errors import ConfigError, StaticwadoError, Transient
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source
 from staticwado_daemon.pipeline import publisher
 from staticwado_daemon.pipeline.publisher import Batch, Flush, Message, Reindex, Reply
-from staticwado_daemon.pipeline.staged import Committed, Finished, Progress, Staged, Unfinished
-from staticwado_daemon.pipeline.workers import WORKER_FAILURES, Result, Workers, process_context
+from staticwado_daemon.pipeline.staged import Committed, Finished, Flushed, Progress, Staged, Unfinished
+from staticwado_daemon.pipeline.workers import Result, Workers, process_context
+
+_log = structlog.get_logger(__name__)
 
 BATCH_FILES = 16
 BATCH_BYTES = 64 * 1024 * 1024
@@ -54,8 +60,8 @@ class Line:
         group: that the tree's files shall belong to, or None.
         workers: who ingests.
         journal: where receipts go.
-        workers_count: how many batches can be worked on at once.
         prepare: configures logging in the publisher process.
+        role: what others who want to write to the root are told of this line.
     """
 
     def __init__(
@@ -63,24 +69,30 @@ class Line:
         root: Path,
         group: str | None,
         workers: Workers,
-        workers_count: int,
         journal: Journal,
         prepare: Callable[[], None],
+        *,
+        role: Role,
     ) -> None:
         self._root = root
         self._workers = workers
-        self._parallel = workers_count * 2
+        self._parallel = workers.count * 2
         self._journal = journal
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._waiting: deque[Source] = deque()
         self._running: deque[_Task] = deque()
         self._committing: dict[int, tuple[Staged, ...]] = {}
         self._batches = 0
+        self._held: list[Finished] = []
+        self._held_superseded: list[tuple[Identity, str]] = []
+        self._flushes = 0
+        self._flushed = 0
+        self._flush_failure: str | None = None
         self._progress = Progress(0, 0, 0)
         context = process_context()
         self._connection, theirs = context.Pipe()
         self._publisher = context.Process(
-            target=publisher.run, args=(theirs, root, group, prepare), name="staticwado-publisher"
+            target=publisher.run, args=(theirs, root, group, role, prepare), name="staticwado-publisher"
         )
         self._listener = threading.Thread(target=self._listen, args=(self._connection,), daemon=True)
         self._theirs: Connection | None = theirs
@@ -128,7 +140,8 @@ class Line:
     def backlog(self) -> int:
         """Sources submitted whose receipts are not written yet."""
         under_way = sum(len(task.sources) for task in self._running)
-        return len(self._waiting) + under_way + sum(len(batch) for batch in self._committing.values())
+        committing = sum(len(batch) for batch in self._committing.values())
+        return len(self._waiting) + under_way + committing + len(self._held)
 
     @property
     def room(self) -> int:
@@ -154,9 +167,21 @@ class Line:
         self._waiting.extend(sources)
         self._fill()
 
-    def flush(self) -> None:
-        """Have everything written without waiting for quiet."""
-        self._tell(Flush())
+    def flush(self) -> int:
+        """Have everything written without waiting for quiet; returns a number to ask `is_flushed` by."""
+        self._flushes += 1
+        self._tell(Flush(self._flushes))
+        return self._flushes
+
+    def is_flushed(self, number: int) -> bool:
+        """Whether everything submitted and committed before this flush is written.
+
+        Raises:
+            StaticwadoError: if the disk refused some of it; it is tried again for as long as the line runs.
+        """
+        if self._flushed >= number and self._flush_failure is not None:
+            raise StaticwadoError(f"the tree could not be written completely: {self._flush_failure}")
+        return self._flushed >= number
 
     def reindex(self) -> None:
         """Have the studies index made anew."""
@@ -177,20 +202,20 @@ class Line:
         Raises:
             StaticwadoError: if the publisher has died.
         """
-        finished: list[Finished] = []
-        events = self._wait(timeout)
-        for event in events:
+        for event in self._wait(timeout):
             if isinstance(event, _Task):
                 self._take_results(event)
             elif isinstance(event, Committed):
-                finished.extend(self._take_committed(event))
+                self._take_committed(event)
             elif isinstance(event, Progress):
                 self._progress = event
+            elif isinstance(event, Flushed):
+                self._flushed, self._flush_failure = event.number, event.failure
             elif event is not None:
                 raise event
-        finished.extend(self._forward())
+        self._forward()
         self._fill()
-        return finished
+        return self._journalled()
 
     def _wait(self, timeout: float) -> list[_Event]:
         """What has happened; when nothing has, what happens first within `timeout` seconds."""
@@ -204,7 +229,7 @@ class Line:
 
     def _fill(self) -> None:
         """Give the workers batches, small ones while there is little to do."""
-        while self._waiting and sum(task.results is None for task in self._running) < self._parallel:
+        while self._waiting and self._has_room():
             most = min(BATCH_FILES, 1 + len(self._waiting) // self._parallel)
             batch = [self._waiting.popleft()]
             size = batch[0].stamp.size
@@ -213,6 +238,11 @@ class Line:
                 size += batch[-1].stamp.size
             self._running.append(self._start(tuple(batch), alone=False))
 
+    def _has_room(self) -> bool:
+        """Whether another batch may start; of finished ones that wait for a slow one before them there may be a few."""
+        busy = sum(task.results is None for task in self._running)
+        return busy < self._parallel and len(self._running) < 4 * self._parallel
+
     def _start(self, sources: tuple[Source, ...], *, alone: bool) -> _Task:
         directory = self._root / layout.STAGING / uuid.uuid4().hex
         task = _Task(sources, directory, self._workers.submit(sources, directory), alone)
@@ -220,22 +250,23 @@ class Line:
         return task
 
     def _take_results(self, task: _Task) -> None:
-        try:
+        failure = task.future.exception()
+        if failure is None:
             task.results = task.future.result()
-        except WORKER_FAILURES as failure:
-            shutil.rmtree(task.directory, ignore_errors=True)
-            if task.alone:
-                task.results = [_given_up(source, failure) for source in task.sources]
-                return
-            # One of them may have cost the worker its life: each gets a second chance, alone.
-            position = self._running.index(task)
-            self._running.remove(task)
-            for offset, source in enumerate(task.sources):
-                self._running.insert(position + offset, self._start((source,), alone=True))
+            return
+        shutil.rmtree(task.directory, ignore_errors=True)
+        _log.warning("worker_lost", kind=type(failure).__name__, sources=len(task.sources), alone=task.alone)
+        if task.alone:
+            task.results = [_given_up(source, failure) for source in task.sources]
+            return
+        # One of them may have cost the worker its life: each gets a second chance, alone.
+        position = self._running.index(task)
+        self._running.remove(task)
+        for offset, source in enumerate(task.sources):
+            self._running.insert(position + offset, self._start((source,), alone=True))
 
-    def _forward(self) -> list[Finished]:
+    def _forward(self) -> None:
         """Hand on what the workers have finished, in the order of submission."""
-        finished: list[Finished] = []
         while self._running and self._running[0].results is not None:
             task = self._running.popleft()
             staged = []
@@ -243,25 +274,38 @@ class Line:
                 if isinstance(result, Staged):
                     staged.append(result)
                 else:
-                    finished.append(Finished(source, result))
+                    self._held.append(Finished(source, result))
             if staged:
                 self._batches += 1
                 self._committing[self._batches] = tuple(staged)
                 self._tell(Batch(self._batches, tuple(staged)))
-        receipts = [each.result for each in finished if isinstance(each.result, Receipt)]
-        if receipts:
-            self._journal.write(receipts)
-        return finished
 
-    def _take_committed(self, committed: Committed) -> list[Finished]:
+    def _take_committed(self, committed: Committed) -> None:
         staged = self._committing.pop(committed.number)
         if committed.failure is not None:
             again = Unfinished(committed.failure, incomplete=False)
-            return [Finished(each.source, again) for each in staged]
-        self._journal.write(committed.receipts)
-        if committed.superseded:
-            self._journal.supersede(committed.superseded)
-        return [Finished(each.source, receipt) for each, receipt in zip(staged, committed.receipts, strict=True)]
+            self._held.extend(Finished(each.source, again) for each in staged)
+            return
+        receipts = zip(staged, committed.receipts, strict=True)
+        self._held.extend(Finished(each.source, receipt) for each, receipt in receipts)
+        self._held_superseded.extend(committed.superseded)
+
+    def _journalled(self) -> list[Finished]:
+        """The finished sources, once the journal has their receipts; until it takes them they are held."""
+        if not self._held:
+            return []
+        receipts = [each.result for each in self._held if isinstance(each.result, Receipt)]
+        try:
+            if receipts:
+                self._journal.write(receipts)
+            if self._held_superseded:
+                self._journal.supersede(self._held_superseded)
+        except Transient as why:
+            _log.error("journal_refused", reason=str(why))
+            return []
+        finished = self._held
+        self._held, self._held_superseded = [], []
+        return finished
 
     def _tell(self, message: Message) -> None:
         # Until the publisher reports again there is work of which it hasn't reported.
@@ -281,6 +325,7 @@ class Line:
         for event in self._wait(0):
             if isinstance(event, Committed):
                 self._take_committed(event)
+        self._journalled()
 
 
 def _given_up(source: Source, failure: BaseException) -> Receipt:

@@ -5,15 +5,22 @@ quiet for a moment. Each is a pure function of the study's records (`archive.sum
 already says the same.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import TypeVar
 
-from staticwado_daemon.archive import gzipped, layout, record, restore, summary
+import structlog
+
+from staticwado_daemon.archive import gzipped, holdings, layout, record, restore, summary
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.archive.summary import Series
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.pipeline.studies import Study
+
+_log = structlog.get_logger(__name__)
+
+_Item = TypeVar("_Item")
 
 MAXIMUM_FILES = 8
 """A study's record files and packs are merged into one each when there are more of them than this."""
@@ -55,48 +62,66 @@ def publish_index(store: Store, index: StudiesIndex) -> None:
     store.put(layout.STUDIES_INDEX, index.to_file())
 
 
-def read_index(store: Store) -> StudiesIndex:
-    """The list of all studies as last written, or made from the studies where that can't be read."""
+def read_index(store: Store) -> StudiesIndex | None:
+    """The list of all studies as last written; None if it must be made anew."""
     data = store.read(layout.STUDIES_INDEX)
     try:
-        return StudiesIndex.from_file(data) if data is not None else rebuild_index(store)
-    except Corrupt:
-        return rebuild_index(store)
+        return StudiesIndex.from_file(data) if data is not None else None
+    except Corrupt as why:
+        _log.error("studies_index_unreadable", reason=str(why))
+        return None
 
 
-def rebuild_index(store: Store) -> StudiesIndex:
-    """Make the list of all studies from each study's own answer."""
-    index = StudiesIndex()
+def rebuild_index(store: Store) -> tuple[StudiesIndex, list[UID]]:
+    """Make the list of all studies from each study's own answer.
+
+    Returns:
+        the list, and the studies that have no readable answer and must be published anew.
+    """
+    index, unreadable = StudiesIndex(), []
     for name in store.names("studies"):
+        if not (store.root / "studies" / name).is_dir():
+            continue
         data = store.read(f"studies/{name}/index.json.gz")
-        if data is not None:
-            index.put_all(gzipped.unpack(data)[2:-2].split(b",\n"))
-    return index
+        try:
+            index.put_all(summary.objects(gzipped.unpack(data or b"")))
+        except Corrupt as why:
+            _log.error("study_answer_unreadable", study=name, reason=str(why))
+            unreadable.append(UID(name))
+    return index, unreadable
 
 
 def group(store: Store, study: UID) -> None:
     """Merge a study's record files into one, and its packs, where there have come to be many.
 
-    The union of what they hold stays the same. The old files go only when the new one is on the disk.
-
-    Raises:
-        Corrupt: if one of them can't be read; then all stay as they are.
+    The union of what they hold stays the same. The old files go only when the new one is on the disk, and only those
+    that could be read.
     """
-    directories = (layout.records_dir(study), layout.pending_dir(study))
-    files = [f"{directory}/{name}" for directory in directories for name in store.names(directory)]
+    files = holdings.record_files(store.root, study)
     if len(files) > MAXIMUM_FILES:
-        name, data = record.to_file({each for path in files for each in record.from_file(store.read(path) or b"")})
-        _supersede_files(store, files, f"{layout.records_dir(study)}/{name}", data)
-    directory = layout.restore_dir(study)
-    files = [f"{directory}/{name}" for name in store.names(directory)]
+        readable = {path: records for path in files if (records := _read(store, path, record.from_file))}
+        name, data = record.to_file({each for records in readable.values() for each in records})
+        _supersede(store, readable, f"{layout.records_dir(study)}/{name}", data)
+    files = holdings.pack_files(store.root, study)
     if len(files) > MAXIMUM_FILES:
-        remainders = dict(each for path in files for each in restore.from_pack(store.read(path) or b""))
-        name, data = restore.to_pack(remainders.values())
-        _supersede_files(store, files, f"{directory}/{name}", data)
+        packs = {path: remainders for path in files if (remainders := _read(store, path, restore.from_pack))}
+        name, data = restore.to_pack(dict(each for remainders in packs.values() for each in remainders).values())
+        _supersede(store, packs, f"{layout.restore_dir(study)}/{name}", data)
 
 
-def _supersede_files(store: Store, old: Iterable[str], path: str, data: bytes) -> None:
-    store.put(path, data)
+def _read(store: Store, path: str, parse: Callable[[bytes], Iterable[_Item]]) -> list[_Item]:
+    """What a file holds; nothing if it can't be read."""
+    try:
+        return list(parse(store.read(path) or b""))
+    except Corrupt as why:
+        _log.error("not_grouped", file=path, reason=str(why))
+        return []
+
+
+def _supersede(store: Store, old: Iterable[str], path: str, data: bytes) -> None:
+    prepared = store.prepare(data)
+    store.sync()
+    store.publish(prepared, path)
     store.sync()
     for each in old:
         if each != path:

@@ -5,6 +5,7 @@ everything is on the disk. Becoming visible doesn't wait for that; receipts do.
 """
 
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +16,12 @@ from typing import TypeAlias
 import structlog
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.store import Store
+from staticwado_daemon.archive.store import Role, Store
 from staticwado_daemon.dicom.uids import UID
-from staticwado_daemon.errors import ConfigError, Corrupt
+from staticwado_daemon.errors import ConfigError
 from staticwado_daemon.pipeline import publish
-from staticwado_daemon.pipeline.commit import Commit, commit, sweep
-from staticwado_daemon.pipeline.staged import Committed, Progress, Staged
+from staticwado_daemon.pipeline.commit import Commit, arrange, commit, sweep
+from staticwado_daemon.pipeline.staged import Committed, Flushed, Progress, Staged
 from staticwado_daemon.pipeline.studies import Studies
 
 _log = structlog.get_logger(__name__)
@@ -32,7 +33,7 @@ INDEX_DUTY = 20
 """The studies index is written again no sooner than this many times its last writing time."""
 
 HOT_DUTY = 9
-"""While instances keep coming, the pause between two publications is this many times as long as the last took."""
+"""While instances keep coming, a study rests between two publications this many times as long as the last took."""
 
 RETRY_SECONDS = 1.0
 """How long to wait after the disk refused a file."""
@@ -58,32 +59,57 @@ class Reindex:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """Write everything now, the cold files included."""
+    """Write everything now, the cold files included; the answer is a `Flushed` of the same number."""
+
+    number: int
 
 
 Message: TypeAlias = Batch | Reindex | Flush | None
 """What the publisher is told; None ends it."""
 
-Reply: TypeAlias = Committed | Progress | ConfigError
+Reply: TypeAlias = Committed | Flushed | Progress | ConfigError
 
 
-def run(connection: Connection, root: Path, group: str | None, prepare: Callable[[], None]) -> None:
+def run(connection: Connection, root: Path, group: str | None, role: Role, prepare: Callable[[], None]) -> None:
     """Be the publisher of `root` until told to end or until nobody is left at the other side."""
     # The main process ends this one: a terminal's Ctrl-C and a service manager's SIGTERM reach the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     prepare()
     try:
-        store = Store(root, group, wait_seconds=LOCK_SECONDS)
+        store = Store(root, group, role=role, wait_seconds=LOCK_SECONDS)
     except ConfigError as error:
         connection.send(error)
         return
     with store:
         try:
             Publisher(store, connection).serve()
-        except (EOFError, BrokenPipeError):
+        except (EOFError, BrokenPipeError, ConnectionResetError):
             # The daemon was killed. What was committed is marked dirty, so its next start goes on from here.
             _log.warning("publisher_left_alone")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the process, but not unread
+            # Logged here, where no one's name gets into the log, instead of by the interpreter.
+            _log.exception("publisher_failed", kind=type(error).__name__)
+            sys.exit(1)
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is yet to be written of a study.
+
+    Attributes:
+        changed: series whose hot files are due; None for all of them.
+        hot_due, cold_due: not before these times.
+    """
+
+    changed: set[UID] | None
+    hot_due: float
+    cold_due: float
+
+    @property
+    def is_hot(self) -> bool:
+        """Whether hot files are due; cold ones wait for them."""
+        return self.changed is None or bool(self.changed)
 
 
 class Publisher:
@@ -92,67 +118,53 @@ class Publisher:
     def __init__(self, store: Store, connection: Connection) -> None:
         self._store = store
         self._connection = connection
-        self._studies = Studies(store, MAXIMUM_CACHE)
-        self._index = publish.read_index(store)
-        # A new tree answers with an empty list, not with "not found".
-        self._index_due: float | None = None if store.names("studies") else 0.0
+        self._studies = Studies(store.root, MAXIMUM_CACHE)
+        self._work: dict[UID, _Work] = {}
+        self._index_due: float | None = None
         self._index_rest = 0.0
-        self._hot: dict[UID, set[UID]] = {}
-        self._hot_due = 0.0
-        self._cold: dict[UID, float] = {}
-        self._resume()
-
-    def _resume(self) -> None:
-        """Publish anew what an earlier process had marked and perhaps not finished."""
-        for name in self._store.names(layout.DIRTY):
-            study = UID(name)
-            if series := self._studies.get(study).series_uids():
-                self._touch(study, series)
-            else:
-                # The crash came between the mark and the first record: there is nothing to publish.
-                self._store.remove(layout.dirty_mark(study))
+        self._failure: str | None = None
+        index = publish.read_index(store)
+        if index is None:
+            self._reindex()
+        else:
+            self._index = index
+        for name in store.names(layout.DIRTY):
+            # An earlier process had marked the study and perhaps not finished.
+            self._touch(UID(name), None)
 
     def serve(self) -> None:
         """Work until told to end.
 
         Raises:
-            EOFError, BrokenPipeError: if the other side is gone.
+            EOFError, BrokenPipeError, ConnectionResetError: if the other side is gone.
         """
         self._report()
         while True:
-            busy = self._connection.poll(self._pause())
-            messages = [self._connection.recv()] if busy else []
-            while self._connection.poll(0):
-                messages.append(self._connection.recv())
-            if not self._obey(messages):
+            messages = self._receive(self._pause())
+            commits = [(each.number, self._commit(each)) for each in messages if isinstance(each, Batch)]
+            if Reindex() in messages:
+                self._reindex()
+            flushes = [each.number for each in messages if isinstance(each, Flush)]
+            ending = None in messages
+            self._failure = None
+            self._publish_hot(everything=bool(flushes) or ending)
+            self._answer(commits)
+            self._publish_index(everything=bool(flushes) or ending)
+            self._publish_cold(everything=bool(flushes) or ending)
+            self._report()
+            for number in flushes:
+                self._connection.send(Flushed(number, self._failure))
+            if ending:
                 return
 
-    def _obey(self, messages: list[Message]) -> bool:
-        """Take messages that came together, so that they share their syncs; False ends the loop."""
-        commits = [(each.number, self._commit(each)) for each in messages if isinstance(each, Batch)]
-        if Reindex() in messages:
-            self._index = publish.rebuild_index(self._store)
-            self._index_due = 0.0
-        flush = Flush() in messages or None in messages
-        try:
-            self._publish_hot(everything=flush)
-            if commits:
-                self._store.sync()
-            for number, done in commits:
-                self._connection.send(_committed(number, done))
-            commits.clear()
-            self._publish_index(everything=flush)
-            self._publish_cold(everything=flush)
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            _log.error("publishing_failed", reason=error.strerror)
-            self._hot_due = time.monotonic() + RETRY_SECONDS
-            for number, _ in commits:
-                self._connection.send(Committed(number, failure=error.strerror or str(error)))
-        self._studies.trim()
-        self._report()
-        return None not in messages
+    def _receive(self, timeout: float | None) -> list[Message]:
+        """Messages that have come; those that came together share their syncs."""
+        messages: list[Message] = []
+        if self._connection.poll(timeout):
+            messages.append(self._connection.recv())
+        while messages and self._connection.poll(0):
+            messages.append(self._connection.recv())
+        return messages
 
     def _commit(self, batch: Batch) -> Commit | OSError:
         try:
@@ -160,73 +172,122 @@ class Publisher:
         except OSError as error:
             _log.error("commit_failed", reason=error.strerror)
             for staged in batch.staged:
-                study = staged.record.identity.study
-                self._touch(study, self._studies.get(study).series_uids())
+                self._touch(staged.record.identity.study, None)
             sweep(batch.staged)
             return error
         for study, series in done.dirty.items():
             self._touch(study, series)
         return done
 
-    def _touch(self, study: UID, series: set[UID]) -> None:
-        self._hot.setdefault(study, set()).update(series)
-        self._cold[study] = time.monotonic() + QUIET_SECONDS
+    def _answer(self, commits: list[tuple[int, Commit | OSError]]) -> None:
+        """Say what became of batches, once it is on the disk."""
+        if not commits:
+            return
+        try:
+            self._store.sync()
+        except OSError as error:
+            _log.error("sync_failed", reason=error.strerror)
+            commits = [(number, error) for number, _ in commits]
+        for number, done in commits:
+            self._connection.send(_committed(number, done))
+
+    def _reindex(self) -> None:
+        self._index, unreadable = publish.rebuild_index(self._store)
+        for study in unreadable:
+            self._touch(study, None)
+        self._index_due = 0.0
+
+    def _touch(self, study: UID, series: set[UID] | None) -> None:
+        """Note that series of a study have changed, or all of it."""
+        now = time.monotonic()
+        work = self._work.setdefault(study, _Work(set(), now, 0.0))
+        work.changed = None if series is None or work.changed is None else work.changed | series
+        work.cold_due = now + QUIET_SECONDS
 
     def _publish_hot(self, *, everything: bool) -> None:
-        started = time.monotonic()
-        if not self._hot or not (everything or started >= self._hot_due):
-            return
-        for study, series in list(self._hot.items()):
-            publish.publish_hot(self._store, self._studies.get(study), series, self._index)
-            del self._hot[study]
-        ended = time.monotonic()
-        self._hot_due = ended + HOT_DUTY * (ended - started)
-        if self._index_due is None:
-            self._index_due = max(ended, self._index_rest)
+        for uid, work in list(self._work.items()):
+            started = time.monotonic()
+            if not work.is_hot or not (everything or started >= work.hot_due):
+                continue
+            try:
+                self._publish_study(uid, work)
+            except OSError as error:
+                work.hot_due = self._refused("study_not_published", error)
+                continue
+            ended = time.monotonic()
+            work.hot_due = ended + HOT_DUTY * (ended - started)
+
+    def _publish_study(self, uid: UID, work: _Work) -> None:
+        study = self._studies.get(uid)
+        if work.changed is None:
+            for versions in study.conflicts():
+                arrange(self._store, versions)
+        if study.series_uids():
+            publish.publish_hot(self._store, study, work.changed or study.series_uids(), self._index)
+            if self._index_due is None:
+                self._index_due = self._index_rest
+        work.changed = set()
 
     def _publish_index(self, *, everything: bool) -> None:
         started = time.monotonic()
         if self._index_due is None or not (everything or started >= self._index_due):
             return
-        publish.publish_index(self._store, self._index)
+        try:
+            publish.publish_index(self._store, self._index)
+        except OSError as error:
+            self._index_due = self._refused("index_not_published", error)
+            return
         self._index_due = None
         ended = time.monotonic()
         self._index_rest = ended + INDEX_DUTY * (ended - started)
 
     def _publish_cold(self, *, everything: bool) -> None:
         """Write the cold files of the studies that have come to rest, and take their marks away."""
-        now = time.monotonic()
-        rested = [study for study, due in self._cold.items() if study not in self._hot and (everything or now >= due)]
-        if not rested or self._index_due is not None:
+        if self._index_due is not None:
             return
-        for study in rested:
-            publish.publish_cold(self._store, self._studies.get(study))
+        written: list[UID] = []
+        for uid, work in self._work.items():
+            if work.is_hot or not (everything or time.monotonic() >= work.cold_due):
+                continue
             try:
-                publish.group(self._store, study)
-            except Corrupt as why:
-                _log.error("grouping_failed", study=study, reason=str(why))
-        self._store.sync()
-        for study in rested:
-            del self._cold[study]
-            self._store.remove(layout.dirty_mark(study))
+                study = self._studies.get(uid)
+                if study.series_uids():
+                    publish.publish_cold(self._store, study)
+                publish.group(self._store, uid)
+            except OSError as error:
+                work.cold_due = self._refused("study_not_completed", error)
+            else:
+                written.append(uid)
+        try:
+            if written:
+                self._store.sync()
+            for uid in written:
+                self._store.remove(layout.dirty_mark(uid))
+                del self._work[uid]
+        except OSError as error:
+            again = self._refused("study_not_completed", error)
+            for uid in written:
+                if uid in self._work:
+                    self._work[uid].cold_due = again
+
+    def _refused(self, event: str, error: OSError) -> float:
+        """Note that the disk refused a file; returns when to try again."""
+        self._failure = error.strerror or str(error)
+        _log.error(event, reason=self._failure)
+        return time.monotonic() + RETRY_SECONDS
 
     def _pause(self) -> float | None:
         """Seconds until something is due; None for as long as nothing comes. Hot files go before index before cold."""
-        if self._hot:
-            due = self._hot_due
-        elif self._index_due is not None:
-            due = self._index_due
-        elif self._cold:
-            due = min(self._cold.values())
+        due = [work.hot_due for work in self._work.values() if work.is_hot]
+        if self._index_due is not None:
+            due.append(self._index_due)
         else:
-            return None
-        return max(0.0, due - time.monotonic())
+            due.extend(work.cold_due for work in self._work.values() if not work.is_hot)
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _report(self) -> None:
-        self._connection.send(Progress(self._index.instances, len(self._index), self._unwritten()))
-
-    def _unwritten(self) -> int:
-        return len(self._cold) + (self._index_due is not None)
+        dirty = len(self._work) + (self._index_due is not None)
+        self._connection.send(Progress(self._index.instances, len(self._index), dirty, self._failure))
 
 
 def _committed(number: int, done: Commit | OSError) -> Committed:

@@ -1,26 +1,31 @@
 """Requests: how a command asks the running daemon, which alone may write, to do its work.
 
-A request is a file in `ROOT/.staticwado/requests/`, made by rename, and so is its answer. Names that are not UTF-8
-survive because JSON here is plain ASCII with escapes.
+A request is a file in `ROOT/.staticwado/requests/`, and what becomes of it shows in the files of its name, each made
+by one rename: `.json` (asked), `.taken` (under way, with `.progress` beside it), `.answer` (done) or `.unreadable`.
+Names that are not UTF-8 survive because JSON here is plain ASCII with escapes.
 """
 
 import json
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.store import is_locked
+from staticwado_daemon.archive.store import lock_holder
 from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound.receipt import Receipt
 
 Command = Literal["create", "index"]
 
 _POLL_SECONDS = 0.1
+_STALE_SECONDS = 86_400.0
+_REMAINS = frozenset({".answer", ".progress", ".unreadable", ".part"})
+"""What is nobody's any more once it is old: whoever asked has gone without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,57 +52,135 @@ class Answer:
     reason: str | None
     instance: str | None
 
+    @classmethod
+    def of(cls, receipt: Receipt) -> Self:
+        """What a receipt says to whoever asked."""
+        instance = receipt.identity.instance if receipt.identity else None
+        return cls(receipt.path, receipt.outcome, receipt.reason, instance)
 
-def ask(root: Path, command: Command, paths: Sequence[Path] = ()) -> list[Answer]:
+
+def ask(
+    root: Path,
+    command: Command,
+    paths: Sequence[Path] = (),
+    on_progress: Callable[[Mapping[str, int]], None] = lambda _: None,
+) -> list[Answer]:
     """Have the daemon of `root` do something; return when it is done.
 
+    Args:
+        root: of the tree.
+        command: what is to be done.
+        paths: the files it is about, absolute.
+        on_progress: told now and then how many of the files have which outcome.
+
     Raises:
-        StaticwadoError: if the daemon ends before it has answered.
+        StaticwadoError: if the daemon ends before it has answered, or can't read the request.
     """
-    request = Request(uuid.uuid4().hex, command, tuple(paths))
-    directory = root / layout.REQUESTS
-    _write(directory / f"{request.id}.json", {"command": command, "paths": [str(path) for path in paths]})
-    answer = directory / f"{request.id}.answer"
-    while not answer.exists():
-        if not is_locked(root):
-            (directory / f"{request.id}.json").unlink(missing_ok=True)
-            raise StaticwadoError("the daemon ended before it had answered; run the command again")
-        time.sleep(_POLL_SECONDS)
-    rows = json.loads(answer.read_text("ascii"))
-    answer.unlink()
+    asked = root / layout.REQUESTS / f"{uuid.uuid4().hex}.json"
+    told: Mapping[str, int] = {}
+    try:
+        _write(asked, {"command": command, "paths": [str(path) for path in paths]})
+        while _is_awaited(root, asked):
+            counts = _progress(asked)
+            if counts and counts != told:
+                on_progress(counts)
+                told = counts
+            time.sleep(_POLL_SECONDS)
+        rows = json.loads(asked.with_suffix(".answer").read_text("ascii"))
+    finally:
+        # Also when interrupted: what was not begun is withdrawn, what was is finished and the answer thrown away.
+        for suffix in (".json", ".answer", ".progress", ".unreadable"):
+            asked.with_suffix(suffix).unlink(missing_ok=True)
     return [Answer(Path(path), outcome, reason, instance) for path, outcome, reason, instance in rows]
 
 
+def _is_awaited(root: Path, asked: Path) -> bool:
+    """Whether the answer is still to come; false if it is there."""
+    alive = lock_holder(root) == "daemon"
+    # In the order in which the one becomes the other, so that a request on its way is never seen nowhere.
+    pending = asked.exists() or asked.with_suffix(".taken").exists()
+    if asked.with_suffix(".answer").exists():
+        return False
+    if asked.with_suffix(".unreadable").exists():
+        raise StaticwadoError("the daemon can't read the request; run the command as the user that the daemon runs as")
+    if not (alive and pending):
+        raise StaticwadoError("the daemon ended before it had answered; run the command again")
+    return True
+
+
+def _progress(asked: Path) -> Mapping[str, int]:
+    """What the daemon has reported so far; nothing if it hasn't."""
+    try:
+        counts = json.loads(asked.with_suffix(".progress").read_text("ascii"))
+    except (OSError, ValueError):
+        return {}
+    return counts if isinstance(counts, dict) else {}
+
+
+def abandon(root: Path) -> None:
+    """Give up what an earlier daemon had begun; whoever asked for it learns that it has ended. Called at the start.
+
+    It isn't begun anew, because it may be what the earlier daemon died of.
+    """
+    for taken in (root / layout.REQUESTS).glob("*.taken"):
+        taken.unlink(missing_ok=True)
+
+
 def pending(root: Path) -> list[Request]:
-    """Take over the requests that nobody has answered yet; each is returned once."""
+    """Take over the requests that nobody has taken yet; each is returned once."""
     found = []
-    for path in sorted((root / layout.REQUESTS).glob("*.json")):
+    waiting = sorted((root / layout.REQUESTS).glob("*.json"))
+    for path in waiting:
         try:
-            body = json.loads(path.read_text("ascii"))
-            found.append(_parse(path.stem, body))
-        except (ValueError, KeyError, TypeError):
-            path.rename(path.with_suffix(".unreadable"))
+            request = _parse(path.stem, json.loads(path.read_text("ascii")))
+            path.rename(path.with_suffix(".taken"))
+        except FileNotFoundError:
+            continue  # withdrawn
+        except (OSError, ValueError, KeyError, TypeError):
+            with suppress(OSError):
+                path.rename(path.with_suffix(".unreadable"))
         else:
-            path.unlink()
+            found.append(request)
+    if waiting:
+        _sweep(root / layout.REQUESTS)
     return found
 
 
+def report(root: Path, request: str, outcomes: Mapping[str, int]) -> None:
+    """Say how far a request is: how many of its files have which outcome. Once or twice a second is often enough."""
+    _write(root / layout.REQUESTS / f"{request}.progress", dict(outcomes))
+
+
 def answer(root: Path, request: str, receipts: Sequence[Receipt]) -> None:
-    """Say what became of a request's files."""
-    rows = [
-        (str(each.path), each.outcome, each.reason, each.identity.instance if each.identity else None)
-        for each in receipts
-    ]
-    _write(root / layout.REQUESTS / f"{request}.answer", rows)
+    """Say what became of a request's files; that ends it."""
+    answers = [Answer.of(receipt) for receipt in receipts]
+    rows = [(str(each.path), each.outcome, each.reason, each.instance) for each in answers]
+    place = root / layout.REQUESTS / f"{request}.answer"
+    _write(place, rows)
+    for suffix in (".taken", ".progress"):
+        place.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _parse(name: str, body: dict[str, Any]) -> Request:
     if body["command"] not in get_args(Command):
         raise ValueError(body["command"])
-    return Request(name, body["command"], tuple(Path(path) for path in body["paths"]))
+    paths = tuple(Path(path) for path in body["paths"])
+    if not all(path.is_absolute() and "\0" not in str(path) for path in paths):
+        raise ValueError("a path that can't be one")
+    return Request(name, body["command"], paths)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what was left by requests of which nobody waits for the answer."""
+    for path in directory.iterdir():
+        with suppress(OSError):
+            if path.suffix in _REMAINS and time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink()
 
 
 def _write(path: Path, body: Any) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.part")
     temporary.write_text(json.dumps(body), "ascii")
+    # Whoever asks may be root with a mask of its own, the daemon another user; only the directory decides who gets in.
+    temporary.chmod(0o644)
     temporary.rename(path)

@@ -68,6 +68,18 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Flushed:
+    """Everything that was known when a flush was asked for is written, or `failure` says why not.
+
+    Attributes:
+        number: the flush's.
+    """
+
+    number: int
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far publishing is.
 
@@ -75,8 +87,10 @@ class Progress:
         instances: published and listed.
         studies: listed.
         dirty: studies of which some file is yet to be written.
+        failure: what the disk said when it last refused a file; None while it doesn't.
     """
 
     instances: int
     studies: int
     dirty: int
+    failure: str | None = None

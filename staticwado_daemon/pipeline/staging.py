@@ -16,7 +16,7 @@ from staticwado_daemon.archive.record import Blob, Record
 from staticwado_daemon.archive.store import Stage
 from staticwado_daemon.dicom import frames, native, render, transcode
 from staticwado_daemon.dicom.attributes import Attributes
-from staticwado_daemon.dicom.frames import FrameSegments
+from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription
 from staticwado_daemon.dicom.part10 import Instance
 from staticwado_daemon.dicom.transcode import ContentType
 from staticwado_daemon.dicom.transfer_syntaxes import transfer_syntax
@@ -87,10 +87,9 @@ def stage(
     """
     files = _Files(Stage(directory))
     changes: dict[str, bytes | None] = {AVAILABLE_TRANSFER_SYNTAX_UID: _uid(instance.transfer_syntax_uid)}
-    segments: Sequence[FrameSegments] = ()
-    word = 1
+    pixels = restore.Pixels()
     if instance.pixel_data is not None:
-        segments, word = _store_pixels(files, instance, content_type, thumbnail_size, changes)
+        pixels = _store_pixels(files, instance, content_type, thumbnail_size, changes)
     for value in instance.bulk_values:
         files.add_bulk(value.sha256, value.data)
     _store_document(files, instance)
@@ -99,7 +98,7 @@ def stage(
     dataset = instance.attributes.with_changes(changes).to_json()
     files.stage.write(f"instance/{layout.METADATA}", [gzipped.pack(summary.array([dataset]))])
     # Offsets are into the inflated data set where it was deflated: those aren't bytes of the file.
-    remainder = restore.split(data, segments, word) if instance.buffer is data else restore.whole(data)
+    remainder = restore.split(data, pixels) if instance.buffer is data else restore.whole(data)
     record = Record(
         identity=instance.identity,
         revision=0,
@@ -111,20 +110,24 @@ def stage(
         source_attributes=_source_attributes(instance.attributes, changes),
         dataset=dataset,
     )
-    if source.after_ingest == "delete" and not _restores(record, remainder, directory):
+    if (source.after_ingest == "delete" or _is_intricate(pixels)) and not _restores(record, remainder, directory):
         remainder = restore.whole(data)
         record = replace(record, remainder=_name(remainder))
     return Staged(source, directory, record, tuple(files.bulk), remainder, instance.warnings)
 
 
+def _is_intricate(pixels: restore.Pixels) -> bool:
+    """Whether the source's frames differ from the decoded ones, which the codec compared, by more than their coding."""
+    return pixels.description is not None and (pixels.shared or pixels.word > 1 or pixels.description.is_planar)
+
+
 def _restores(record: Record, remainder: bytes, directory: Path) -> bool:
-    """Whether the source comes back from what was stored: proven before the source itself may go."""
+    """Whether the source comes back from what was stored."""
     stored = directory / "instance"
     try:
-        return restore.matches(
-            record.source, restore.rebuild(record, remainder, lambda name: (stored / name).read_bytes())
-        )
-    except Corrupt:
+        pieces = restore.rebuild(record, remainder, lambda name: (stored / name).read_bytes())
+        return restore.matches(record.source, pieces)
+    except (Corrupt, ValueError):
         return False
 
 
@@ -138,13 +141,8 @@ def _store_pixels(
     content_type: ContentType,
     thumbnail_size: int,
     changes: dict[str, bytes | None],
-) -> tuple[Sequence[FrameSegments], int]:
-    """Store the frames, or the video that they are, and a thumbnail.
-
-    Returns:
-        the frames' segments of the source, if it can be rebuilt from them, and how many of its bytes are in
-        reverse order together.
-    """
+) -> restore.Pixels:
+    """Store the frames, or the video that they are, and a thumbnail; say how the source comes back from them."""
     description = frames.describe(instance)
     segments = frames.frame_segments(instance, description)
     syntax = transfer_syntax(instance.transfer_syntax_uid)
@@ -153,7 +151,7 @@ def _store_pixels(
         files.add(layout.rendered(syntax.video_extension), bytes(video))
         uri = f"series/{instance.identity.series}/instances/{instance.identity.instance}/rendered"
         changes.update(_pixel_data_attribute(instance, uri))
-        return segments, 1
+        return restore.Pixels(segments)
     stored = transcode.store_lossless(instance, description, segments, content_type)
     part_type = f"{transfer_syntax(stored.transfer_syntax_uid).media_type};transfer-syntax={stored.transfer_syntax_uid}"
     for number, payload in enumerate(stored.frames, start=1):
@@ -164,9 +162,24 @@ def _store_pixels(
     picture = render.instance_thumbnail(instance, description, segments, thumbnail_size)
     if picture is not None:
         files.add(layout.THUMBNAIL, picture)
+    if syntax.compressed:
+        return restore.Pixels(segments)
+    return _native_pixels(instance, description, segments)
+
+
+def _native_pixels(
+    instance: Instance, description: PixelDescription, segments: Sequence[FrameSegments]
+) -> restore.Pixels:
+    """How a native source comes back from its frames."""
     word = frames.big_endian_word(instance, description)
-    # A frame that ends within a word shares it with padding or with its neighbour, which a frame's file doesn't hold.
-    return (segments, word) if description.frame_length % word == 0 else ((), 1)
+    if instance.pixel_data is None or instance.pixel_data.length is None:
+        return restore.Pixels(segments, word, description=description)
+    if description.frame_bits % (8 * word) == 0:
+        return restore.Pixels(segments, word, description=description)
+    # Frames that don't end with a byte or word share it with the next: they come back together.
+    offset = instance.pixel_data.offset
+    last, length = segments[-1][-1]
+    return restore.Pixels([[(offset, last + length - offset)]], word, shared=True, description=description)
 
 
 def _pixel_data_attribute(instance: Instance, uri: str) -> dict[str, bytes]:

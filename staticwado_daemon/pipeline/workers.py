@@ -25,14 +25,21 @@ from staticwado_daemon.pipeline.staged import Staged, Unfinished
 
 Result = Staged | Receipt | Unfinished
 
-WORKER_FAILURES = (pebble.ProcessExpired, TimeoutError)
-"""What a future raises when its worker was lost, rather than the task done."""
+LEAST_SECONDS = 60.0
+BYTES_PER_SECOND = 1_000_000
+"""What a worker that reads and transcodes is certainly faster than: one that is slower hangs, and is killed."""
 
 _PR_SET_PDEATHSIG = 1
 
 
 class Workers(Protocol):
-    """Whoever ingests batches of sources: this machine's processes, or a cluster."""
+    """Whoever ingests batches of sources: this machine's processes, or a cluster.
+
+    Attributes:
+        count: how many batches can be worked on at once.
+    """
+
+    count: int
 
     def submit(self, sources: Sequence[Source], directory: Path) -> "Future[list[Result]]":
         """Ingest sources, staging below a directory of their own that doesn't exist yet."""
@@ -52,14 +59,13 @@ class WorkerProcesses:
     Args:
         count: processes.
         rules: how they ingest.
-        task_seconds: the time one batch may take before its worker is killed.
         memory: bytes of data one worker may hold (RLIMIT_DATA).
         prepare: called once in each process, to configure its logging.
     """
 
-    def __init__(self, count: int, rules: Rules, task_seconds: float, memory: int, prepare: Callable[[], None]) -> None:
+    def __init__(self, count: int, rules: Rules, memory: int, prepare: Callable[[], None]) -> None:
+        self.count = count
         self._rules = rules
-        self._task_seconds = task_seconds
         self._pool = pebble.ProcessPool(
             max_workers=count, context=process_context(), initializer=_start, initargs=(memory, prepare)
         )
@@ -67,7 +73,7 @@ class WorkerProcesses:
     def submit(self, sources: Sequence[Source], directory: Path) -> "Future[list[Result]]":
         """Ingest sources, staging below a directory of their own that doesn't exist yet."""
         future: Future[list[Result]] = self._pool.schedule(
-            ingest.ingest_batch, args=(tuple(sources), directory, self._rules), timeout=self._task_seconds
+            ingest.ingest_batch, args=(tuple(sources), directory, self._rules), timeout=time_limit(sources)
         )
         return future
 
@@ -83,6 +89,11 @@ class WorkerProcesses:
         self._pool.join()
 
 
+def time_limit(sources: Sequence[Source]) -> float:
+    """The seconds that a batch may take."""
+    return LEAST_SECONDS + sum(source.stamp.size for source in sources) / BYTES_PER_SECOND
+
+
 def process_context() -> multiprocessing.context.ForkServerContext:
     """How processes are started: forked from a small server that has the heavy modules loaded and no threads."""
     context = multiprocessing.get_context("forkserver")
@@ -94,6 +105,8 @@ def _start(memory: int, prepare: Callable[[], None]) -> None:
     """Prepare a worker: it ends with its parent, leaves Ctrl-C to the main process, and can't eat the machine."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     os.umask(UMASK)
     prepare()

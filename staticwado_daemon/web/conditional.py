@@ -5,12 +5,18 @@ Entity tags have nginx's form, so that a client may move between the two servers
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from email.utils import formatdate, parsedate_to_datetime
+from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import Literal
 
 _GZIP = re.compile(r"(?:^|[ ,])gzip *(?:,|$|; *(?:$|q=(?:1|0\.0{0,2}[1-9])))", re.IGNORECASE)
-_RANGE = re.compile(r" *(?:([0-9]+) *- *([0-9]+)?|-([0-9]+)) *", re.ASCII)
+_NUMBER = "0*([0-9]{1,19})"
+_LARGEST_NUMBER = (1 << 63) - 1  # that nginx counts with
+_RANGE = re.compile(rf" *(?:{_NUMBER} *- *(?:{_NUMBER})?|-{_NUMBER}) *")
+# RFC 9110 section 5.6.7: the form that is written, and the two that are obsolete but read.
+_DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +65,32 @@ def byte_range(headers: Mapping[str, str], version: Version) -> range | None:
 
     A request for several ranges gets the whole file, as does one whose If-Range names another version.
     """
-    unit, equals, wanted = headers.get("range", "").partition("=")
-    if unit.lower() != "bytes" or not equals or version.length == 0:
+    unit, _, wanted = headers.get("range", "").partition("=")
+    if unit.lower() != "bytes" or not wanted or version.length == 0:
         return None
     if not _is_current(headers.get("if-range"), version):
         return None
-    ranges = [_one_range(text, version.length) for text in wanted.split(",")]
-    satisfiable = [part for part in ranges if part]
-    if None in ranges or not satisfiable:
-        return range(0)
-    return satisfiable[0] if len(satisfiable) == 1 else None
+    found = range(0)
+    for text in wanted.split(","):
+        part = _one_range(text, version.length)
+        if part is None:
+            return range(0)
+        if found and part:
+            return None
+        found = found or part
+    return found
 
 
 def _one_range(text: str, length: int) -> range | None:
+    """The bytes of the file that are meant, perhaps none of them; None if that can't be read."""
     match = _RANGE.fullmatch(text)
-    if not match:
+    numbers = [None if digits is None else int(digits) for digits in match.groups()] if match else []
+    if not numbers or any(number is not None and number > _LARGEST_NUMBER for number in numbers):
         return None
-    first, last, suffix = match.groups()
-    if suffix is not None:
-        return range(max(length - int(suffix), 0), length)
-    return range(int(first), length if last is None else min(int(last) + 1, length))
+    first, last, suffix = numbers
+    if first is None:
+        return range(max(length - (suffix or 0), 0), length)
+    return range(first, length if last is None else min(last + 1, length))
 
 
 def _is_current(if_range: str | None, version: Version) -> bool:
@@ -96,7 +108,7 @@ def _matches(listed: str, etag: str, *, weak: bool) -> bool:
 
 def _seconds(date: str) -> int:
     """An HTTP date in seconds since 1970, or -1 if it isn't one."""
-    try:
-        return int(parsedate_to_datetime(date).timestamp())
-    except ValueError:
-        return -1
+    for form in _DATES:
+        with suppress(ValueError):
+            return int(datetime.strptime(date, form).replace(tzinfo=UTC).timestamp())
+    return -1

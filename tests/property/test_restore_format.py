@@ -25,14 +25,14 @@ def sources(draw):
 def test_what_is_split_is_joined_again(example) -> None:
     source, frames = example
     stored = [b"".join(source[offset : offset + length] for offset, length in segments) for segments in frames]
-    remainder = restore.split(source, frames)
+    remainder = restore.split(source, restore.Pixels(frames))
     assert b"".join(restore.Remainder.of(remainder).join(lambda number: stored[number - 1])) == source
     assert restore.matches(hashlib.sha256(source).hexdigest(), [source])
 
 
 @given(st.binary(min_size=10, max_size=50))
 def test_overlapping_frames_are_kept_whole(source) -> None:
-    remainder = restore.split(source, [[(0, 6)], [(5, 5)]])
+    remainder = restore.split(source, restore.Pixels([[(0, 6)], [(5, 5)]]))
 
     def no_frame(number: int) -> bytes:
         raise AssertionError(number)

@@ -39,7 +39,13 @@ OF_THE_BODY = ("content-length", "content-type")
 
 GZIP = {"Accept-Encoding": "gzip, deflate, br"}
 ENCODINGS = ({}, {"Accept-Encoding": "identity"}, GZIP, {"Accept-Encoding": "deflate, gzip;q=0"})
-RANGES = ("bytes=0-", "bytes=5-9", "bytes=-7", "bytes=20-1000000000", "bytes=9-5", "bytes=1000000000-", "bytes=0-1,3-4")
+RANGES = (
+    *("bytes=0-", "bytes=5-9", "bytes=-7", "bytes=20-1000000000", "bytes=9-5", "bytes=1000000000-", "bytes=0-1,3-4"),
+    *("bytes=", "bytes=x", "bytes=0-1,x", "bytes=0-1,3-4,x", "bytes=9-5,0-1"),
+    *(f"bytes=0-{(1 << 63) - 1}", f"bytes=0-{1 << 63}", f"bytes=-{1 << 63}"),
+    *(f"bytes=0-{'9' * 5000}", f"bytes={'9' * 5000}-", f"bytes=-{'9' * 5000}", f"bytes={'0' * 5000}-5"),
+)
+NO_DATES = ("yesterday", "Tue, 14 Nov 99999999999 22:13:20 GMT", f"Tue, {'9' * 5000} Nov 2023 22:13:20 GMT")
 
 gzipped = [sample for sample in SAMPLES if sample.gzipped]
 ranged = [sample for sample in SAMPLES if sample.ranges]
@@ -118,10 +124,18 @@ def test_what_a_client_has_is_not_sent_again(site: Site, sample: Sample, encodin
 
 
 @pytest.mark.parametrize("sample", ranged, ids=str)
-@pytest.mark.parametrize("wanted", RANGES)
+@pytest.mark.parametrize("wanted", RANGES, ids=lambda wanted: wanted[:32])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_byte_ranges(site: Site, sample: Sample, wanted: str, method: str) -> None:
     ask_both(site, sample.target, {"Range": wanted, **GZIP}, method)
+
+
+@pytest.mark.parametrize("date", NO_DATES, ids=lambda date: date[:32])
+def test_a_date_that_is_none_is_no_error(site: Site, date: str) -> None:
+    target = ranged[0].target
+    assert ask_both(site, target, {"If-Modified-Since": date}).status == 200
+    assert ask_both(site, target, {"If-Unmodified-Since": date}).status == 412
+    assert ask_both(site, target, {"If-Range": date, "Range": "bytes=0-1"}).status == 200
 
 
 @pytest.mark.parametrize("sample", ranged, ids=str)

@@ -61,12 +61,6 @@ def test_text(tag: str, text: str) -> None:
     assert ATTRIBUTES.text(tag, "default") == (text or "default")
 
 
-def test_texts_keep_their_places() -> None:
-    assert ATTRIBUTES.texts("00080008") == ["ORIGINAL", "", "AXIAL"]
-    assert ATTRIBUTES.texts("00100010") == ["A^B", "太郎", ""]
-    assert ATTRIBUTES.texts("00080020") == []
-
-
 @pytest.mark.parametrize(
     ("tag", "number"),
     [

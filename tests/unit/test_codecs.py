@@ -93,7 +93,7 @@ def published(instance: Instance, stored: StoredFrames) -> dict[str, Any]:
     """The Image Pixel attributes as a viewer gets them; an absent one is None."""
     attributes = instance.attributes.with_changes(stored.changes)
     tags = {"pi": "00280004", "pc": "00280006", "stored": "00280101", "sign": "00280103"}
-    return {name: next(iter(attributes.texts(tag)), None) for name, tag in tags.items()}
+    return {name: attributes.text(tag) or None for name, tag in tags.items()}
 
 
 def pixel_data(instance: Instance) -> bytes:

@@ -1,13 +1,16 @@
 """Committing and publishing, without processes: staged instances in, files of the tree out."""
 
+import hashlib
 import itertools
 import random
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
-from staticwado_daemon.archive import gzipped, layout, record, restore
+from staticwado_daemon.archive import gzipped, holdings, layout, record, restore
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.record import Blob
 from staticwado_daemon.archive.store import Stage, Store
@@ -16,7 +19,7 @@ from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import publish
 from staticwado_daemon.pipeline.commit import commit
 from staticwado_daemon.pipeline.staged import Staged
-from staticwado_daemon.pipeline.studies import Studies, read_records
+from staticwado_daemon.pipeline.studies import Studies
 from tests.records import make_dataset, make_record
 
 _numbers = itertools.count()
@@ -28,6 +31,11 @@ def store(tmp_path):
         yield opened
 
 
+def _blob(path: Path, name: str) -> Blob:
+    data = path.read_bytes()
+    return Blob(name, len(data), hashlib.sha256(data).hexdigest())
+
+
 def stage(store, *, content="c0", study="1.2", series="1.2.3", instance="1.2.3.4", bulk=(), **values) -> Staged:
     directory = store.root / layout.STAGING / f"task{next(_numbers)}" / "0"
     writer = Stage(directory)
@@ -36,10 +44,17 @@ def stage(store, *, content="c0", study="1.2", series="1.2.3", instance="1.2.3.4
     for name in bulk:
         writer.write(name, [b"bulk"])
     remainder = restore.whole(content.encode())
+    paths = {f"instance/{name}": name for name in ("frames/1.mht", "thumbnail")} | {name: name for name in bulk}
     made = make_record(
-        study, series, instance, content, revision=0, blobs=(Blob("thumbnail", 1, "0"),),
+        study,
+        series,
+        instance,
+        content,
+        revision=0,
+        blobs=tuple(_blob(directory / path, name) for path, name in paths.items()),
+        remainder=(hashlib.sha256(remainder).hexdigest(), len(remainder)),
         dataset=make_dataset(study, series, instance, **values),
-    )  # fmt: skip
+    )
     source = Source(Path("/in") / f"{instance}-{content}", Stamp(1, 2, 3, 4))
     return Staged(source, directory, made, tuple(bulk), remainder, ())
 
@@ -61,13 +76,13 @@ def snapshot(root: Path) -> dict[str, bytes]:
 
 
 def test_a_new_instance_is_placed_recorded_and_listed(store) -> None:
-    studies = Studies(store, 1 << 20)
+    studies = Studies(store.root, 1 << 20)
     done = commit(store, studies, [stage(store, bulk=["bulkdata/aaa/bb/c"], t00200013=1, t00080060="CT")])
     index = publish_all(store, studies, done)
     assert [receipt.outcome for receipt in done.receipts] == ["published"]
     assert store.read("studies/1.2/series/1.2.3/instances/1.2.3.4/frames/1.mht") == b"c0"
     assert store.read("studies/1.2/bulkdata/aaa/bb/c") == b"bulk"
-    assert [each.revision for each in read_records(store, UID("1.2"))] == [1]
+    assert [each.revision for each in holdings.records(store.root, UID("1.2"))] == [1]
     assert load(store, "studies/1.2/series/1.2.3/metadata.gz")[0]["00080018"]["Value"] == ["1.2.3.4"]
     assert load(store, "studies/1.2/index.json.gz")[0]["00201208"]["Value"] == [1]
     files = ("series/index.json.gz", "metadata.gz", "instances/index.json.gz")
@@ -80,10 +95,10 @@ def test_a_new_instance_is_placed_recorded_and_listed(store) -> None:
 
 
 def test_known_content_is_a_duplicate_and_changes_nothing(store) -> None:
-    studies = Studies(store, 1 << 20)
+    studies = Studies(store.root, 1 << 20)
     publish_all(store, studies, commit(store, studies, [stage(store)]))
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*") if path.is_file()}
-    for knowledge in (studies, Studies(store, 1 << 20)):
+    for knowledge in (studies, Studies(store.root, 1 << 20)):
         done = commit(store, knowledge, [stage(store)])
         assert [receipt.outcome for receipt in done.receipts] == ["duplicate"]
         assert not done.dirty
@@ -91,7 +106,7 @@ def test_known_content_is_a_duplicate_and_changes_nothing(store) -> None:
 
 
 def test_new_content_supersedes_and_the_old_is_kept_and_stays_known(store) -> None:
-    studies = Studies(store, 1 << 20)
+    studies = Studies(store.root, 1 << 20)
     commit(store, studies, [stage(store, content="old")])
     done = commit(store, studies, [stage(store, content="new")])
     publish_all(store, studies, done)
@@ -99,13 +114,16 @@ def test_new_content_supersedes_and_the_old_is_kept_and_stays_known(store) -> No
     assert done.superseded == [(identity, "old")]
     assert store.read(f"{layout.instance_dir(identity)}/frames/1.mht") == b"new"
     assert store.read(f"{layout.kept_dir(identity, 'old')}/frames/1.mht") == b"old"
-    assert {(each.content, each.revision) for each in read_records(store, UID("1.2"))} == {("old", 1), ("new", 2)}
+    assert {(each.content, each.revision) for each in holdings.records(store.root, UID("1.2"))} == {
+        ("old", 1),
+        ("new", 2),
+    }
     again = commit(store, studies, [stage(store, content="old")])
     assert [receipt.outcome for receipt in again.receipts] == ["duplicate"]
 
 
 def test_several_contents_of_an_instance_in_one_batch_end_with_the_last(store) -> None:
-    studies = Studies(store, 1 << 20)
+    studies = Studies(store.root, 1 << 20)
     done = commit(store, studies, [stage(store, content=content) for content in ("a", "b", "a", "c")])
     outcomes = [receipt.outcome for receipt in done.receipts]
     assert outcomes == ["published", "published", "duplicate", "published"]
@@ -121,7 +139,7 @@ def test_the_published_tree_depends_on_the_set_of_instances_alone(tmp_path) -> N
         shuffled = [(f"1.2.{series}", f"1.2.{series}.{number}") for series in (1, 2) for number in range(1, 13)]
         random.Random(seed).shuffle(shuffled)
         with Store(tmp_path / str(seed)) as store:
-            studies = Studies(store, 1 << 20)
+            studies = Studies(store.root, 1 << 20)
             step = (1, 5, 24)[seed]
             for start in range(0, len(shuffled), step):
                 batch = [
@@ -131,17 +149,17 @@ def test_the_published_tree_depends_on_the_set_of_instances_alone(tmp_path) -> N
                 publish_all(store, studies, commit(store, studies, batch))
                 publish.group(store, UID("1.2"))
             trees.append(snapshot(store.root / "studies"))
-            assert len(read_records(store, UID("1.2"))) == 24
+            assert len(holdings.records(store.root, UID("1.2"))) == 24
     assert trees[0] == trees[1] == trees[2]
 
 
 def test_grouping_keeps_every_record_and_remainder(store) -> None:
-    studies = Studies(store, 1 << 20)
+    studies = Studies(store.root, 1 << 20)
     for number in range(publish.MAXIMUM_FILES + 1):
         commit(store, studies, [stage(store, instance=f"1.2.3.{number}", content=str(number))])
-    before = set(read_records(store, UID("1.2")))
+    before = set(holdings.records(store.root, UID("1.2")))
     publish.group(store, UID("1.2"))
-    assert set(read_records(store, UID("1.2"))) == before
+    assert set(holdings.records(store.root, UID("1.2"))) == before
     assert store.names(layout.pending_dir(UID("1.2"))) == []
     (name,) = store.names(layout.records_dir(UID("1.2")))
     assert name == record.to_file(before)[0]
@@ -151,19 +169,19 @@ def test_grouping_keeps_every_record_and_remainder(store) -> None:
 
 
 def test_an_unreadable_record_file_costs_neither_the_others_nor_itself(store) -> None:
-    studies = Studies(store, 1 << 20)
+    studies = Studies(store.root, 1 << 20)
     for number in range(publish.MAXIMUM_FILES + 1):
         commit(store, studies, [stage(store, instance=f"1.2.3.{number}", content=str(number))])
     broken = f"{layout.pending_dir(UID('1.2'))}/0000.gz"
     store.put(broken, b"not gzip")
-    assert len(read_records(store, UID("1.2"))) == publish.MAXIMUM_FILES + 1
-    with pytest.raises(publish.Corrupt):
-        publish.group(store, UID("1.2"))
+    assert len(holdings.records(store.root, UID("1.2"))) == publish.MAXIMUM_FILES + 1
+    publish.group(store, UID("1.2"))
     assert store.read(broken) == b"not gzip"
+    assert len(holdings.records(store.root, UID("1.2"))) == publish.MAXIMUM_FILES + 1
 
 
 def test_a_disk_that_refuses_leaves_what_was_there_and_the_next_try_succeeds(store, monkeypatch) -> None:
-    studies = Studies(store, 1 << 20)
+    studies = Studies(store.root, 1 << 20)
     publish_all(store, studies, commit(store, studies, [stage(store)]))
     before = snapshot(store.root / "studies")
 
@@ -181,11 +199,38 @@ def test_a_disk_that_refuses_leaves_what_was_there_and_the_next_try_succeeds(sto
 
 
 def test_the_studies_index_is_made_from_the_studies_where_it_is_damaged(store) -> None:
-    studies = Studies(store, 1 << 20)
-    index = publish_all(store, studies, commit(store, studies, [stage(store)]))
+    studies = Studies(store.root, 1 << 20)
+    done = commit(store, studies, [stage(store), stage(store, study="1.9", instance="1.9.4")])
+    index = publish_all(store, studies, done)
     publish.publish_index(store, index)
     good = store.read(layout.STUDIES_INDEX)
+    assert publish.read_index(store).to_file() == good
     store.put(layout.STUDIES_INDEX, good[:20])
-    assert publish.read_index(store).to_file() == good
-    store.remove(layout.STUDIES_INDEX)
-    assert publish.read_index(store).to_file() == good
+    assert publish.read_index(store) is None
+    assert publish.rebuild_index(store)[0].to_file() == good
+    store.put("studies/1.9/index.json.gz", b"")
+    rebuilt, unreadable = publish.rebuild_index(store)
+    assert (len(rebuilt), unreadable) == (1, [UID("1.9")])
+
+
+def test_what_is_missing_of_a_known_instance_is_put_back_by_the_next_copy(store) -> None:
+    studies = Studies(store.root, 1 << 20)
+    publish_all(store, studies, commit(store, studies, [stage(store, bulk=["bulkdata/aaa/bb/c"])]))
+    before = snapshot(store.root)
+    shutil.rmtree(store.root / "studies/1.2")
+    shutil.rmtree(store.root / "restore/1.2")
+    studies = Studies(store.root, 1 << 20)
+    done = commit(store, studies, [stage(store, bulk=["bulkdata/aaa/bb/c"])])
+    assert [receipt.outcome for receipt in done.receipts] == ["duplicate"]
+    publish_all(store, studies, done)
+    assert snapshot(store.root) == before
+
+
+def test_the_file_of_a_known_data_set_is_kept_whole_before_it_may_be_deleted(store) -> None:
+    studies = Studies(store.root, 1 << 20)
+    commit(store, studies, [stage(store)])
+    other = stage(store)
+    source = replace(other.source, after_ingest="delete")
+    other = replace(other, source=source, record=replace(other.record, source="a" * 64))
+    commit(store, studies, [other])
+    assert gzipped.unpack(store.read(layout.original("a" * 64))) == b"c0"

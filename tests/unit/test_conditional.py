@@ -6,6 +6,15 @@ VERSION = Version(length=100, modified=1_700_000_000)
 ETAG = '"6553f100-64"'
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
 LATER = "Tue, 14 Nov 2023 22:13:21 GMT"
+NO_DATES = (
+    "",
+    "0",
+    "yesterday",
+    "Tue, 14 Nov 99999999999 22:13:20 GMT",
+    "Tue, -Nov-2023 22:13:20 GMT",
+    "Tue, 14 Nov 2023 22:13:99 GMT",
+    f"Tue, {'9' * 5000} Nov 2023 22:13:20 GMT",
+)
 
 
 def test_the_entity_tag_has_nginx_form() -> None:
@@ -47,7 +56,10 @@ def test_accepting_gzip(header: str, *, accepted: bool) -> None:
         ({"if-none-match": '"x"'}, 200),
         ({"if-modified-since": DATE}, 304),
         ({"if-modified-since": LATER}, 200),
-        ({"if-modified-since": "yesterday"}, 200),
+        ({"if-modified-since": "Tuesday, 14-Nov-23 22:13:20 GMT"}, 304),
+        ({"if-modified-since": "Tue Nov 14 22:13:20 2023"}, 304),
+        *(({"if-modified-since": date}, 200) for date in NO_DATES),
+        *(({"if-unmodified-since": date}, 412) for date in NO_DATES),
         ({"if-none-match": ETAG, "if-modified-since": DATE}, 304),
         ({"if-none-match": '"x"', "if-modified-since": DATE}, 200),
         ({"if-none-match": ETAG, "if-modified-since": LATER}, 200),
@@ -77,8 +89,18 @@ def test_conditions(headers: dict[str, str], status: int) -> None:
         ("bytes=-0", range(0)),
         ("bytes=5-3", range(0)),
         ("bytes=x", range(0)),
-        ("bytes=", range(0)),
+        ("bytes=", None),
         ("bytes=0-1,x", range(0)),
+        ("bytes=0-1,4-5,x", None),
+        ("bytes=9-5,0-1,7-8", None),
+        (f"bytes={'0' * 5000}3-{'0' * 5000}5", range(3, 6)),
+        (f"bytes=-{'0' * 5000}5", range(95, 100)),
+        (f"bytes=0-{(1 << 63) - 1}", range(100)),
+        (f"bytes=0-{1 << 63}", range(0)),
+        (f"bytes=-{1 << 63}", range(0)),
+        (f"bytes=0-{'9' * 5000}", range(0)),
+        (f"bytes={'9' * 5000}-", range(0)),
+        (f"bytes=-{'9' * 5000}", range(0)),
         ("bytes=0-1,4-5", None),
         ("bytes=0-1,500-", range(2)),
         ("lines=0-1", None),

@@ -312,12 +312,12 @@ class TestEncapsulatedFrames:
 
     def test_without_a_delimiter_are_incomplete(self) -> None:
         instance = encapsulated(b"aa", frames=1)
-        with pytest.raises(Incomplete, match="without its delimiter"):
+        with pytest.raises(Incomplete, match="ends inside its encapsulated"):
             grouped(replace(instance, buffer=instance.buffer[:-8]))
 
     def test_with_a_fragment_cut_off_are_incomplete(self) -> None:
         instance = encapsulated(b"aaaa", frames=1)
-        with pytest.raises(Incomplete, match="cut off"):
+        with pytest.raises(Incomplete, match="ends inside its encapsulated"):
             grouped(replace(instance, buffer=instance.buffer[:-10]))
 
     def test_with_anything_but_items_are_rejected(self) -> None:

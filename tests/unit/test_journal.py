@@ -1,6 +1,8 @@
 import os
+import random
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Transient
-from staticwado_daemon.inbound.journal import Journal, JournalReader
+from staticwado_daemon.inbound.journal import HISTORY_DAYS, Journal, JournalReader, Reason
 from staticwado_daemon.inbound.receipt import OUTCOMES, Outcome, Receipt
 from staticwado_daemon.inbound.source import NO_PERMISSION, Stamp
 
@@ -114,12 +116,123 @@ def test_supersede_meets_the_content_and_nothing_else(journal: Journal, path: Pa
     assert known(Journal(path), loser) == "superseded"
 
 
+def test_a_duplicate_of_what_is_superseded_stays_a_duplicate(journal: Journal, path: Path) -> None:
+    first, again = receipt(1), receipt(1, "duplicate", path=Path("/in/copy"))
+    journal.write([first, again])
+    assert first.identity is not None
+    journal.supersede([(first.identity, first.content or "")])
+    for opened in (journal, Journal(path)):
+        assert known(opened, first) == "superseded"
+        assert known(opened, again) == "duplicate"
+        assert opened.counts() == {"published": 0, "duplicate": 1, "superseded": 1, "rejected": 0, "ignored": 0}
+    assert journal.find(first.path)[0].reason == "a newer version of the instance was received"
+
+
+def test_a_removed_file_is_superseded_without_becoming_known(journal: Journal) -> None:
+    journal.write([receipt(1)])
+    journal.removed([receipt(1).path])
+    identity = receipt(1).identity
+    assert identity is not None
+    journal.supersede([(identity, receipt(1).content or "")])
+    assert known(journal, receipt(1)) is None
+    assert journal.counts()["superseded"] == 1
+
+
 def test_find_by_any_uid(journal: Journal) -> None:
     journal.write([receipt(1), receipt(2)])
     assert [one.path for one in journal.find(UID("1.2.3.4.2"))] == [receipt(2).path]
     assert len(journal.find(UID("1.2.3.4"))) == 2
     assert len(journal.find(UID("1.2.3"))) == 2
     assert journal.find(UID("1.2")) == []
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda journal: journal.find(Path("/in/a")),
+        lambda journal: journal.find(UID("1.2.3")),
+        lambda journal: journal.having("rejected"),
+        lambda journal: journal.reasons("rejected", 5),
+        lambda journal: journal.supersede([(receipt(1).identity, "0" * 64)]),
+        lambda journal: journal.write([receipt(1)]),
+        lambda journal: journal.removed([Path("/in/a")]),
+        lambda journal: journal.forget(Path("/in/a")),
+        lambda journal: journal.counts(),
+    ],
+)
+def test_no_question_reads_every_row(journal: Journal, question: Callable[[Journal], object]) -> None:
+    journal.write([receipt(1), receipt(2, "rejected")])
+    asked: list[str] = []
+    journal._database.set_trace_callback(asked.append)
+    question(journal)
+    journal._database.set_trace_callback(None)
+    for statement in asked:
+        if statement.lstrip().startswith(("SELECT", "UPDATE", "DELETE", "INSERT")):
+            plan = journal._database.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+            assert not [step for *_, step in plan if step.startswith("SCAN")], (statement, plan)
+
+
+def test_counts_in_memory_are_those_on_the_disk(journal: Journal, path: Path) -> None:
+    chance = random.Random(5)
+    reader = JournalReader(path)
+    for _ in range(300):
+        numbers = [chance.randrange(20) for _ in range(3)]
+        match chance.randrange(6):
+            case 0:
+                journal.removed([receipt(number).path for number in numbers])
+            case 1:
+                journal.forget(receipt(numbers[0]).path)
+            case 2:
+                identity = receipt(numbers[0]).identity
+                assert identity is not None
+                journal.supersede([(identity, receipt(numbers[0]).content or "")])
+            case _:
+                journal.write([receipt(number, chance.choice(OUTCOMES)) for number in numbers])
+        assert journal.counts() == reader.counts()
+    assert sum(journal.counts().values()) > 100
+    fresh = Journal(path, now=lambda: NOW)
+    assert fresh.counts() == journal.counts()
+    assert fresh._known == journal._known
+
+
+def test_history_is_pruned_by_age_and_still_counted(journal: Journal, path: Path) -> None:
+    journal.write([receipt(1), receipt(2, "rejected"), receipt(3)])
+    journal.removed([receipt(1).path, receipt(2).path])
+    journal.close()
+    last_day = NOW + HISTORY_DAYS * 86_400
+    assert Journal(path, now=lambda: last_day).find(receipt(1).path)
+    for _ in range(2):
+        later = Journal(path, now=lambda: last_day + 1)
+        assert later.find(receipt(1).path) == []
+        assert later.find(UID("1.2.3.4.3")) == [replace(receipt(3), at=NOW)]
+        assert later.counts() == {"published": 2, "duplicate": 0, "superseded": 0, "rejected": 1, "ignored": 0}
+        assert JournalReader(path).counts() == later.counts()
+        later.close()
+
+
+def test_reasons_come_with_their_counts_and_an_example(journal: Journal) -> None:
+    journal.write([receipt(number, "rejected", reason="why" if number % 3 else "because") for number in range(9)])
+    journal.write([receipt(20, "rejected", reason=None), receipt(21, "ignored")])
+    journal.removed([receipt(1).path, receipt(20).path])
+    assert journal.reasons("rejected", 5) == [
+        Reason("why", 6, receipt(2).path),
+        Reason("because", 3, receipt(0).path),
+        Reason("", 1, None),
+    ]
+    assert [reason.text for reason in journal.reasons("rejected", 1)] == ["why"]
+
+
+def test_looking_up_each_of_many_files_is_not_quadratic(journal: Journal) -> None:
+    def seconds() -> float:
+        began = time.process_time()
+        for number in range(0, 2_000, 2):
+            assert journal.find(receipt(number).path)
+        return time.process_time() - began
+
+    journal.write([receipt(number) for number in range(2_000)])
+    few = min(seconds() for _ in range(3))
+    journal.write([receipt(number) for number in range(2_000, 40_000)])
+    assert min(seconds() for _ in range(3)) < 5 * few
 
 
 def test_forget_makes_a_file_new_again(journal: Journal, path: Path) -> None:
@@ -137,7 +250,8 @@ def test_a_path_may_be_used_again_after_its_file_was_removed(journal: Journal, p
         journal.removed([one.path])
         assert known(journal, one) is None
     assert journal.counts()["published"] == 3
-    assert [one.content for one in Journal(path).find(Path("/drop/IM1.dcm"))] == [f"{n:064x}" for n in (2, 1, 0)]
+    again = Journal(path, now=lambda: NOW)
+    assert [one.content for one in again.find(Path("/drop/IM1.dcm"))] == [f"{n:064x}" for n in (2, 1, 0)]
 
 
 def test_a_file_without_permission_is_never_known(journal: Journal, path: Path) -> None:
@@ -202,7 +316,7 @@ def test_a_locked_journal_is_not_taken_for_damaged(
     journal: Journal, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal.write([receipt(1)])
-    monkeypatch.setattr("staticwado_daemon.inbound.journal._BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr("staticwado_daemon.inbound.database._BUSY_TIMEOUT", 0.05)
     impatient = Journal(path)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")

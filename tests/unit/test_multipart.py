@@ -15,13 +15,23 @@ def test_the_framing_is_that_of_static_dicomweb() -> None:
 
 def test_what_is_wrapped_is_unwrapped() -> None:
     for payload in (b"", b"\r\n\r\n", b"--", bytes(range(256)) * 10):
-        content_type, again = multipart.unwrap(multipart.wrap("a/b;c=d", payload))
-        assert (content_type, bytes(again)) == ("a/b;c=d", payload)
+        for given in (payload, memoryview(payload)):
+            content_type, again = multipart.unwrap(multipart.wrap("a/b;c=d", given))
+            assert (content_type, bytes(again)) == ("a/b;c=d", payload)
 
 
-def test_a_payload_with_the_boundary_is_refused_by_name() -> None:
-    with pytest.raises(Rejected, match="boundary"):
-        multipart.wrap("a/b", b"x\r\n--" + multipart.BOUNDARY.encode() + b"\r\n")
+@pytest.mark.parametrize("before", [b"", b"x", b"x\r\n"])
+@pytest.mark.parametrize("after", [b"", b"x", b"\r\n"])
+def test_a_payload_with_the_boundary_is_refused_by_name(before: bytes, after: bytes) -> None:
+    payload = before + b"--" + multipart.BOUNDARY.encode() + after
+    for given in (payload, memoryview(payload)):
+        with pytest.raises(Rejected, match="boundary"):
+            multipart.wrap("a/b", given)
+
+
+def test_most_of_the_boundary_is_not_the_boundary() -> None:
+    for payload in (multipart.BOUNDARY.encode(), b"--" + multipart.BOUNDARY.encode()[:-1]):
+        assert multipart.unwrap(multipart.wrap("a/b", payload))[1] == payload
 
 
 @pytest.mark.parametrize("damage", [b"", b"--x\r\n\r\n", multipart.wrap("a/b", b"payload")[:-1]])

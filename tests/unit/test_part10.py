@@ -55,7 +55,6 @@ def test_an_instance() -> None:
     data = file(PIXEL_DATA)
     instance = read(data)
     assert instance.identity == Identity(UID("1.2"), UID("1.2.3"), UID("1.2.3.4"))
-    assert instance.sop_class_uid == "1.2.840.10008.5.1.4.1.1.2"
     assert instance.transfer_syntax_uid == EXPLICIT_LITTLE
     assert instance.buffer is data
     assert data[instance.dataset_offset :].startswith(SOP_CLASS)
@@ -75,12 +74,6 @@ def test_a_mapped_file_reads_the_same(tmp_path: Path, padding: bytes) -> None:
     assert instance.attributes == expected.attributes
     assert instance.bulk_values == expected.bulk_values
     assert instance.pixel_data == expected.pixel_data
-
-
-def test_the_sop_class_may_come_from_the_meta_information() -> None:
-    media_storage = element(0x00020002, "UI", b"1.2.840.10008.5.1.4.1.1.4\0")
-    assert read(meta(EXPLICIT_LITTLE, media_storage) + SOP_INSTANCE + STUDY + SERIES).sop_class_uid.endswith(".1.4")
-    assert read(meta() + SOP_INSTANCE + STUDY + SERIES).sop_class_uid == ""
 
 
 @pytest.mark.parametrize(
@@ -114,6 +107,10 @@ def test_a_uid_that_is_none_goes_no_further(uid: bytes) -> None:
         b"Hello, I am a text file that somebody left here.\n" * 10,
         b"PK\3\4" + bytes(200),
         b"{}",
+        b"\n",
+        b'"""A package."""\n',
+        b"\0\0\0notes",
+        bytes(128) + b"DIX",
         b"\x08\0",
         b"\x08\0\x05\0" + b"\xff\xff\xff\x7f" + bytes(300),
         bytes(500),
@@ -133,6 +130,18 @@ def test_a_dicomdir_is_ignored(path: Path) -> None:
 def test_a_dicomdir_without_meta_information_is_ignored() -> None:
     with pytest.raises(Ignored, match="DICOMDIR"):
         read(meta() + element(0x00041220, "SQ") + SOP_INSTANCE + STUDY + SERIES)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 127, 128, 129, 131])
+def test_a_few_zeros_may_become_anything(length: int) -> None:
+    with pytest.raises(Incomplete, match="inside its preamble"):
+        read(bytes(length))
+
+
+@pytest.mark.parametrize("cut", range(8, len(SOP_CLASS)))
+def test_a_bare_data_set_that_hardly_begins_is_incomplete(cut: int) -> None:
+    with pytest.raises(Incomplete):
+        read(SOP_CLASS[:cut])
 
 
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 131, 132, 133, 139, 144, 150])
@@ -200,7 +209,7 @@ def test_a_delimiter_inside_a_codestream_fools_nobody() -> None:
 
 def test_anything_but_items_among_the_fragments_is_rejected() -> None:
     broken = fragments(b"\xff\xd8ab", delimited=False) + implicit(0x12345678) + implicit(SEQUENCE_DELIMITER)
-    with pytest.raises(Rejected, match=r"\(1234,5678\) among the fragments") as caught:
+    with pytest.raises(Rejected, match=r"\(1234,5678\) in place of an item") as caught:
         read(file(broken, transfer_syntax_uid=JPEG_BASELINE))
     assert not isinstance(caught.value, Incomplete)
 

@@ -23,6 +23,7 @@ import pytest
 from staticwado_daemon.dicom import explicit_le, part10, with_pydicom
 from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.data_set import EXPLICIT_LITTLE, Buffer, DataSet, Encoding, Limits, Rules
+from staticwado_daemon.dicom.transfer_syntaxes import transfer_syntax
 from staticwado_daemon.errors import Ignored, Incomplete, Rejected
 from tests import corpus
 
@@ -59,7 +60,7 @@ def opened(name: str) -> Opened | None:
         if not prefixed:
             part10._check_bare_data_set(data)
         meta = part10._file_meta(data, 132 if prefixed else 0)
-        if meta.transfer_syntax_uid in part10._DEFLATED_UIDS:
+        if transfer_syntax(meta.transfer_syntax_uid).deflated:
             data = part10._inflated(data, meta.dataset_offset, Limits())
         encoding, _ = part10._encoding(data, meta)
         return Opened(data, meta.dataset_offset, encoding)

@@ -343,8 +343,9 @@ class TestPalette:
         instance = image(bytes(8), PhotometricInterpretation="PALETTE COLOR", **self.tables([0, 0, 16], data))
         assert instance.bulk_values
         assert len(read_palette(instance.attributes, instance.bulk_values).colors) == 65536
+        assert picture(instance).shape == (2, 2, 3)
         with pytest.raises(Corrupt, match="missing"):
-            read_palette(instance.attributes)
+            thumbnail(np.zeros((2, 2), np.uint16), instance.attributes, describe(instance))
 
     @pytest.mark.parametrize("width", [8, 16])
     def test_segments_are_discrete_linear_or_repeated(self, width: int) -> None:

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.store import Stage, Store, is_locked
+from staticwado_daemon.archive.store import Stage, Store, lock_holder
 from staticwado_daemon.errors import ConfigError
 
 
@@ -32,39 +32,46 @@ def test_put_says_whether_it_changed_anything_and_leaves_equal_files_alone(store
     assert store.read("studies/1.2/a") == b"two"
 
 
-def test_a_new_version_of_the_same_size_has_another_second_because_servers_tell_versions_apart_by_these(store) -> None:
-    seconds = []
-    for version in (b"one", b"two", b"six"):
+def test_each_version_has_its_own_size_or_second_because_servers_tell_versions_apart_by_these(store) -> None:
+    seen = set()
+    for version in (b"one", b"two", b"three", b"six", b"seven"):
         store.put("studies/1.2/a", version)
-        seconds.append(int((store.root / "studies/1.2/a").stat().st_mtime))
-    assert len(set(seconds)) == 3
+        status = (store.root / "studies/1.2/a").stat()
+        seen.add((int(status.st_mtime), status.st_size))
+    assert len(seen) == 5
 
 
 def test_an_instance_becomes_visible_whole(store) -> None:
     directory = staged(store, "t", {"instance/frames/1.mht": b"f", "instance/metadata.gz": b"m"})
-    store.put_instance(directory / "instance", "studies/1/series/2/instances/3")
+    store.publish(directory / "instance", "studies/1/series/2/instances/3")
     assert store.read("studies/1/series/2/instances/3/frames/1.mht") == b"f"
 
 
-def test_what_stands_without_a_record_gives_way(store) -> None:
-    store.put_instance(staged(store, "a", {"instance/x": b"old"}) / "instance", "studies/1/i")
-    store.put_instance(staged(store, "b", {"instance/x": b"new"}) / "instance", "studies/1/i")
+def test_what_stands_at_a_name_gives_way(store) -> None:
+    for name, data in (("a", b"old"), ("b", b"new")):
+        store.publish(staged(store, name, {"instance/x": data}) / "instance", "studies/1/i")
     assert store.read("studies/1/i/x") == b"new"
+    assert store.names(layout.STAGING) == ["a", "b"]
 
 
-def test_a_superseded_instance_is_kept(store) -> None:
-    store.put_instance(staged(store, "a", {"instance/x": b"old"}) / "instance", "studies/1/i")
-    replacement = staged(store, "b", {"instance/x": b"new"}) / "instance"
-    store.replace_instance(replacement, "studies/1/i", "kept/new", "kept/old")
+def test_directories_change_places_and_the_visible_one_gets_later_files(store) -> None:
+    store.publish(staged(store, "a", {"instance/x": b"old"}) / "instance", "studies/1/i")
+    store.publish(staged(store, "b", {"instance/x": b"new"}) / "instance", "kept/new")
+    store.replace("studies/1/i", "kept/new")
     assert store.read("studies/1/i/x") == b"new"
-    assert store.read("kept/old/x") == b"old"
+    assert store.read("kept/new/x") == b"old"
+    store.move("kept/new", "kept/old")
     assert store.names("kept") == ["old"]
+    visible, former = (store.root / path for path in ("studies/1/i/x", "kept/old/x"))
+    assert int(visible.stat().st_mtime) > int(former.stat().st_mtime)
 
 
-def test_content_addressed_files_are_written_once(store) -> None:
-    for name in ("a", "b"):
-        store.put_file(staged(store, name, {"bulkdata/x": b"same"}) / "bulkdata/x", "studies/1/bulkdata/x")
-    assert store.read("studies/1/bulkdata/x") == b"same"
+def test_what_is_discarded_is_gone(store) -> None:
+    store.put("kept/a/b", b"x")
+    store.discard("kept/a")
+    store.discard("kept/a")
+    assert store.names("kept") == []
+    assert store.names(layout.STAGING) == []
 
 
 def test_files_are_for_the_owner_and_the_group_only(store) -> None:
@@ -74,7 +81,7 @@ def test_files_are_for_the_owner_and_the_group_only(store) -> None:
 
 
 def test_only_one_process_writes(store) -> None:
-    assert is_locked(store.root)
+    assert lock_holder(store.root) == "create"
     with pytest.raises(ConfigError, match="another staticwado"):
         Store(store.root)
 
@@ -89,7 +96,7 @@ def test_a_killed_writer_leaves_neither_lock_nor_litter(tmp_path) -> None:
     assert done.returncode == -9
     with Store(tmp_path / "root") as store:
         assert store.names(layout.STAGING) == []
-    assert not is_locked(tmp_path / "root")
+    assert not lock_holder(tmp_path / "root")
 
 
 def test_a_tree_of_another_program_is_not_touched(tmp_path) -> None:
@@ -97,6 +104,20 @@ def test_a_tree_of_another_program_is_not_touched(tmp_path) -> None:
     with pytest.raises(ConfigError, match="not made by staticwado"):
         Store(tmp_path)
     assert [each.name for each in tmp_path.iterdir()] == ["studies"]
+
+
+def test_our_own_tree_is_known_without_its_private_directory(tmp_path) -> None:
+    for name in ("studies", "restore"):
+        (tmp_path / name).mkdir()
+    with Store(tmp_path, role="daemon"):
+        assert lock_holder(tmp_path) == "daemon"
+
+
+def test_a_damaged_format_is_a_clear_error(tmp_path) -> None:
+    with Store(tmp_path) as store:
+        store.put(layout.FORMAT, b"")
+    with pytest.raises(ConfigError, match="can't be read"):
+        Store(tmp_path)
 
 
 def test_a_newer_tree_is_refused(tmp_path) -> None:

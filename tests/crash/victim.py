@@ -1,0 +1,295 @@
+"""A daemon that may be killed at any moment, and what must be true of its tree once the next one has caught up."""
+
+import gzip
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from staticwado_daemon.archive import layout, multipart, record
+from staticwado_daemon.inbound.journal import JournalReader
+from tests.system.programs import REPOSITORY, STATICWADO, staticwado, write_config
+
+READY_SECONDS = 5.0
+"""From its start, after a crash, until a daemon says that it runs."""
+
+PATIENCE = 120.0
+ENDING_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A directory with an inbound folder, a root and the configuration of their daemon."""
+
+    directory: Path
+    after_ingest: str = "keep"
+
+    @property
+    def inbound(self) -> Path:
+        return self.directory / "inbound"
+
+    @property
+    def root(self) -> Path:
+        return self.directory / "root"
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "static-wado.json5"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "daemon.log"
+
+    @property
+    def journal(self) -> Path:
+        return self.directory / "state/journal.sqlite"
+
+    def prepare(self, **daemon: Any) -> "Site":
+        """Make the folders and the configuration file."""
+        self.inbound.mkdir(parents=True)
+        inbound = {"dir": str(self.inbound), "afterIngest": self.after_ingest}
+        write_config(self.directory, {"rootDir": str(self.root)}, {"inbound": [inbound], **daemon})
+        return self
+
+    def deliver(self, source: Path) -> None:
+        """Copy a file into the inbound folder, as users do it."""
+        shutil.copyfile(source, self.inbound / source.name)
+
+    def status(self) -> dict[str, Any]:
+        """`status --json`."""
+        answer: dict[str, Any] = json.loads(staticwado("-c", self.config, "status", "--json"))
+        return answer
+
+    def start(self) -> "Victim":
+        """Start a daemon in a process group of its own."""
+        with self.log.open("ab") as output:
+            process = subprocess.Popen(
+                [*STATICWADO, "-c", str(self.config), "run"],
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "HOME": "/nonexistent", "PYTHONPATH": str(REPOSITORY)},
+                cwd=REPOSITORY,
+                start_new_session=True,
+            )
+        return Victim(self, process, time.monotonic())
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Show the end of the daemon's log with a failure, and leave no process behind."""
+        try:
+            yield
+        except BaseException as error:
+            error.add_note(f"the daemon's log ends with:\n{self.log.read_text(errors='replace')[-4000:]}")
+            raise
+        finally:
+            for process in processes_naming(self.config):
+                with suppress(ProcessLookupError):
+                    os.killpg(process, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """A running daemon with its workers and its publisher."""
+
+    site: Site
+    process: subprocess.Popen[bytes]
+    started: float
+
+    def live(self, seconds: float) -> None:
+        """Let it work until this long after its start."""
+        time.sleep(max(0.0, self.started + seconds - time.monotonic()))
+
+    def kill(self) -> None:
+        """SIGKILL to the whole process group: what a power cut is to processes."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(ENDING_SECONDS)
+        self.until_gone()
+
+    def until(self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+        """Wait for something while the daemon works."""
+
+        def alive_and() -> Any:
+            assert self.process.poll() is None, f"the daemon ended by itself with {self.process.returncode}"
+            return condition()
+
+        try:
+            return wait_for(alive_and, what, seconds)
+        except AssertionError as error:
+            error.add_note(f"status: {self.site.status()}")
+            raise
+
+    def until_ready(self) -> None:
+        """Wait until it says that it runs, which must be soon."""
+        self.until(lambda: self.site.status()["running"], "ready", READY_SECONDS)
+
+    def until_published(self, sources: int) -> None:
+        """Wait until nothing waits and that many sources are in the tree."""
+
+        def done() -> bool:
+            now = self.site.status()
+            return now["idle"] and now["published"] >= sources
+
+        self.until(done, f"idle with {sources} published")
+
+    def stop(self) -> None:
+        """SIGTERM, upon which it must end well."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(ENDING_SECONDS) == 0
+        self.until_gone()
+
+    def until_gone(self) -> None:
+        """Wait until none of its processes is left."""
+        wait_for(lambda: not self.members(), "the end of all its processes", ENDING_SECONDS)
+
+    def members(self) -> list[int]:
+        """Its processes that live, itself included."""
+        found = []
+        for directory in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                state, _, group = _stat(int(directory.name))[:3]
+                if int(group) == self.process.pid and state != "Z":
+                    found.append(int(directory.name))
+        return found
+
+    def publisher(self) -> int:
+        """The one writer, known by the lock that it holds."""
+        lock = (self.site.root / layout.LOCK).resolve()
+        (found,) = (each for each in self._descendants() if lock in _open_files(each))
+        return found
+
+    def busy_workers(self) -> list[int]:
+        """Workers that compute at this moment: the publisher's siblings."""
+        publisher = self.publisher()
+        parent = _parent(publisher)
+        siblings = [each for each in self._descendants() if each != publisher and _parent(each) == parent]
+        return [each for each in siblings if _stat(each)[0] == "R"]
+
+    def _descendants(self) -> list[int]:
+        return [each for each in self.members() if each != self.process.pid]
+
+
+def through_kills(site: Site, sources: Sequence[Path], kills: int, seed: int) -> None:
+    """Deliver the sources while the daemon is killed at random moments; then let the next one catch up."""
+    chance = random.Random(seed)
+    published = site.status()["published"] if site.root.exists() else 0
+    with site.watched():
+        for number in range(kills):
+            portion = sources[number * len(sources) // kills : (number + 1) * len(sources) // kills]
+            life = chance.uniform(0.1, 3.5)
+            victim = site.start()
+            for moment, source in zip(sorted(chance.uniform(0, life) for _ in portion), portion, strict=True):
+                victim.live(moment)
+                site.deliver(source)
+            victim.live(life)
+            victim.kill()
+        victim = site.start()
+        victim.until_ready()
+        victim.until_published(published + len(sources))
+        victim.stop()
+
+
+def processes_naming(config: Path) -> list[int]:
+    """The processes that were started with this configuration: main processes, which lead their groups."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.fsencode(config) in (directory / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(directory.name))
+    return found
+
+
+def _stat(process: int) -> list[str]:
+    """The fields of proc_pid_stat(5) after the program's name: state, parent, process group ..."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+
+def _parent(process: int) -> int:
+    return int(_stat(process)[1])
+
+
+def _open_files(process: int) -> set[Path]:
+    files = set()
+    with suppress(OSError):
+        for descriptor in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(OSError):
+                files.add(descriptor.readlink())
+    return files
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float) -> Any:
+    """Ask again and again; the first answer that is true."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+    return answer
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory, with its bytes."""
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def differences(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
+    """What distinguishes two trees, by name."""
+    return [
+        f"{'missing' if name not in found else 'additional' if name not in expected else 'different'}: {name}"
+        for name in sorted(found.keys() | expected.keys())
+        if found.get(name) != expected.get(name)
+    ]
+
+
+def records(root: Path) -> Counter[tuple[str, str, int]]:
+    """How often each content of each instance is recorded, with its revision."""
+    files = (path for name in ("deduplicated", "instances") for path in (root / name).rglob("*.gz"))
+    found = (each for path in files for each in record.from_file(path.read_bytes()))
+    return Counter((each.identity.instance, each.content, each.revision) for each in found)
+
+
+def outcomes(site: Site, paths: Sequence[Path]) -> Counter[str]:
+    """What the journal says became of these inbound files, by outcome."""
+    journal = JournalReader(site.journal)
+    try:
+        return Counter(str(journal.find(site.inbound / path.name)[0].outcome) for path in paths)
+    finally:
+        journal.close()
+
+
+def exported(site: Site, directory: Path) -> Counter[bytes]:
+    """The original files, as `export` gives them back."""
+    studies = sorted(path.name for path in (site.root / "studies").iterdir() if path.is_dir())
+    staticwado("-c", site.config, "export", *studies, "-o", directory)
+    return Counter(path.read_bytes() for path in directory.rglob("*.dcm"))
+
+
+def assert_sound(root: Path) -> None:
+    """Nothing unfinished is left, and every file below the root can be read."""
+    for private in (layout.STAGING, layout.DIRTY):
+        assert [str(path) for path in (root / private).rglob("*")] == []
+    unreadable = [str(path) for path in root.rglob("*") if path.is_file() and not _readable(path)]
+    assert unreadable == []
+
+
+def _readable(path: Path) -> bool:
+    data = path.read_bytes()
+    try:
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+        if ".mht" in path.suffixes:
+            multipart.unwrap(data)
+        if path.suffix == ".json" or ".json" in path.suffixes:
+            json.loads(data)
+    except Exception as why:  # noqa: BLE001 (whatever the reason, the caller lists the file)
+        sys.stderr.write(f"{path}: {why!r}\n")
+        return False
+    return True
