@@ -48,7 +48,8 @@ class Record:
     Attributes:
         identity: Study, Series and SOP Instance UID.
         revision: a Lamport counter among the contents of this identity, from 1.
-        content: SHA-256 of the source's data set, which is the file without preamble and group 0002.
+        content: SHA-256 of the source's transfer syntax, a zero byte, and its data set (the file without preamble
+            and group 0002).
         source: SHA-256 of the whole source file.
         source_transfer_syntax: Transfer Syntax UID of the source file.
         blobs: every file that belongs to it.

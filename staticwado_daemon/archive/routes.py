@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Literal
+from typing import Literal, Self
 
 from staticwado_daemon.archive.multipart import MULTIPART, MULTIPART_DICOM
+from staticwado_daemon.errors import ConfigError
 
 PREFIX = "/dicomweb"
 DICOM_JSON = "application/dicom+json"
@@ -37,22 +38,12 @@ COMMON_HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
-    "Cross-Origin-Resource-Policy": "cross-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""On every answer. The second and third isolate a viewer's page; the last lets it use a tree on another host."""
+"""On every answer. The second and third isolate a viewer's page, the last keeps pages of other hosts out."""
 
-CORS_HEADERS: Mapping[str, str] = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Content-Length, Content-Range, Content-Encoding, Accept-Ranges, ETag",
-}
-"""On every answer below `PREFIX`."""
-
-PREFLIGHT_HEADERS: Mapping[str, str] = {
-    "Access-Control-Allow-Methods": ", ".join(METHODS),
-    "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, If-None-Match, If-Modified-Since, Range",
-    "Access-Control-Max-Age": "86400",
-}
-"""In addition on the answer to OPTIONS, a 204."""
+_ORIGIN = r"\*|(?!http:.*:80$|https:.*:443$)https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+"""As browsers write it: in lower case, without the usual port and without a path."""
 
 REFUSED_PATH = r"(?:/|%2f)(?:\.|%2e){1,2}(?:/|%2f|$)|%[01]"
 """What no honest client has in a path as it travels: dot segments and encoded control characters (a 400)."""
@@ -71,6 +62,46 @@ class Accept(Enum):
     ANY = "any"
     JSON = "JSON asked for"
     NOT_JSON = "JSON not asked for"
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """The headers by which web pages of other hosts may read the tree (CORS).
+
+    Attributes:
+        answer: on every answer below `PREFIX`, in place of those in `COMMON_HEADERS`.
+        preflight: in addition on the answer to OPTIONS, a 204.
+    """
+
+    answer: Mapping[str, str]
+    preflight: Mapping[str, str]
+
+    @classmethod
+    def with_origin(cls, origin: str | None) -> Self:
+        """Share the tree with pages of one origin such as https://viewer.example, with all ("*") or with none (None).
+
+        Raises:
+            ConfigError: if `origin` is anything else.
+        """
+        if origin is None:
+            return cls({}, {})
+        if not re.fullmatch(_ORIGIN, origin):
+            raise ConfigError(
+                f"{origin!r} isn't an origin: say * or one as browsers write it, such as https://viewer.example"
+            )
+        answer = {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": "Content-Length, Content-Range, Content-Encoding, Accept-Ranges, ETag",
+            "Cross-Origin-Resource-Policy": "cross-origin",  # a thumbnail in a page isn't asked for with CORS
+        }
+        preflight = {
+            "Access-Control-Allow-Methods": ", ".join(METHODS),
+            "Access-Control-Allow-Headers": (
+                "Accept, Authorization, Content-Type, If-None-Match, If-Modified-Since, Range"
+            ),
+            "Access-Control-Max-Age": "86400",
+        }
+        return cls(answer, preflight)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ UMASK = 0o027
 Role = Literal["daemon", "create"]
 """Who holds a root's lock: a daemon takes requests, anyone else is to be waited for."""
 
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
 _REMEMBERED_VERSIONS = 1000
 _REMEMBERED_PATHS = 10_000
 
@@ -40,16 +42,20 @@ class Stage:
     """The files of one instance while they are made, in a private directory of their own."""
 
     def __init__(self, directory: Path) -> None:
+        """Begin in `directory`, whose parent may be missing as well, but not what is above."""
+        directory.parent.mkdir(exist_ok=True)
+        directory.mkdir()
         self._directory = directory
 
     def write(self, name: str, parts: Sequence[bytes | memoryview]) -> None:
         """Write one file, whose path is relative to the stage."""
         path = self._directory / name
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(path, _NEW_FILE, 0o666)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            for parent in reversed(path.relative_to(self._directory).parents):
+                (self._directory / parent).mkdir(exist_ok=True)
+            descriptor = os.open(path, _NEW_FILE, 0o666)
         with os.fdopen(descriptor, "wb", buffering=0) as file:
             for part in parts:
                 rest = memoryview(part)
@@ -122,6 +128,20 @@ class Store:
             raise ConfigError(f"{self.root / layout.FORMAT} can't be read; remove it if the tree is yours") from None
         if version > TREE_FORMAT:
             raise ConfigError(f"{self.root} has format {version}; this staticwado knows {TREE_FORMAT}: upgrade it")
+
+    def check(self) -> None:
+        """Make sure that the root's name still leads to the root that was opened.
+
+        Raises:
+            OSError: if it doesn't, say because its file system was unmounted: what were written there would be lost.
+        """
+        opened = os.fstat(self._root_descriptor)
+        try:
+            now = self.root.stat()
+        except FileNotFoundError:
+            raise OSError(errno.ENODEV, "the root is gone", str(self.root)) from None
+        if (now.st_dev, now.st_ino) != (opened.st_dev, opened.st_ino):
+            raise OSError(errno.ENODEV, "the root is another directory than before", str(self.root))
 
     def read(self, path: str) -> bytes | None:
         """A file's bytes, or None if there is no such file."""

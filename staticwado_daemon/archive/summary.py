@@ -35,6 +35,9 @@ STUDY_RELATED_SERIES = "00201206"
 STUDY_RELATED_INSTANCES = "00201208"
 SERIES_RELATED_INSTANCES = "00201209"
 
+LONGEST_LISTED = 1024
+"""Characters of one value (PS3.5 6.2 allows 64 where it limits them); the metadata have longer ones all the same."""
+
 _LAST = float("inf")
 
 
@@ -162,8 +165,19 @@ def _dump(attributes: dict[str, Attribute]) -> bytes:
 
 
 def _select(dataset: dict[str, Attribute], tags: Sequence[str]) -> bytes:
-    """The named attributes that have a value, serialised in ascending order of their tags."""
-    return orjson.dumps({tag: dataset[tag] for tag in tags if tag in dataset and "Value" in dataset[tag]})
+    """The named attributes that have a value to list, serialised in ascending order of their tags."""
+    return orjson.dumps({tag: dataset[tag] for tag in tags if tag in dataset and _is_listable(dataset[tag])})
+
+
+def _is_listable(attribute: Attribute) -> bool:
+    """Whether it has values, none of which is so long that every client of every list would suffer from it."""
+    values = attribute.get("Value") or []
+    return bool(values) and all(
+        len(text) <= LONGEST_LISTED
+        for value in values
+        for text in (value.values() if isinstance(value, dict) else (value,))
+        if isinstance(text, str)
+    )
 
 
 def _first_of(parts: Iterable[bytes]) -> dict[str, Attribute]:

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from staticwado_daemon.pipeline.requests import Answer
 
 
+# That an input can't be read is one input's receipt, not a wrong command line.
+_INPUT = AbsolutePath(exists=True, readable=False)
+
+
 @click.command(short_help="Put files and folders into the tree, now.")
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=AbsolutePath(exists=True))
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=_INPUT)
 @click.option("-t", "--content-type", type=click.Choice(["htj2k", "jls", "none"]), help="How native frames are stored.")
 @click.option("-j", "--workers", type=click.IntRange(1, 1024), help="Worker processes (daemonConfig.workers).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: counts, and a receipt for each file.")
@@ -55,6 +59,7 @@ def _create(storage: "Storage", named: "Named", common: Common) -> "list[Answer]
     level = common.log_level("warning")  # what happens to each file is told by the bar and the summary
     with line_or_daemon(storage, level) as opened, outcomes.Progress(len(named)) as progress:
         if opened is None:
+            progress.say("the running daemon has been asked")
             for receipt in named.unlisted:
                 progress.add(receipt.outcome)
             asked = requests.ask(storage.root, "create", named.files, progress.add_others) if named.files else []

@@ -16,13 +16,18 @@ from staticwado_daemon.cli.options import Common, ohif_option, shared, warn
     help="Address to listen on; the default is reached from this machine alone.",
 )
 @ohif_option
+@click.option(
+    "--allow-origin",
+    metavar="ORIGIN",
+    help="Let web pages of another host read the tree: * or an origin such as https://viewer.example.",
+)
 @shared("-o", "--dir")
 @click.pass_obj
-def nginx_config(common: Common, listen: str, ohif: Path | None) -> None:
+def nginx_config(common: Common, listen: str, ohif: Path | None, allow_origin: str | None) -> None:
     """Print a whole nginx.conf for the tree, for `nginx -p PREFIX -c FILE`."""
     from staticwado_daemon.web import nginx
 
     root = common.configuration().storage().root
-    click.echo(nginx.nginx_config(root, listen, ohif), nl=False)
+    click.echo(nginx.nginx_config(root, listen, ohif, allow_origin), nl=False)
     if sentence := nginx.exposure_warning(listen):
         warn(sentence)

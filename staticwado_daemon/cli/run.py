@@ -80,6 +80,6 @@ def _served(server: "config.Server | None") -> Iterator[None]:
 
     if sentence := nginx.exposure_warning(str(nginx.Listen(server.host, server.port))):
         warn(sentence)
-    with app.serving(server.root, server.host, server.port, server.ohif) as url:
+    with app.serving(server.root, server.host, server.port, server.ohif, server.allow_origin) as url:
         click.echo(f"{'OHIF on ' + url + '/, ' if server.ohif else ''}DICOMweb on {url}/dicomweb")
         yield

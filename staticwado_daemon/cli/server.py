@@ -27,4 +27,4 @@ def dicomwebserver_command(common: Common, port: int | None, host: str | None, o
     if sentence := nginx.exposure_warning(str(nginx.Listen(server.host, server.port))):
         warn(sentence)
     click.echo(f"{server.root} on {nginx.Listen(server.host, server.port)}; Ctrl-C ends it")
-    app.serve(server.root, server.host, server.port, server.ohif)
+    app.serve(server.root, server.host, server.port, server.ohif, server.allow_origin)

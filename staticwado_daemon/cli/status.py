@@ -1,10 +1,19 @@
 """`staticwado status`: how far the tree is."""
 
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from staticwado_daemon.cli.options import Common, shared
+from staticwado_daemon.cli.outcomes import printable
+
+if TYPE_CHECKING:
+    from staticwado_daemon.operate.status import Status
+
+_REASONS = 5
+"""How many reasons of rejection are listed."""
 
 
 @click.command(short_help="Say how far everything is.")
@@ -17,29 +26,43 @@ def status(common: Common, *, as_json: bool) -> None:
     from staticwado_daemon.operate.status import read
 
     storage = common.configuration().storage()
-    now = read(storage.root, storage.state_dir, storage.state_dir / JOURNAL)
+    journal = storage.state_dir / JOURNAL
+    now = read(storage.root, storage.state_dir, journal)
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "running": now.running,
-                    "backlog": now.backlog,
-                    "published": now.published,
-                    "instances": now.instances,
-                    "studies": now.studies,
-                    "rejected": now.rejected,
-                    "idle": now.idle,
-                }
-            )
-        )
+        click.echo(json.dumps({name: getattr(now, name) for name in now.__struct_fields__}))
         return
+    click.echo(f"{storage.root}: {_daemon(now)}")
+    waiting = f", of which {now.waiting:,} ended too early and wait for the rest" if now.waiting else ""
     width = len(f"{max(now.backlog, now.published, now.instances, now.rejected):,}")
-    running = click.style("running", fg="green") if now.running else click.style("not running", fg="yellow")
-    click.echo(f"{storage.root}: the daemon is {running}, {'idle' if now.idle else 'busy'}")
     for name, count, words in (
-        ("backlog", now.backlog, "files without a receipt"),
+        ("backlog", now.backlog, f"files without a receipt{waiting}"),
         ("published", now.published, "files whose content is in the tree"),
         ("instances", now.instances, f"visible, in {now.studies:,} studies"),
         ("rejected", now.rejected, "files that could not be stored"),
     ):
         click.echo(f"  {name:<9}  {count:>{width},}  {words}")
+    for sentence in now.degraded:
+        click.echo(f"  {click.style('degraded', fg='yellow')}   {printable(sentence)}")
+    if now.rejected:
+        _print_rejections(journal, now.rejected)
+
+
+def _daemon(now: "Status") -> str:
+    if now.running is None:
+        return click.style("a daemon holds the tree, but its state is unknown", fg="yellow") + " (starting?)"
+    running = click.style("running", fg="green") if now.running else click.style("not running", fg="yellow")
+    return f"the daemon is {running}, {'idle' if now.idle else 'busy'}"
+
+
+def _print_rejections(journal: Path, total: int) -> None:
+    """List the most frequent reasons, each with a file as an example where that is still in its place."""
+    from staticwado_daemon.operate.status import rejections
+
+    reasons = rejections(journal, _REASONS)
+    width = max((len(f"{each.count:,}") for each in reasons), default=1)
+    click.echo(f"\n{click.style('rejected', fg='red')} because")
+    for each in reasons:
+        example = f", for example {printable(str(each.example))}" if each.example else ""
+        click.echo(f"  {each.count:>{width},}  {printable(each.text or 'no reason given')}{example}")
+    if (others := total - sum(each.count for each in reasons)) > 0:
+        click.echo(f"  {others:>{width},}  other reasons")

@@ -59,7 +59,7 @@ UNUSED: dict[str, str | dict[str, str]] = {
         "stowCommands": _NONE,
         "serverTimeoutMs": _NONE,
         "disableSummary": "summaries are always current",
-        "corsOptions": "answers allow every origin to read, and nobody to write",
+        "corsOptions": "say allowOrigin; nobody may write",
         "sizeBulkdataTags": "say staticWadoConfig.maximumInlinePublicLength",
         "sizePrivateBulkdataTags": "say staticWadoConfig.maximumInlinePrivateLength",
         "hang": _NONE,

@@ -62,6 +62,12 @@ class MkdicomwebConfig(StaticWadoConfig, frozen=True):
     """For `staticwado create` (and `mkdicomweb`) alone; what is absent comes from staticWadoConfig."""
 
 
+_ALLOW_ORIGIN = _says(
+    "Whose web pages may read the tree besides the server's own: `*` for everybody's, or those of one origin such as "
+    "`https://viewer.example`. Absent: nobody's."
+)
+
+
 class DicomWebServerConfig(Group, frozen=True):
     """For `dicomwebserver`, the embedded server on its own; rootDir is inherited from staticWadoConfig."""
 
@@ -71,6 +77,7 @@ class DicomWebServerConfig(Group, frozen=True):
     client_dir: Annotated[
         FilePath | None, _says("An unpacked OHIF `dist` folder to serve on `/`. Absent: the DICOMweb tree alone.")
     ] = None
+    allow_origin: Annotated[Text | None, _ALLOW_ORIGIN] = None
 
 
 class InboundConfig(Group, frozen=True):
@@ -91,6 +98,7 @@ class ServeConfig(Group, frozen=True):
     ohif: Annotated[
         FilePath | None, _says("An unpacked OHIF `dist` folder to serve on `/`. Absent: the DICOMweb tree alone.")
     ] = None
+    allow_origin: Annotated[Text | None, _ALLOW_ORIGIN] = None
 
 
 class DaemonConfig(Group, frozen=True):

@@ -54,6 +54,7 @@ class Server:
     host: str
     port: int
     ohif: Path | None
+    allow_origin: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Configuration:
     def server(self) -> Server:
         """The server that `dicomwebserver` starts."""
         values = self._values("dicomWebServerConfig")
-        return Server(Path(values["rootDir"]), values["host"], values["port"], _path_or_none(values["clientDir"]))
+        return _server(Path(values["rootDir"]), values, values["clientDir"])
 
     def daemon(self) -> Daemon:
         """Everything `staticwado run` does, provided there are no `folder_errors`."""
@@ -114,7 +115,7 @@ class Configuration:
             settle_seconds=values["settleSeconds"],
             reconcile_seconds=values["reconcileSeconds"],
             incomplete_seconds=values["incompleteSeconds"],
-            server=Server(storage.root, serve["host"], serve["port"], _path_or_none(serve["ohif"])) if serve else None,
+            server=_server(storage.root, serve, serve["ohif"]) if serve else None,
         )
 
     def _values(self, section: str) -> dict[str, Any]:
@@ -158,6 +159,10 @@ class Configuration:
             return Path(os.path.normpath(base / Path(text).expanduser()))
         except RuntimeError:
             raise ConfigError(f"{text}: there is no such home directory, write the path in full") from None
+
+
+def _server(root: Path, values: Mapping[str, Any], ohif: str | None) -> Server:
+    return Server(root, values["host"], values["port"], _path_or_none(ohif), values["allowOrigin"])
 
 
 def _path_or_none(text: str | None) -> Path | None:

@@ -16,7 +16,7 @@ from staticwado_daemon.inbound.source import Stamp
 
 _log = structlog.get_logger()
 
-_VERSION = 2
+VERSION = 2
 _BUSY_TIMEOUT = 10.0  # seconds to wait for another process that has the journal open
 
 # A path may be used again once the file was removed: then the old row stays as history, and a new one is current.
@@ -44,7 +44,7 @@ CREATE TABLE pruned (            -- how many rows of history were deleted, so th
     outcome TEXT PRIMARY KEY,
     count INTEGER NOT NULL
 );
-PRAGMA user_version = {_VERSION};
+PRAGMA user_version = {VERSION};
 """
 
 UPSERT = """
@@ -92,8 +92,8 @@ def prepare(database: sqlite3.Connection) -> None:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version == 0:
         database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-    elif version != _VERSION:
-        raise Corrupt(f"the journal is of version {version}, not {_VERSION}")
+    elif version != VERSION:
+        raise Corrupt(f"the journal is of version {version}, not {VERSION}")
 
 
 def prune(database: sqlite3.Connection, before: float) -> None:

@@ -31,7 +31,7 @@ def prepare(drop: Path) -> InboundDir:
     """
     for directory in (drop / PART, drop / REJECTED):
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-    return InboundDir(drop, "delete", frozenset({drop / REJECTED}))
+    return InboundDir(drop, "delete", frozenset({drop / REJECTED}), sets_aside=True)
 
 
 def clear(drop: Path, receipt: Receipt) -> bool:

@@ -39,11 +39,13 @@ class InboundDir:
 
     `after_ingest` says what happens to a file once the archive holds it. `exclude` are directories below the
     folder that are none of it: its `rejected/`, the archive, another inbound folder; other paths there don't matter.
+    `sets_aside` says that files which the archive doesn't hold leave the folder as well.
     """
 
     dir: Path
     after_ingest: AfterIngest = "keep"
     exclude: frozenset[Path] = frozenset()
+    sets_aside: bool = False
 
 
 class Desk(Protocol):
@@ -57,6 +59,9 @@ class Desk(Protocol):
 
     def has_room(self) -> bool:
         """Whether it makes sense to find more; what isn't found yet stays where it is."""
+
+    def scanned(self, folder: "Folder") -> None:
+        """A scan of the whole folder is through."""
 
 
 class Folder:
@@ -73,6 +78,7 @@ class Folder:
         self.tracker = Tracker(timing, clock)
         self._exclude = tuple(f"{path}/" for path in below)
         self.after_ingest: AfterIngest = spec.after_ingest
+        self.sets_aside = spec.sets_aside
         self._timing = timing
         self._desk = desk
         self._clock = clock
@@ -142,7 +148,8 @@ class Folder:
 
     def take_back(self, source: Source, *, incomplete: bool) -> None:
         """Follow a file again that could not be finished. From any thread."""
-        self._notes.put(partial(self.tracker.returned, str(source.path), source.stamp, incomplete=incomplete))
+        path, stamp, tries = str(source.path), source.stamp, source.tries
+        self._notes.put(partial(self.tracker.returned, path, stamp, incomplete=incomplete, tries=tries))
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -203,7 +210,8 @@ class Folder:
                 self.tracker.postpone(path)
             else:
                 final = verdict == "final"
-                self._desk.accept(Source(Path(path), sight.stamp, self.after_ingest, final=final), self)
+                tries = self.tracker.tries(path)
+                self._desk.accept(Source(Path(path), sight.stamp, self.after_ingest, final=final, tries=tries), self)
                 self.tracker.drop(path)
 
     def _see(self, path: str) -> Sight | None:
@@ -240,6 +248,7 @@ class Folder:
 
     def _after_full_scan(self) -> None:
         self._doubtful = False
+        self._desk.scanned(self)
         pause = self._timing.reconcile
         if self.lookout.scans_only:
             pause = min(pause, max(self._timing.settle, self.scans.seconds * _POLL_SHARE))

@@ -91,10 +91,14 @@ class Inbound:
         """Note that a file has its receipt: once that is in the journal, and the file removed if it was to be."""
         path = str(receipt.path)
         with self._lock:
-            entry = self._in_flight.pop(path, None)
+            entry = self._in_flight.get(path)
+        # The file system is asked without the lock: it may take its time.
+        left_over = entry is not None and entry.source.after_ingest == "delete" and os.path.lexists(path)
+        with self._lock:
+            self._in_flight.pop(path, None)
             if receipt.reason == NO_PERMISSION:
                 self._denied.add(path)
-            if entry is not None and entry.source.after_ingest == "delete" and os.path.lexists(path):
+            if entry is not None and left_over:
                 self._finished[path] = entry.source.stamp
             again = self._follow_up(path)
         if again:
@@ -105,8 +109,9 @@ class Inbound:
 
         Args:
             source: as taken.
-            incomplete: it ends too early, so wait for a change; otherwise try again after the settle time. A source
-                marked `final` isn't given back as incomplete: that is its receipt.
+            incomplete: it ends too early, so wait for a change; otherwise try again after the settle time, and each
+                further time after twice as long. A source marked `final` isn't given back as incomplete: that is its
+                receipt.
         """
         path = str(source.path)
         with self._lock:
@@ -188,6 +193,16 @@ class Inbound:
         """Whether it makes sense to find more."""
         return len(self._ready) < _ROOM
 
+    def scanned(self, folder: Folder) -> None:
+        """Forget what was remembered of files of the folder that are gone: all that was there has been seen."""
+        with self._lock:
+            remembered = [path for path in {*self._finished, *self._denied} if folder.holds(path)]
+        gone = [path for path in remembered if not os.path.lexists(path)]
+        with self._lock:
+            for path in gone:
+                self._finished.pop(path, None)
+                self._denied.discard(path)
+
     # With the lock held.
 
     def _make_ready(self, path: str, entry: _Entry) -> None:
@@ -211,8 +226,8 @@ class Inbound:
             self._denied.discard(path)
             return True
         outcome = self._known(path, stamp)
-        # A stored file in a folder to be emptied was to be removed when the daemon was interrupted: take it again.
-        return outcome is None or (outcome in STORED and folder.after_ingest == "delete")
+        # A file with a receipt in a folder to be emptied was to go when the daemon was interrupted: take it again.
+        return outcome is None or folder.sets_aside or (outcome in STORED and folder.after_ingest == "delete")
 
 
 def _disjoint(dirs: Sequence[InboundDir]) -> list[InboundDir]:

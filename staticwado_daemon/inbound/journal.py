@@ -67,8 +67,8 @@ class JournalReader:
 
     @property
     def begun(self) -> bool:
-        """Whether the journal has its tables; for an instant after it was created it hasn't."""
-        return bool(self._ask("PRAGMA user_version")[0][0])
+        """Whether the journal has its tables: not for an instant after it was created, nor if it is an older one."""
+        return bool(self._ask("PRAGMA user_version")[0][0] == tables.VERSION)
 
     def counts(self) -> dict[Outcome, int]:
         """Count the files by outcome; every outcome is there, the content of the first three is in the archive.

@@ -46,7 +46,7 @@ def find(paths: Iterable[Path], exclude: Collection[Path] = ()) -> Named:
     passed_over = frozenset(str(each) for each in exclude) | frozenset(os.path.realpath(each) for each in exclude)
     for path in paths:
         top = os.path.realpath(path) if path.is_symlink() else str(path)
-        if os.path.isdir(top):
+        if Path(top).is_dir():
             files.update(found for found, _ in reconcile.walk(top, passed_over, note))
         else:
             files.add(top)

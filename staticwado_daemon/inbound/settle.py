@@ -15,6 +15,9 @@ from typing import Literal
 
 from staticwado_daemon.inbound.source import Stamp
 
+_LONGEST_PAUSE = 60.0  # seconds; unless the settle time is longer
+_SHORTEST_PAUSE = 0.5  # seconds; a settle time of 0 must not make a busy loop
+
 Verdict = Literal["gone", "wait", "ready", "final"]
 
 
@@ -44,6 +47,7 @@ class _Candidate:
     due: float  # when to look again; a heap entry with another time is void
     closed: bool = False
     incomplete: bool = False  # the parser met its end too early, in the state of `stamp`
+    tries: int = 0  # how often it came back for other reasons, in the state of `stamp`
 
 
 class Tracker:
@@ -89,18 +93,33 @@ class Tracker:
 
     def found(self, path: str, sight: Sight) -> None:
         """Take note of a file met by a scan."""
-        if path not in self._candidates:
+        followed = self._candidates.get(path)
+        # One that rests between two tries begins anew as soon as it is another.
+        if followed is None or (followed.tries and followed.stamp != sight.stamp):
             now = self._clock()
             candidate = self._candidates[path] = _Candidate(sight.stamp, now - sight.still, now)
             self._schedule(path, candidate, candidate.since + self._timing.settle if sight.regular else now)
 
-    def returned(self, path: str, stamp: Stamp, *, incomplete: bool) -> None:
-        """Take a file back that was handed over in the state `stamp`, and could not be finished."""
+    def returned(self, path: str, stamp: Stamp, *, incomplete: bool, tries: int = 0) -> None:
+        """Take a file back that was handed over in the state `stamp`, and could not be finished.
+
+        Args:
+            path: the file's.
+            stamp: as it was handed over.
+            incomplete: it ends too early: then it waits for a change.
+            tries: if it isn't incomplete, how often it had come back in this state before; each time it rests for
+                twice as long as the time before, so that what can't be read or stored is no burden.
+        """
         now = self._clock()
         if path in self._candidates:
             return  # something newer is known about it already
-        candidate = self._candidates[path] = _Candidate(stamp, now, now, incomplete=incomplete)
-        self._schedule(path, candidate, now + self._timing.settle)
+        candidate = _Candidate(stamp, now, now, incomplete=incomplete, tries=0 if incomplete else tries + 1)
+        self._candidates[path] = candidate
+        self._schedule(path, candidate, now + (self._timing.settle if incomplete else self._pause(tries)))
+
+    def tries(self, path: str) -> int:
+        """How often a followed file has come back in the state in which it was last seen."""
+        return self._candidates[path].tries
 
     def due(self) -> str | None:
         """The path to look at next, if one is due; report back through `look`."""
@@ -128,7 +147,8 @@ class Tracker:
         if sight.stamp == candidate.stamp:
             candidate.since = min(candidate.since, now - sight.still)
         else:
-            candidate.stamp, candidate.since, candidate.incomplete = sight.stamp, now - sight.still, False
+            candidate.stamp, candidate.since = sight.stamp, now - sight.still
+            candidate.incomplete, candidate.tries = False, 0
         unchanged = now - candidate.since
         if unchanged >= self._timing.incomplete:
             return "final"
@@ -147,6 +167,11 @@ class Tracker:
         now = self._clock()
         settled_at = candidate.since + self._timing.settle
         self._schedule(path, candidate, settled_at if settled_at > now else now + self._timing.settle)
+
+    def _pause(self, tries: int) -> float:
+        settle = self._timing.settle
+        doubled = max(settle, _SHORTEST_PAUSE) * 2.0 ** min(tries, 10)
+        return max(settle, min(doubled, _LONGEST_PAUSE))
 
     def _schedule(self, path: str, candidate: _Candidate, due: float) -> None:
         candidate.due = due

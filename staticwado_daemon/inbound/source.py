@@ -52,6 +52,7 @@ class Source:
     after_ingest: AfterIngest = "keep"
     requested: str | None = None  # id of the request that asked for it, None for found files
     final: bool = False  # it did not change for long: if it is incomplete now, that is its receipt
+    tries: int = 0  # how often it came back in this state, through no fault of its own
 
 
 def read(source: Source) -> bytes:

@@ -63,6 +63,7 @@ def commit(store: Store, studies: Studies, batch: Sequence[Staged]) -> Commit:
     result = Commit()
     accepted: list[_Accepted] = []
     try:
+        store.check()
         for staged in batch:
             _decide(store, studies.get(staged.record.identity.study), staged, result, accepted)
         if accepted:

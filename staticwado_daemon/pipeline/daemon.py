@@ -242,7 +242,7 @@ class Daemon:
             "receipts": dict(counts),
             "rejected": counts.get("rejected", 0),
             "waiting": self._inbound.waiting,
-            "degraded": [*self._inbound.degraded, *self._troubles()],
+            "degraded": [_printable(each) for each in (*self._inbound.degraded, *self._troubles())],
             "idle": not backlog and self._line.idle and self._inbound.idle,
         }
         if status == self._status:
@@ -256,3 +256,8 @@ class Daemon:
             _log.warning("status_not_written", reason=error.strerror)
         else:
             self._status = status
+
+
+def _printable(sentence: str) -> str:
+    """A sentence with a folder's name in it, which may hold bytes that are no text."""
+    return sentence.encode("utf-8", "backslashreplace").decode()

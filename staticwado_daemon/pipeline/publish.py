@@ -6,6 +6,7 @@ already says the same.
 """
 
 from collections.abc import Callable, Collection, Iterable
+from pathlib import PurePath
 from typing import TypeVar
 
 import structlog
@@ -15,7 +16,7 @@ from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.archive.summary import Series
 from staticwado_daemon.dicom.uids import UID, Identity
-from staticwado_daemon.errors import Corrupt
+from staticwado_daemon.errors import Corrupt, Rejected
 from staticwado_daemon.pipeline.studies import Study
 
 _log = structlog.get_logger(__name__)
@@ -79,16 +80,31 @@ def rebuild_index(store: Store) -> tuple[StudiesIndex, list[UID]]:
         the list, and the studies that have no readable answer and must be published anew.
     """
     index, unreadable = StudiesIndex(), []
-    for name in store.names("studies"):
-        if not (store.root / "studies" / name).is_dir():
-            continue
-        data = store.read(f"studies/{name}/index.json.gz")
+    for study in _studies(store, "studies"):
+        data = store.read(f"{layout.study_dir(study)}/index.json.gz")
         try:
             index.put_all(summary.objects(gzipped.unpack(data or b"")))
         except Corrupt as why:
-            _log.error("study_answer_unreadable", study=name, reason=str(why))
-            unreadable.append(UID(name))
+            _log.error("study_answer_unreadable", study=study, reason=str(why))
+            unreadable.append(study)
     return index, unreadable
+
+
+def marked(store: Store) -> list[UID]:
+    """The studies that are marked dirty."""
+    return _studies(store, layout.DIRTY)
+
+
+def _studies(store: Store, directory: str) -> list[UID]:
+    """The entries of a directory that are Study Instance UIDs; whatever else got there is none of ours."""
+    found = []
+    for name in store.names(directory):
+        try:
+            found.append(UID(name))
+        except Rejected:
+            if name != PurePath(layout.STUDIES_INDEX).name:
+                _log.warning("foreign_file", directory=directory)
+    return found
 
 
 def group(store: Store, study: UID) -> None:

@@ -128,9 +128,9 @@ class Publisher:
             self._reindex()
         else:
             self._index = index
-        for name in store.names(layout.DIRTY):
+        for study in publish.marked(store):
             # An earlier process had marked the study and perhaps not finished.
-            self._touch(UID(name), None)
+            self._touch(study, None)
 
     def serve(self) -> None:
         """Work until told to end.
@@ -210,6 +210,7 @@ class Publisher:
             if not work.is_hot or not (everything or started >= work.hot_due):
                 continue
             try:
+                self._store.check()
                 self._publish_study(uid, work)
             except OSError as error:
                 work.hot_due = self._refused("study_not_published", error)
@@ -233,6 +234,7 @@ class Publisher:
         if self._index_due is None or not (everything or started >= self._index_due):
             return
         try:
+            self._store.check()
             publish.publish_index(self._store, self._index)
         except OSError as error:
             self._index_due = self._refused("index_not_published", error)
@@ -250,6 +252,7 @@ class Publisher:
             if work.is_hot or not (everything or time.monotonic() >= work.cold_due):
                 continue
             try:
+                self._store.check()
                 study = self._studies.get(uid)
                 if study.series_uids():
                     publish.publish_cold(self._store, study)

@@ -102,7 +102,7 @@ def stage(
     record = Record(
         identity=instance.identity,
         revision=0,
-        content=hashlib.sha256(memoryview(data)[instance.dataset_offset :]).hexdigest(),
+        content=_content(data, instance),
         source=hashlib.sha256(data).hexdigest(),
         source_transfer_syntax=instance.transfer_syntax_uid,
         blobs=tuple(files.blobs),
@@ -129,6 +129,13 @@ def _restores(record: Record, remainder: bytes, directory: Path) -> bool:
         return restore.matches(record.source, pieces)
     except (Corrupt, ValueError):
         return False
+
+
+def _content(data: bytes, instance: Instance) -> str:
+    """SHA-256 of the data set, preceded by the transfer syntax it is read in: with a corrected one it is another."""
+    digest = hashlib.sha256(f"{instance.transfer_syntax_uid}\0".encode())
+    digest.update(memoryview(data)[instance.dataset_offset :])
+    return digest.hexdigest()
 
 
 def _name(remainder: bytes) -> tuple[str, int]:

@@ -31,8 +31,9 @@ _BACKLOG = 1024
 class Site:
     """The ASGI application of a tree and, where `ohif` is named, of the viewer."""
 
-    def __init__(self, root: Path, ohif: Path | None) -> None:
+    def __init__(self, root: Path, ohif: Path | None, allow_origin: str | None) -> None:
         self._root = str(root.absolute())
+        self._sharing = routes.Sharing.with_origin(allow_origin)
         self._ohif = str(ohif.absolute()) if ohif else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,13 +47,13 @@ class Site:
     async def _respond(self, request: Request) -> Response:
         path = re.sub("/{2,}", "/", request.scope["path"])
         in_tree = path == routes.PREFIX or path.startswith(f"{routes.PREFIX}/")
-        headers = {**routes.COMMON_HEADERS, **(routes.CORS_HEADERS if in_tree else {})}
+        headers = {**routes.COMMON_HEADERS, **(self._sharing.answer if in_tree else {})}
         if request.method not in routes.METHODS:
             return plain(405, {**headers, "Allow": ", ".join(routes.METHODS)})
         if _REFUSED_PATH.search(request.scope["raw_path"].decode("ascii", "replace")):
             return plain(400, headers)
         if request.method == "OPTIONS":
-            return plain(204, {**headers, **routes.PREFLIGHT_HEADERS})
+            return plain(204, {**headers, **self._sharing.preflight})
         if path == viewer.APP_CONFIG_URL:
             return Response(
                 viewer.APP_CONFIG,
@@ -91,13 +92,16 @@ class Site:
         return await answer(request, self._ohif, offer)
 
 
-def create_app(root: Path, ohif: Path | None = None) -> Starlette:
+def create_app(root: Path, ohif: Path | None = None, allow_origin: str | None = None) -> Starlette:
     """The application that serves the tree in `root` below /dicomweb and the viewer's files in `ohif` on /.
 
-    Neither has to exist yet.
+    Neither has to exist yet. Web pages of `allow_origin` may read the tree as well, see `routes.Sharing`.
+
+    Raises:
+        ConfigError: if `allow_origin` isn't an origin.
     """
     app = Starlette()
-    app.router.default = Site(root, ohif)
+    app.router.default = Site(root, ohif, allow_origin)
     return app
 
 
@@ -124,25 +128,29 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(root: Path, host: str, port: int, ohif: Path | None = None) -> None:
-    """Serve until SIGTERM or SIGINT.
+def serve(root: Path, host: str, port: int, ohif: Path | None = None, allow_origin: str | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; `root`, `ohif` and `allow_origin` as for `create_app`.
 
     Raises:
-        ConfigError: if the address can't be had.
+        ConfigError: if the address can't be had, or `allow_origin` isn't an origin.
     """
+    app = create_app(root, ohif, allow_origin)
     with bind(host, port) as listener:
-        _server(root, ohif).run(sockets=[listener])
+        _server(app).run(sockets=[listener])
 
 
 @contextmanager
-def serving(root: Path, host: str, port: int, ohif: Path | None = None) -> Iterator[str]:
-    """Serve from a thread as long as the context lasts; gives the URL.
+def serving(
+    root: Path, host: str, port: int, ohif: Path | None = None, allow_origin: str | None = None
+) -> Iterator[str]:
+    """Serve from a thread as long as the context lasts; gives the URL. Arguments as for `serve`.
 
     Raises:
-        ConfigError: if the address can't be had.
+        ConfigError: as `serve`.
     """
+    app = create_app(root, ohif, allow_origin)
     with bind(host, port) as listener:
-        server = _server(root, ohif)
+        server = _server(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="serve", daemon=True)
         thread.start()
         try:
@@ -154,10 +162,10 @@ def serving(root: Path, host: str, port: int, ohif: Path | None = None) -> Itera
             thread.join()
 
 
-def _server(root: Path, ohif: Path | None) -> uvicorn.Server:
+def _server(app: Starlette) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(root, ohif),
+            app,
             log_config=None,
             access_log=False,  # it would have the query, which may hold a patient's name
             server_header=False,

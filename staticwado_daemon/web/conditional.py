@@ -84,10 +84,11 @@ def byte_range(headers: Mapping[str, str], version: Version) -> range | None:
 def _one_range(text: str, length: int) -> range | None:
     """The bytes of the file that are meant, perhaps none of them; None if that can't be read."""
     match = _RANGE.fullmatch(text)
-    numbers = [None if digits is None else int(digits) for digits in match.groups()] if match else []
-    if not numbers or any(number is not None and number > _LARGEST_NUMBER for number in numbers):
+    if not match:
         return None
-    first, last, suffix = numbers
+    first, last, suffix = (None if digits is None else int(digits) for digits in match.groups())
+    if max(first or 0, last or 0, suffix or 0) > _LARGEST_NUMBER:
+        return None
     if first is None:
         return range(max(length - (suffix or 0), 0), length)
     return range(first, length if last is None else min(last + 1, length))

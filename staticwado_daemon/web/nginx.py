@@ -14,7 +14,7 @@ from textwrap import indent
 from typing import Self
 
 from staticwado_daemon.archive import routes
-from staticwado_daemon.archive.routes import Accept, Resource
+from staticwado_daemon.archive.routes import Accept, Resource, Sharing
 from staticwado_daemon.errors import ConfigError
 from staticwado_daemon.web import ohif as viewer
 
@@ -66,15 +66,17 @@ def exposure_warning(listen: str) -> str | None:
     )
 
 
-def nginx_config(root: Path, listen: str, ohif: Path | None = None) -> str:
+def nginx_config(root: Path, listen: str, ohif: Path | None = None, allow_origin: str | None = None) -> str:
     """A whole nginx.conf for the tree in `root`, complete in itself: `nginx -p PREFIX -c FILE`.
 
-    Made by root it names the tree's owner as the user of nginx, for the tree is closed to all others.
+    Made by root it names the tree's owner as the user of nginx, for the tree is closed to all others. Web pages of
+    `allow_origin` may read the tree as well, see `routes.Sharing`.
 
     Raises:
-        ConfigError: if `listen` isn't HOST:PORT, or a path can't be written in an nginx configuration.
+        ConfigError: if `listen` isn't HOST:PORT, `allow_origin` isn't an origin, or a path can't be written in an
+            nginx configuration.
     """
-    return render(root, listen, ohif, tree_user(root) if os.geteuid() == 0 else None)
+    return render(root, listen, ohif, tree_user(root) if os.geteuid() == 0 else None, allow_origin)
 
 
 def tree_user(root: Path) -> str | None:
@@ -94,23 +96,19 @@ class _Template(Template):
     delimiter = "@"
 
 
-_CONDITIONAL = (
-    "Cache-Control",
-    "Vary",
-    "Content-Security-Policy",
-    "Allow",
-    *routes.CORS_HEADERS,
-    *routes.PREFLIGHT_HEADERS,
-)
-_UNSET = (*_CONDITIONAL, "No-Match")
+_CONDITIONAL = ("Cache-Control", "Vary", "Content-Security-Policy", "Allow")
 
 
-def render(root: Path, listen: str, ohif: Path | None, user: str | None) -> str:
+def render(root: Path, listen: str, ohif: Path | None, user: str | None, allow_origin: str | None = None) -> str:
     """The configuration as a pure function of its arguments; `user` is "OWNER GROUP" or None.
 
     Raises:
         ConfigError: as `nginx_config`.
     """
+    sharing = routes.Sharing.with_origin(allow_origin)
+    conditional = (*_CONDITIONAL, *sharing.answer, *sharing.preflight)
+    unset = {name: routes.COMMON_HEADERS.get(name, "") for name in (*conditional, "No-Match")}
+    common = {name: value for name, value in routes.COMMON_HEADERS.items() if name not in conditional}
     template = _Template(files(__package__).joinpath("nginx.conf.template").read_text(encoding="utf-8"))
     return template.substitute(
         user=f"\n# The owner of the tree, which is closed to all others.\nuser {user};" if user else "",
@@ -122,11 +120,13 @@ def render(root: Path, listen: str, ohif: Path | None, user: str | None) -> str:
         methods="|".join(routes.METHODS),
         allow=", ".join(routes.METHODS),
         refused_path=_quote(routes.REFUSED_PATH),
-        common_headers=indent("\n".join(_add_headers(routes.COMMON_HEADERS.items())), " " * 4),
-        conditional_headers=indent("\n".join(_add_headers((name, _variable(name)) for name in _CONDITIONAL)), " " * 4),
-        unset=indent("\n".join(_set(dict.fromkeys(_UNSET, ""))), " " * 4),
-        cors_values=indent("\n".join(_set(routes.CORS_HEADERS)), " " * 6),
-        preflight_values=indent("\n".join(_set(routes.PREFLIGHT_HEADERS)), " " * 6),
+        common_headers=indent("\n".join(_add_headers(common.items())), " " * 4),
+        conditional_headers=indent("\n".join(_add_headers((name, _variable(name)) for name in conditional)), " " * 4),
+        unset=indent("\n".join(_set(unset)), " " * 4),
+        sharing=indent("\n".join(_sharing(sharing)), " " * 4),
+        preflight=indent(
+            "\n".join(_if("$request_method = OPTIONS", [*_set(sharing.preflight), "return 204;"])), " " * 4
+        ),
         app_config_url=viewer.APP_CONFIG_URL,
         app_config_type=viewer.APP_CONFIG_TYPE,
         app_config_cache=viewer.CACHE_NAMED,
@@ -162,6 +162,12 @@ def _location(resource: Resource) -> str:
         lines += ["types {", *_indented(types), "}"] if len(paths) > 1 else []
         lines += ["gzip_static off;", f"try_files {' '.join(paths)} =404;"]
     return "\n".join((f"# {resource.name}", *_block(f"location ~ {_quote(resource.pattern)}", lines)))
+
+
+def _sharing(sharing: Sharing) -> Iterator[str]:
+    if not sharing.answer:
+        return iter(("# Only pages of this server can read what it sends: `--allow-origin` lets others in.",))
+    return _if(f'$uri ~ "^{routes.PREFIX}(?:/|$)"', _set(sharing.answer))
 
 
 def _filters() -> Iterator[str]:

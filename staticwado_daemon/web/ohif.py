@@ -2,19 +2,23 @@
 
 OHIF is a set of static files without a server of its own. Its package on npm holds them ready to be served on `/`;
 only `app-config.js` has to be ours, for the one inside points to a public demonstration server.
+
+`python -m staticwado_daemon.web.ohif DIRECTORY` fetches it by hand, and prints the folder to serve.
 """
 
+import argparse
 import gzip
 import hashlib
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from staticwado_daemon.errors import ConfigError, Corrupt, Transient
+from staticwado_daemon.errors import ConfigError, Corrupt, StaticwadoError, Transient
 
 PACKAGE = "@ohif/app"
 VERSION = "3.13.2"
@@ -185,3 +189,29 @@ def media_type(path: str) -> str:
 def cache_control(path: str) -> str:
     """The Cache-Control of one of OHIF's files, by its URL path."""
     return CACHE_HASHED if re.search(HASHED_NAME, path) else CACHE_NAMED
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fetch the viewer into the directory on the command line and print the folder to serve.
+
+    Returns:
+        The exit code: 0 all good, 1 failed, 2 something is to be changed first; then stderr says what, in a sentence.
+    """
+    program = "python -m staticwado_daemon.web.ohif"
+    parser = argparse.ArgumentParser(program, description=f"Fetch {PACKAGE} {VERSION}, the viewer, from npm.")
+    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="where its folder is to stand")
+    directory = parser.parse_args(arguments).directory.absolute()
+    try:
+        folder = fetch_ohif(directory)
+    except StaticwadoError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        return 2 if isinstance(error, ConfigError) else 1
+    except OSError as error:
+        sys.stderr.write(f"{program}: can't write below {directory}: {error.strerror}\n")
+        return 1
+    sys.stdout.write(f"{folder}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

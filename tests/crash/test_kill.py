@@ -14,18 +14,8 @@ import pytest
 
 from staticwado_daemon.archive import layout
 from tests import corpus
-from tests.crash.victim import (
-    ENDING_SECONDS,
-    Site,
-    Victim,
-    assert_sound,
-    differences,
-    exported,
-    outcomes,
-    records,
-    through_kills,
-    tree,
-)
+from tests.crash.oracle import differences, leftovers, originals, records, tree, unreadable
+from tests.crash.victim import ENDING_SECONDS, Site, Victim, exported, outcomes, through_kills
 from tests.system.programs import create
 
 FEW = [pytest.param(3, 60, seed, id=f"3-kills-60-files-seed-{seed}") for seed in (1,)]
@@ -64,12 +54,14 @@ def undisturbed(root: Path, *deliveries: Sequence[Path]) -> Path:
     return root
 
 
-def assert_same_archive(site: Site, reference: Path) -> None:
-    """Published files, kept ones and records are those of the reference."""
-    assert_sound(site.root)
+def assert_same_archive(site: Site, reference: Path, sources: Sequence[Path]) -> None:
+    """Published files, kept ones and records are those of the reference, and every source can be rebuilt."""
+    assert leftovers(site.root) == []
+    assert unreadable(site.root) == []
     for part in ("studies", layout.KEPT):
         assert differences(tree(site.root / part), tree(reference / part)) == []
     assert records(site.root) == records(reference)
+    assert originals(site.root) == Counter(path.read_bytes() for path in sources)
 
 
 @counts
@@ -79,7 +71,7 @@ def test_files_that_stay(tmp_path: Path, kills: int, files: int, seed: int) -> N
     through_kills(site, sources, kills, seed)
     status = site.status()
     assert (status["published"], status["instances"], status["rejected"]) == (files, files, 0)
-    assert_same_archive(site, undisturbed(tmp_path / "reference", sources))
+    assert_same_archive(site, undisturbed(tmp_path / "reference", sources), sources)
     assert outcomes(site, sources) == {"published": files}
     assert exported(site, tmp_path / "exported") == Counter(path.read_bytes() for path in sources)
 
@@ -90,7 +82,7 @@ def test_files_that_are_deleted(tmp_path: Path, kills: int, files: int, seed: in
     site = Site(tmp_path / "site", after_ingest="delete").prepare()
     through_kills(site, sources, kills, seed)
     assert [path.name for path in site.inbound.iterdir()] == []
-    assert_same_archive(site, undisturbed(tmp_path / "reference", sources))
+    assert_same_archive(site, undisturbed(tmp_path / "reference", sources), sources)
     assert exported(site, tmp_path / "exported") == Counter(path.read_bytes() for path in sources)
 
 
@@ -102,7 +94,7 @@ def test_conflicting_contents(tmp_path: Path, kills: int, files: int, seed: int)
     # Which content wins is decided by the order of arrival, so the second ones come when the first are in.
     through_kills(site, first, kills // 2, seed)
     through_kills(site, second, kills - kills // 2, seed + 1000)
-    assert_same_archive(site, undisturbed(tmp_path / "reference", first, second))
+    assert_same_archive(site, undisturbed(tmp_path / "reference", first, second), first + second)
     assert outcomes(site, first) == {"superseded": len(first)}
     assert outcomes(site, second) == {"published": len(second)}
     assert exported(site, tmp_path / "exported") == Counter(path.read_bytes() for path in second)
@@ -123,7 +115,7 @@ def test_the_death_of_a_worker_costs_nothing(tmp_path: Path, deaths: int) -> Non
             victim.until_published(40 * (number + 1))
         victim.stop()
     assert site.status()["rejected"] == 0
-    assert_same_archive(site, undisturbed(tmp_path / "reference", sources))
+    assert_same_archive(site, undisturbed(tmp_path / "reference", sources), sources)
 
 
 @pytest.mark.parametrize("deaths", [1, pytest.param(20, marks=pytest.mark.soak)])
@@ -148,7 +140,7 @@ def test_the_death_of_the_publisher_ends_the_daemon_and_the_next_one_goes_on(tmp
         following.until_ready()
         following.until_published(len(sources))
         following.stop()
-    assert_same_archive(site, undisturbed(tmp_path / "reference", sources))
+    assert_same_archive(site, undisturbed(tmp_path / "reference", sources), sources)
 
 
 def _workers_on_files(victim: Victim) -> list[int]:

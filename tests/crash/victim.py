@@ -1,13 +1,11 @@
-"""A daemon that may be killed at any moment, and what must be true of its tree once the next one has caught up."""
+"""A daemon that may be killed at any moment, in a directory of its own with all that it needs."""
 
-import gzip
 import json
 import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from staticwado_daemon.archive import layout, multipart, record
+from staticwado_daemon.archive import layout
 from staticwado_daemon.inbound.journal import JournalReader
 from tests.system.programs import REPOSITORY, STATICWADO, staticwado, write_config
 
@@ -235,27 +233,6 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float) -> Any:
     return answer
 
 
-def tree(directory: Path) -> dict[str, bytes]:
-    """Every file below a directory, with its bytes."""
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-
-
-def differences(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
-    """What distinguishes two trees, by name."""
-    return [
-        f"{'missing' if name not in found else 'additional' if name not in expected else 'different'}: {name}"
-        for name in sorted(found.keys() | expected.keys())
-        if found.get(name) != expected.get(name)
-    ]
-
-
-def records(root: Path) -> Counter[tuple[str, str, int]]:
-    """How often each content of each instance is recorded, with its revision."""
-    files = (path for name in ("deduplicated", "instances") for path in (root / name).rglob("*.gz"))
-    found = (each for path in files for each in record.from_file(path.read_bytes()))
-    return Counter((each.identity.instance, each.content, each.revision) for each in found)
-
-
 def outcomes(site: Site, paths: Sequence[Path]) -> Counter[str]:
     """What the journal says became of these inbound files, by outcome."""
     journal = JournalReader(site.journal)
@@ -270,26 +247,3 @@ def exported(site: Site, directory: Path) -> Counter[bytes]:
     studies = sorted(path.name for path in (site.root / "studies").iterdir() if path.is_dir())
     staticwado("-c", site.config, "export", *studies, "-o", directory)
     return Counter(path.read_bytes() for path in directory.rglob("*.dcm"))
-
-
-def assert_sound(root: Path) -> None:
-    """Nothing unfinished is left, and every file below the root can be read."""
-    for private in (layout.STAGING, layout.DIRTY):
-        assert [str(path) for path in (root / private).rglob("*")] == []
-    unreadable = [str(path) for path in root.rglob("*") if path.is_file() and not _readable(path)]
-    assert unreadable == []
-
-
-def _readable(path: Path) -> bool:
-    data = path.read_bytes()
-    try:
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-        if ".mht" in path.suffixes:
-            multipart.unwrap(data)
-        if path.suffix == ".json" or ".json" in path.suffixes:
-            json.loads(data)
-    except Exception as why:  # noqa: BLE001 (whatever the reason, the caller lists the file)
-        sys.stderr.write(f"{path}: {why!r}\n")
-        return False
-    return True

@@ -87,17 +87,19 @@ def start_nginx(configuration: str, prefix: Path, port: int) -> Iterator[Server]
 
 
 @contextmanager
-def start_nginx_for(root: Path, prefix: Path, ohif: Path | None = None) -> Iterator[Server]:
+def start_nginx_for(
+    root: Path, prefix: Path, ohif: Path | None = None, allow_origin: str | None = None
+) -> Iterator[Server]:
     """Run nginx with the generated configuration for this tree; `prefix` is a directory without anything."""
     port = free_port()
-    with start_nginx(nginx_config(root, f"127.0.0.1:{port}", ohif), prefix, port) as server:
+    with start_nginx(nginx_config(root, f"127.0.0.1:{port}", ohif, allow_origin), prefix, port) as server:
         yield server
 
 
 @contextmanager
-def start_embedded(root: Path, ohif: Path | None = None) -> Iterator[Server]:
+def start_embedded(root: Path, ohif: Path | None = None, allow_origin: str | None = None) -> Iterator[Server]:
     """Run the embedded server for this tree until the context ends."""
-    with serving(root, "127.0.0.1", 0, ohif) as url:
+    with serving(root, "127.0.0.1", 0, ohif, allow_origin) as url:
         yield Server("127.0.0.1", int(url.rpartition(":")[2]))
 
 

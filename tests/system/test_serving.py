@@ -5,12 +5,15 @@ Compared are status, body and the headers of `COMPARED`. Not compared: Date, Ser
 """
 
 import gzip
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from staticwado_daemon.archive.routes import RESOURCES
-from tests.system.servers import Answer
+from tests.system.programs import running, write_config
+from tests.system.servers import Answer, start_embedded, start_nginx_for
 from tests.system.tiny_tree import SAMPLES, VIEWER, Sample, Site, serve_both
 
 COMPARED = (
@@ -51,9 +54,9 @@ gzipped = [sample for sample in SAMPLES if sample.gzipped]
 ranged = [sample for sample in SAMPLES if sample.ranges]
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with serve_both(tmp_path_factory.mktemp("site"), viewer=True) as site:
+@pytest.fixture(scope="module", params=[None, "https://viewer.example"], ids=["own", "shared"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with serve_both(tmp_path_factory.mktemp("site"), viewer=True, allow_origin=request.param) as site:
         yield site
 
 
@@ -89,8 +92,8 @@ def test_every_row(site: Site, sample: Sample, encoding: dict[str, str]) -> None
     assert answer.headers.get("vary") == sample.vary
     assert answer.headers.get("accept-ranges") == ("bytes" if sample.ranges else None)
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert answer.headers.get("access-control-allow-origin") == site.allow_origin
+    assert answer.headers["cross-origin-resource-policy"] == ("cross-origin" if site.allow_origin else "same-origin")
     assert answer.headers.get("content-security-policy") == ("sandbox" if sample.row == "bulk data" else None)
 
 
@@ -224,6 +227,7 @@ def test_the_files_of_the_viewer(
     assert (answer.headers["content-type"], answer.headers["cache-control"]) == (media_type, cache)
     assert answer.headers["cross-origin-opener-policy"] == "same-origin"
     assert answer.headers["cross-origin-embedder-policy"] == "require-corp"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     assert ask_both(site, target, {**encoding, "If-None-Match": answer.headers["etag"]}).status == 304
     ask_both(site, target, {**encoding, "Range": "bytes=1-3"})
     ask_both(site, target, encoding, "HEAD")
@@ -242,3 +246,27 @@ def test_the_configuration_of_the_viewer_is_ours(site: Site, method: str) -> Non
     assert answer.headers["content-type"] == "text/javascript"
     assert answer.headers["cache-control"] == "no-cache"
     assert method == "HEAD" or b"qidoRoot: '/dicomweb'" in answer.body
+
+
+@pytest.fixture(scope="module")
+def new_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a daemon makes that has never seen a file."""
+    directory = tmp_path_factory.mktemp("new")
+    (directory / "inbound").mkdir()
+    root = directory / "tree"
+    inbound = [{"dir": str(directory / "inbound")}]
+    with running(write_config(directory / "config", {"rootDir": str(root)}, {"inbound": inbound})) as daemon:
+        daemon.until((root / "studies/index.json.gz").exists, "a list of studies")
+    return root
+
+
+@pytest.mark.parametrize("query", ["", "?limit=101&offset=0&fuzzymatching=false"])
+@pytest.mark.parametrize("encoding", [{}, GZIP], ids=["plain", "gzip"])
+def test_a_new_tree_is_an_empty_list(new_tree: Path, tmp_path: Path, encoding: dict[str, str], query: str) -> None:
+    with start_nginx_for(new_tree, tmp_path / "prefix") as nginx, start_embedded(new_tree) as embedded:
+        for server in (nginx, embedded):
+            answer = server.ask(f"/dicomweb/studies{query}", encoding)
+            packed = answer.headers.get("content-encoding") == "gzip"
+            assert (answer.status, packed) == (200, encoding is GZIP)
+            assert answer.headers["content-type"] == "application/dicom+json"
+            assert json.loads(gzip.decompress(answer.body) if packed else answer.body) == []

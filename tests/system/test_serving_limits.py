@@ -125,18 +125,6 @@ def test_nothing_can_be_written(server: Server, method: str, target: str) -> Non
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
-@pytest.mark.parametrize("target", ["/dicomweb/studies", f"/dicomweb/{FRAME}", "/dicomweb/nothing"])
-def test_a_page_of_another_host_may_ask(server: Server, target: str) -> None:
-    asked = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "GET"}
-    preflight = server.ask(target, asked, "OPTIONS")
-    assert (preflight.status, preflight.body) == (204, b"")
-    assert preflight.headers["access-control-allow-origin"] == "*"
-    assert preflight.headers["access-control-allow-methods"] == "GET, HEAD, OPTIONS"
-    assert "Range" in preflight.headers["access-control-allow-headers"]
-    assert server.ask(target, asked).headers["access-control-allow-origin"] == "*", "on a 404 too"
-    assert "access-control-allow-origin" not in server.ask("/app-config.js", asked).headers
-
-
 def test_no_link_is_followed(server: Server, site: Site) -> None:
     outside = site.root.parent / "outside"
     put(outside / "thumbnail", b"secret")

@@ -189,15 +189,19 @@ class Site:
     prefix: Path
     nginx: Server
     embedded: Server
+    allow_origin: str | None
 
 
 @contextmanager
-def serve_both(directory: Path, *, viewer: bool) -> Iterator[Site]:
+def serve_both(directory: Path, *, viewer: bool, allow_origin: str | None = None) -> Iterator[Site]:
     """Build the tree in this empty directory and serve it; nginx starts in a directory with nothing in it."""
     root, prefix, ohif = directory / "tree", directory / "prefix", directory / "ohif" if viewer else None
     build(root)
     prefix.mkdir()
     if ohif:
         build_viewer(ohif)
-    with start_nginx_for(root, prefix, ohif) as nginx, start_embedded(root, ohif) as embedded:
-        yield Site(root, prefix, nginx, embedded)
+    with (
+        start_nginx_for(root, prefix, ohif, allow_origin) as nginx,
+        start_embedded(root, ohif, allow_origin) as embedded,
+    ):
+        yield Site(root, prefix, nginx, embedded, allow_origin)

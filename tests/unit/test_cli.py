@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from staticwado_daemon.cli import dicomwebserver_command, execute, mkdicomweb_command, staticwado
-from staticwado_daemon.cli.create import find
 from staticwado_daemon.cli.outcomes import exit_code, print_summary, to_json
 from staticwado_daemon.errors import ConfigError, Corrupt
 from staticwado_daemon.pipeline.requests import Answer
@@ -85,6 +84,7 @@ def test_a_relative_root_starts_where_the_command_is_typed(tmp_path: Path, capsy
         (["export", "1.2.3", "--root", "tree"], 1),
         (["run"], 2),
         (["nginx-config", "--listen", "nowhere"], 2),
+        (["nginx-config", "--allow-origin", "viewer.example"], 2),
         (["nginx-config", "--ohif", "/nonexistent"], 2),
     ],
 )
@@ -182,20 +182,10 @@ def _lines(file: Path) -> list[str]:
     return file.read_text().splitlines()
 
 
-def test_files_are_found_sorted_and_once(tmp_path: Path) -> None:
-    top = tmp_path / "in"
-    for name in ("b/2.dcm", "b/1.dcm", "a.dcm", ".hidden", ".git/config", "__MACOSX/._a.dcm", "c/DICOMDIR"):
-        (top / name).parent.mkdir(parents=True, exist_ok=True)
-        (top / name).touch()
-    (top / "c/circle").symlink_to(top)
-    (top / "c/link.dcm").symlink_to(tmp_path / "elsewhere.dcm")
-    (top / "c/nowhere.dcm").symlink_to(tmp_path / "nonexistent")
-    (tmp_path / "elsewhere.dcm").touch()
-    expected = [tmp_path / "elsewhere.dcm", tmp_path / "nonexistent"]
-    expected += [top / name for name in ("a.dcm", "b/1.dcm", "b/2.dcm", "c/DICOMDIR")]
-    assert find([top]) == sorted(expected)
-    assert find([top / "b/2.dcm", top / "b", top / "b/1.dcm"]) == [top / "b/1.dcm", top / "b/2.dcm"]
-    assert find([top / ".hidden"]) == [top / ".hidden"]
+def test_an_input_without_permission_is_no_wrong_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (paths,) = (each for each in staticwado.commands["create"].params if each.name == "paths")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may run as root, whom nobody refuses
+    assert paths.type.convert(str(tmp_path), paths, None) == tmp_path
 
 
 ANSWERS = (
@@ -247,7 +237,7 @@ def test_dicomwebserver_says_that_its_port_is_taken(
     monkeypatch.setattr("staticwado_daemon.web.app.serve", lambda *arguments: served.append(arguments))
     monkeypatch.setattr("staticwado_daemon.log.configure", lambda *_: None)
     assert execute(dicomwebserver_command, "dicomwebserver", ["-o", "tree", "-p", "5055"]) == 0
-    assert served == [(tmp_path / "cwd/tree", "127.0.0.1", 5055, None)]
+    assert served == [(tmp_path / "cwd/tree", "127.0.0.1", 5055, None, None)]
     assert execute(dicomwebserver_command, "dicomwebserver", ["--host", "0.0.0.0"]) == 0  # noqa: S104 (what it warns of)
     assert "can be reached from other machines" in capsys.readouterr().err
 
@@ -257,8 +247,10 @@ def test_nginx_config_warns_of_an_open_door(capsys: pytest.CaptureFixture[str]) 
     printed = capsys.readouterr()
     assert "listen 0.0.0.0:8080" in printed.out
     assert printed.err.startswith("warning: 0.0.0.0:8080")
-    assert _run("nginx-config", "-o", "tree") == 0
-    assert capsys.readouterr().err == ""
+    assert _run("nginx-config", "-o", "tree", "--allow-origin", "https://viewer.example") == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert '"https://viewer.example"' in printed.out
 
 
 def test_help_is_there_at_once() -> None:

@@ -68,7 +68,7 @@ def _load(file: Path, text: str, **options: object) -> Configuration:
         ),
         (
             "{daemonConfig: {serve: {quux: 1}}}",
-            "1: daemonConfig.serve.quux isn't a setting; known here: host, port, ohif",
+            "1: daemonConfig.serve.quux isn't a setting; known here: host, port, ohif, allowOrigin",
         ),
     ],
 )
@@ -155,6 +155,15 @@ def test_paths_start_at_the_file_or_at_home(file: Path, tmp_path: Path) -> None:
     assert daemon.storage.state_dir == tmp_path / "home/tree/.staticwado"
 
 
+def test_each_server_has_its_own_friends(file: Path) -> None:
+    text = "{dicomWebServerConfig: {allowOrigin: '*'}, daemonConfig: {serve: {allowOrigin: 'https://viewer.example'}}}"
+    configuration = _load(file, text)
+    assert configuration.server().allow_origin == "*"
+    daemon = configuration.daemon()
+    assert daemon.server
+    assert daemon.server.allow_origin == "https://viewer.example"
+
+
 def test_an_unknown_home_is_an_error(file: Path) -> None:
     with pytest.raises(ConfigError, match="no such home"):
         _load(file, "{staticWadoConfig: {rootDir: '~nobody-of-this-name/x'}}").storage()
@@ -170,6 +179,7 @@ def test_defaults_without_a_file(tmp_path: Path) -> None:
     assert daemon.storage.workers == len(os.sched_getaffinity(0))
     assert daemon.server is None
     assert configuration.server().port == 5000
+    assert configuration.server().allow_origin is None
 
 
 def test_the_nearest_file_is_found(tmp_path: Path) -> None:

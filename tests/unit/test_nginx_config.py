@@ -54,6 +54,17 @@ def test_logs_have_no_query() -> None:
     assert "error_log error.log crit;" in as_shipped()
 
 
+def test_pages_of_other_hosts_are_let_in_by_name_only() -> None:
+    assert "Access-Control" not in directives(as_shipped())
+    assert 'Cross-Origin-Resource-Policy "same-origin" always' in as_shipped()
+    shared = nginx_config(Path("/tree"), LOOPBACK, allow_origin="https://viewer.example")
+    assert 'set $access_control_allow_origin "https://viewer.example";' in shared
+    assert 'set $cross_origin_resource_policy "same-origin";' in shared, "outside the tree"
+    assert 'set $cross_origin_resource_policy "cross-origin";' in shared
+    with pytest.raises(ConfigError, match="isn't an origin"):
+        nginx_config(Path("/tree"), LOOPBACK, allow_origin="viewer.example")
+
+
 def test_it_needs_no_other_file() -> None:
     assert not re.search(r"\b(include|load_module)\b", directives(as_shipped()))
 

@@ -1,6 +1,8 @@
 import gzip
 import hashlib
 import io
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 from staticwado_daemon.errors import ConfigError, Corrupt, Transient
 from staticwado_daemon.web import ohif
-from staticwado_daemon.web.ohif import fetch_ohif
+from staticwado_daemon.web.ohif import fetch_ohif, main
 
 SCRIPT = b"console.log('viewer');\n" * 100
 PACKAGE = {
@@ -135,6 +137,40 @@ def test_a_package_without_a_page_is_refused(tmp_path: Path, npm: Callable[[byte
     npm(tarball({"package/dist/other.html": b""}))
     with pytest.raises(Corrupt, match=r"no dist/index\.html"):
         fetch_ohif(tmp_path / "data")
+
+
+def test_fetching_by_hand(
+    tmp_path: Path, npm: Callable[[bytes], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm(tarball(PACKAGE))
+    monkeypatch.chdir(tmp_path)
+    assert main(["data"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert Path(printed.out.removesuffix("\n")) == fetch_ohif(tmp_path / "data")
+
+
+def test_fetching_by_hand_fails_with_one_sentence(
+    tmp_path: Path, npm: Callable[[bytes], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm(tarball({}))
+    assert main([str(tmp_path / "data")]) == 1
+    assert capsys.readouterr().err.endswith("has no dist/index.html; not used\n")
+    (tmp_path / "file").touch()
+    assert main([str(tmp_path / "file" / "data")]) == 1
+    assert capsys.readouterr().err.endswith(f": can't write below {tmp_path}/file/data: Not a directory\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main([str(tmp_path / "data")]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "npm isn't installed" in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_it_is_a_program() -> None:
+    program = [sys.executable, "-m", "staticwado_daemon.web.ohif", "--help"]
+    ran = subprocess.run(program, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert "DIRECTORY" in ran.stdout
 
 
 @pytest.mark.parametrize(

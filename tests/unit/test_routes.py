@@ -4,8 +4,9 @@ import pytest
 
 from staticwado_daemon.archive import layout, routes
 from staticwado_daemon.archive.multipart import BOUNDARY
-from staticwado_daemon.archive.routes import RESOURCES, Cache, argument, find
+from staticwado_daemon.archive.routes import COMMON_HEADERS, RESOURCES, Cache, Sharing, argument, find
 from staticwado_daemon.dicom.uids import UID, Identity
+from staticwado_daemon.errors import ConfigError
 
 SHA256 = "0123456789abcdef" * 4
 IDENTITY = Identity(UID("1.2"), UID("1.2.3"), UID("1.2.3.4"))
@@ -210,3 +211,42 @@ def test_names_are_unique() -> None:
 )
 def test_arguments_are_read_as_nginx_reads_them(query: str, value: str) -> None:
     assert argument(query, "a") == value
+
+
+def test_by_default_nothing_is_shared_with_other_hosts() -> None:
+    assert Sharing.with_origin(None) == Sharing({}, {})
+    assert COMMON_HEADERS["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "https://viewer.example", "http://localhost:3000", "http://127.0.0.1", "https://[::1]:8443"]
+)
+def test_sharing_with_an_origin(origin: str) -> None:
+    sharing = Sharing.with_origin(origin)
+    assert sharing.answer["Access-Control-Allow-Origin"] == origin
+    assert sharing.answer["Cross-Origin-Resource-Policy"] == "cross-origin"
+    assert sharing.preflight["Access-Control-Allow-Methods"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "",
+        "viewer.example",
+        "https://viewer.example/",
+        "https://Viewer.example",
+        "https://viewer.example:443",
+        "http://[::1]:80",
+        "https://*.example",
+        "https://a.example https://b.example",
+        "ftp://viewer.example",
+        'https://viewer.example";',
+        "https://$host",
+        "https://viewer.example\nX: y",
+        "**",
+        "null",
+    ],
+)
+def test_what_no_browser_would_send_is_no_origin(origin: str) -> None:
+    with pytest.raises(ConfigError, match=r"isn't an origin: say .* such as https://"):
+        Sharing.with_origin(origin)

@@ -166,6 +166,46 @@ def test_a_transient_failure_is_tried_again_after_the_settle_time(tracker: Track
     assert clock.now == 1002.0
 
 
+def rests(tracker: Tracker, clock: Clock, stamps: list[Stamp]) -> list[float]:
+    """Hand a file back whenever it is ready, as one that can't be stored; say how long it rested each time."""
+    found = []
+    tracker.returned("/in/a", stamps[0], incomplete=False)
+    for stamp in stamps:
+        began = clock.now
+        while looked_at(tracker, clock, Sight(stamp)) == "wait":
+            pass
+        found.append(clock.now - began)
+        tries = tracker.tries("/in/a")
+        tracker.drop("/in/a")
+        tracker.returned("/in/a", stamp, incomplete=False, tries=tries)
+    return found
+
+
+def test_what_comes_back_again_and_again_rests_twice_as_long_each_time(tracker: Tracker, clock: Clock) -> None:
+    assert rests(tracker, clock, [STAMP] * 8) == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
+    assert tracker.waiting == 0
+
+
+def test_what_comes_back_is_tried_soon_again_once_it_has_changed(tracker: Tracker, clock: Clock) -> None:
+    # When the change is noticed, the file must first settle.
+    assert rests(tracker, clock, [STAMP, STAMP, STAMP, GROWN, GROWN]) == [2.0, 4.0, 8.0, 18.0, 2.0]
+
+
+def test_a_scan_that_finds_a_resting_file_changed_ends_its_rest(tracker: Tracker, clock: Clock) -> None:
+    tracker.returned("/in/a", STAMP, incomplete=False, tries=5)
+    tracker.found("/in/a", Sight(STAMP))
+    assert tracker.next_due == clock.now + 60.0
+    tracker.found("/in/a", Sight(GROWN))
+    assert looked_at(tracker, clock, Sight(GROWN)) == "ready"
+    assert clock.now == 1002.0
+    assert tracker.tries("/in/a") == 0
+
+
+def test_neither_a_settle_time_of_nothing_nor_a_long_one_breaks_the_rest(clock: Clock) -> None:
+    assert rests(Tracker(Timing(settle=0.0), clock), clock, [STAMP] * 3) == [0.5, 1.0, 2.0]
+    assert rests(Tracker(Timing(settle=90.0), clock), clock, [STAMP] * 3) == [90.0, 90.0, 90.0]
+
+
 def test_a_second_notice_does_not_forget_the_first(tracker: Tracker, clock: Clock) -> None:
     tracker.heard("/in/a", closed=True)
     tracker.found("/in/a", Sight(STAMP))

@@ -1,0 +1,168 @@
+"""Commands that write take turns, and ask the daemon where one is running."""
+
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from staticwado_daemon.archive import layout
+from staticwado_daemon.cli import assembly, execute, outcomes, staticwado
+from staticwado_daemon.config import Storage
+from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.inbound import reconcile
+from staticwado_daemon.inbound.receipt import Receipt
+from staticwado_daemon.pipeline import requests
+
+Holding = Callable[[bytes], AbstractContextManager[object]]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "root" / layout.REQUESTS).mkdir(parents=True)
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def held(root: Path) -> Holding:
+    """Somebody else has the tree's lock."""
+
+    def hold(role: bytes) -> AbstractContextManager[object]:
+        lock = (root / layout.LOCK).open("wb", buffering=0)
+        lock.write(role)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return closing(lock)
+
+    return hold
+
+
+@pytest.fixture
+def storage(root: Path) -> Storage:
+    from staticwado_daemon.config import load
+
+    return load(None, {"rootDir": str(root)}).storage()
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The roles of the lines that are opened; none really is."""
+    roles: list[str] = []
+
+    @contextmanager
+    def open_line(_storage: Storage, _level: str, *, role: str) -> Iterator[tuple[str, str]]:
+        roles.append(role)
+        yield "line", "journal"
+
+    monkeypatch.setattr(assembly, "open_line", open_line)
+    return roles
+
+
+def test_a_daemon_is_asked(storage: Storage, held: Holding, opened: list[str]) -> None:
+    with held(b"daemon"), assembly.line_or_daemon(storage, "warning") as line:
+        assert line is None
+    assert opened == []
+
+
+def test_another_command_is_waited_for_in_so_many_words(
+    storage: Storage, held: Holding, opened: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = held(b"create")
+    other.__enter__()
+    release = threading.Timer(0.5, lambda: other.__exit__(None, None, None))
+    release.start()
+    began = time.monotonic()
+    with assembly.line_or_daemon(storage, "warning") as line:
+        assert line is not None
+    assert time.monotonic() - began >= 0.5
+    assert opened == ["create"]
+    printed = capsys.readouterr()
+    assert printed.err == f"waiting for another command that is writing to {storage.root}\n"
+    assert printed.out == ""
+
+
+def test_who_comes_second_waits_for_the_next_turn(
+    storage: Storage, held: Holding, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = assembly.open_line
+    other = held(b"create")
+
+    def slow(*arguments: Any, **named: Any) -> AbstractContextManager[Any]:
+        monkeypatch.setattr(assembly, "open_line", quick)
+        other.__enter__()
+        threading.Timer(0.3, lambda: other.__exit__(None, None, None)).start()
+        raise ConfigError("another staticwado is writing")
+
+    other.__exit__(None, None, None)
+    other = held(b"create")
+    monkeypatch.setattr(assembly, "_turn", lambda _root, real=assembly._turn: None if not opened else real(_root))
+    monkeypatch.setattr(assembly, "open_line", slow)
+    with assembly.line_or_daemon(storage, "warning") as line:
+        assert line == ("line", "journal")
+
+
+def test_a_tree_that_cannot_be_written_is_an_error_not_a_wait(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> AbstractContextManager[Any]:
+        raise ConfigError("cannot write there")
+
+    monkeypatch.setattr(assembly, "open_line", refuse)
+    with pytest.raises(ConfigError, match="cannot write there"), assembly.line_or_daemon(storage, "warning"):
+        pytest.fail("there is no line")
+
+
+def test_create_beside_a_daemon_names_also_what_only_this_side_knows(
+    root: Path, tmp_path: Path, held: Holding, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("in/a.dcm", "in/b.dcm.part", "in/closed/c.dcm"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    real = os.scandir
+
+    def scandir(path: str) -> Iterator[os.DirEntry[str]]:
+        if path.endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(reconcile.os, "scandir", scandir)
+    shown: list[dict[str, int]] = []
+    monkeypatch.setattr(outcomes.Progress, "add_others", lambda _, counts: shown.append(counts))
+
+    def serve() -> None:
+        while not (found := requests.pending(root)):
+            time.sleep(0.01)
+        requests.report(root, found[0].id, {"ignored": 1})
+        time.sleep(0.4)
+        requests.answer(root, found[0].id, [Receipt(path, None, "ignored", "why") for path in found[0].paths])
+
+    server = threading.Thread(target=serve)
+    server.start()
+    with held(b"daemon"):
+        code = execute(staticwado, "staticwado", ["create", str(tmp_path / "in"), "--root", str(root), "--json"])
+        server.join()
+    assert code == 3
+    receipts = json.loads(capsys.readouterr().out)["receipts"]
+    assert [(each["path"], each["outcome"]) for each in receipts] == [
+        (str(tmp_path / "in/a.dcm"), "ignored"),
+        (str(tmp_path / "in/closed"), "rejected"),
+    ]
+    assert shown == [{"ignored": 1}]
+
+
+def test_the_bar_counts_what_is_done_here_and_there() -> None:
+    with outcomes.Progress(10) as progress:
+        progress.add("rejected")
+        progress.add_others({"published": 3, "rejected": 1})
+        progress.add_others({"published": 5, "rejected": 1})
+        task = progress._bar.tasks[0]
+        assert (task.completed, task.total) == (7, 10)
+        assert task.description == "published 5 · rejected 2"
