@@ -8,6 +8,7 @@ so does an exception that isn't ours. `-v` shows everything, and is meant for te
 """
 
 import importlib
+import json
 import logging
 import os
 import sys
@@ -102,7 +103,10 @@ def _endings(style: Style) -> list[Processor]:
 
 
 def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except orjson.JSONEncodeError:  # a folder's name with bytes that are no text; the standard library escapes them
+        return json.dumps(event, default=str)
 
 
 def _withhold_text(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -80,6 +80,9 @@ def _as_text(value: Any) -> str:
 
 
 def _as_number(value: Any) -> float | None:
+    # Python would also take "1_0", and digits of any script.
+    if isinstance(value, str) and not (value.isascii() and "_" not in value):
+        return None
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -57,6 +57,11 @@ class Converted(NamedTuple):
     note: str = ""
 
 
+# PS3.5 6.2 allows these at most 64 characters a value (PN 64 a group); a thousand of them still are one.
+_SHORT_TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "PN", "SH", "TM", "UI"})
+_LONGEST_SHORT_TEXT = 1 << 16
+
+
 def convert(tag: int, vr: str, value: bytes, character_sets: CharacterSets, rules: Rules) -> Converted:
     """Convert one element, sequences excepted, to its JSON attribute.
 
@@ -98,6 +103,8 @@ def _usable(vr: str, length: int) -> tuple[str, str]:
     if vr in _NUMBER_CODES or vr == "AT":
         width = 4 if vr == "AT" else _NUMBER_CODES[vr][1]
         return ("UN", f"{length} bytes can't be {vr}") if length % width else (vr, "")
+    if length > _LONGEST_SHORT_TEXT and vr in _SHORT_TEXT_VRS:
+        return "UN", f"{length} bytes can't be {vr}"
     return (vr, "") if vr in VRS and vr != "SQ" else ("UN", f"unknown VR {vr!a}")
 
 

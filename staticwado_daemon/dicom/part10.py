@@ -114,6 +114,8 @@ def read(data: Buffer, limits: Limits, bulk_uri: Callable[[str], str]) -> Instan
     meta = _file_meta(data, _PREAMBLE_LENGTH + len(_PREFIX) if prefixed else 0)
     if meta.sop_class_uid == _DICOMDIR:
         raise Ignored("DICOMDIR")
+    if meta.transfer_syntax_uid:
+        _valid(meta.transfer_syntax_uid, "Transfer Syntax UID (0002,0010)")
     deflated = transfer_syntax(meta.transfer_syntax_uid).deflated
     buffer = _inflated(data, meta.dataset_offset, limits) if deflated else data
     encoding, warnings = _encoding(buffer, meta)
@@ -121,10 +123,11 @@ def read(data: Buffer, limits: Limits, bulk_uri: Callable[[str], str]) -> Instan
     if not prefixed and not _IDENTITY_TAGS & data_set.fragments.keys():
         raise Ignored("not a DICOM file")
     attributes, more_warnings = _published(data_set.fragments)
+    identity = _identity(attributes)
     return Instance(
-        identity=_identity(attributes),
+        identity=identity,
         transfer_syntax_uid=_transfer_syntax_uid(meta, encoding, data_set.pixel_data),
-        attributes=attributes,
+        attributes=_identified(attributes, identity),
         bulk_values=data_set.bulk_values,
         pixel_data=data_set.pixel_data,
         buffer=buffer,
@@ -249,10 +252,27 @@ def _identity(attributes: Attributes) -> Identity:
     )
 
 
+def _identified(attributes: Attributes, identity: Identity) -> Attributes:
+    """Let the three UIDs read in the metadata as they do in the paths, without tabs, padding or a wrong VR."""
+    uids = {
+        _STUDY_INSTANCE_UID: identity.study,
+        _SERIES_INSTANCE_UID: identity.series,
+        _SOP_INSTANCE_UID: identity.instance,
+    }
+    fragments = {tag: b'{"vr":"UI","Value":["%b"]}' % uid.encode() for tag, uid in uids.items()}
+    if all(attributes[tag] == fragment for tag, fragment in fragments.items()):
+        return attributes
+    return attributes.with_changes(fragments)
+
+
 def _uid(attributes: Attributes, tag: str, name: str) -> UID:
     text = attributes.text(tag)
     if not text:
         raise Rejected(f"no {name}")
+    return _valid(text, name)
+
+
+def _valid(text: str, name: str) -> UID:
     try:
         return UID(text)
     except Rejected:

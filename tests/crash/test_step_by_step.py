@@ -6,11 +6,12 @@ The steps are real ones, on real staged instances; only the processes around the
 import io
 import itertools
 import os
+import random
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ RULES = Rules("htj2k", Limits())
 CHANGES_THE_DISK = ("rename", "replace", "unlink", "remove", "mkdir", "rmdir", "link", "symlink", "utime", "truncate")
 
 Batches = Sequence[Sequence[Path]]
+"""Files, as they come together."""
 
 
 class Killed(BaseException):
@@ -51,6 +53,8 @@ class Machine:
         for name in CHANGES_THE_DISK:
             patch.setattr(os, name, self._counted(name, getattr(os, name)))
         patch.setattr(store, "_exchange", self._counted("exchange", store._exchange))
+        # What is written stays written when a process is killed; only a power cut would tell the difference.
+        patch.setattr(Store, "sync", self._counted("sync", lambda _: None))
         patch.setattr(io, "open", self._opened(io.open))
         patch.setattr(os, "open", self._created(os.open))
 
@@ -80,9 +84,12 @@ class Machine:
 
     def _opened(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(file: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
-            if mode.strip("bt") != "r":
-                self._step("write", file)
-            return function(file, mode, *arguments, **named)
+            if mode.strip("bt") == "r":
+                return function(file, mode, *arguments, **named)
+            self._step("create", file)
+            opened = function(file, mode, *arguments, **named)
+            self._step("write", file)
+            return opened
 
         return call
 
@@ -135,6 +142,7 @@ class Rehearsal:
             before.root.rename(self._beginning)
 
     def _stage(self, batches: Batches) -> None:
+        (self.root / layout.STAGING).mkdir(parents=True)
         for number, batch in enumerate(batches):
             sources = [Source(path, Stamp.of(path.lstat())) for path in batch]
             results = ingest_batch(sources, self.root / layout.STAGING / f"task{number}", RULES)
@@ -163,6 +171,12 @@ class Rehearsal:
             conversation.messages.extend([*batches, Flush(1), None])
             Publisher(opened, conversation).serve()
 
+    def assert_readers_see_no_gap(self) -> None:
+        """Whatever was there before is still there, in one version or the other, and nothing is there by half."""
+        found = tree(self.root / "studies")
+        assert tree(self._beginning / "studies").keys() - found.keys() == set()
+        assert unreadable(self.root / "studies") == []
+
     def let_go(self) -> None:
         """Close what the root's files are opened as: the kernel does it when a process ends, and frees the lock."""
         for descriptor in Path("/proc/self/fd").iterdir():
@@ -170,12 +184,11 @@ class Rehearsal:
                 if descriptor.readlink().is_relative_to(self.root):
                     os.close(int(descriptor.name))
 
-    def catch_up(self, interrupted: Conversation) -> None:
+    def catch_up(self, receipts: Conversation) -> None:
         """What the next daemon does: sources without a receipt come again."""
-        answered = interrupted.receipts()
-        conversation = Conversation([])
-        self.talk([number for number in self.numbers if number not in answered], conversation)
-        assert answered.keys() | conversation.receipts().keys() == set(self.numbers)
+        answered = receipts.receipts()
+        receipts.messages.clear()
+        self.talk([number for number in self.numbers if number not in answered], receipts)
 
     def assert_nothing_is_new(self) -> None:
         """All of it once more, as after the loss of the journal, touches nothing."""
@@ -191,6 +204,33 @@ def _stamps(root: Path) -> dict[str, tuple[int, int]]:
     """When each file of the tree changed last, the publisher's own working directory left out."""
     found = (path for path in root.rglob("*") if path.is_file() and path.relative_to(root).parts[0] != layout.PRIVATE)
     return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in found}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What there is when nobody was disturbed."""
+
+    published: dict[str, bytes]
+    kept: dict[str, bytes]
+    records: set[Record]
+    sources: Counter[bytes]
+
+    @classmethod
+    def of(cls, rehearsal: Rehearsal) -> "Reference":
+        rehearsal.begin()
+        rehearsal.catch_up(Conversation([]))
+        root = rehearsal.root
+        sources = Counter({path.read_bytes(): 1 for path in rehearsal.sources})
+        return cls(tree(root / "studies"), tree(root / layout.KEPT), records(root), sources)
+
+    def assert_equals(self, root: Path) -> None:
+        """Published, kept and recorded is the same, and every source can be rebuilt."""
+        assert leftovers(root) == []
+        assert unreadable(root) == []
+        assert differences(tree(root / "studies"), self.published) == []
+        assert differences(tree(root / layout.KEPT), self.kept) == []
+        assert records(root) == self.records
+        assert originals(root) == self.sources
 
 
 class Material:
@@ -234,12 +274,15 @@ def grouping(of: Material) -> tuple[Batches, Batches]:
     return [[of.ct(number)] for number in range(publish.MAXIMUM_FILES)], [[of.ct(publish.MAXIMUM_FILES)]]
 
 
+Scenario = Callable[[Material], tuple[Batches, Batches]]
+"""What is there already, and what arrives."""
+
 SCENARIOS = [first_instances, growing_studies, conflicting_contents, grouping]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_next_one_completes_what_was_stopped_anywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: Callable[[Material], tuple[Batches, Batches]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: Scenario
 ) -> None:
     rehearsal = Rehearsal(tmp_path, *scenario(Material(tmp_path / "sources")))
     reference = Reference.of(rehearsal)
@@ -247,43 +290,42 @@ def test_the_next_one_completes_what_was_stopped_anywhere(
     for last in itertools.count():
         rehearsal.begin()
         conversation = Conversation([])
-        finished = machine.run(partial(rehearsal.talk, rehearsal.numbers, conversation), last)
-        if finished:
+        if machine.run(partial(rehearsal.catch_up, conversation), last):
             break
-        rehearsal.let_go()
-        try:
-            assert unreadable(rehearsal.root / "studies") == []
+        with noted(f"stopped after step {last}: {machine.steps[-1:]}"):
+            rehearsal.assert_readers_see_no_gap()
+            rehearsal.let_go()
             rehearsal.catch_up(conversation)
             reference.assert_equals(rehearsal.root)
             rehearsal.assert_nothing_is_new()
-        except BaseException as error:
-            error.add_note(f"stopped after step {last}: {machine.steps[-1:]}")
-            raise
     assert len(machine.steps) > 50
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """What there is when nobody was disturbed."""
-
-    published: dict[str, bytes]
-    kept: dict[str, bytes]
-    records: set[Record]
-    sources: Counter[bytes]
-
-    @classmethod
-    def of(cls, rehearsal: Rehearsal) -> "Reference":
+@pytest.mark.soak
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_so_does_one_after_several_that_were_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: Scenario
+) -> None:
+    rehearsal = Rehearsal(tmp_path, *scenario(Material(tmp_path / "sources")))
+    reference = Reference.of(rehearsal)
+    machine = Machine(monkeypatch)
+    for seed in range(500):
+        chance = random.Random(seed)
         rehearsal.begin()
-        rehearsal.catch_up(Conversation([]))
-        root = rehearsal.root
-        sources = Counter({path.read_bytes(): 1 for path in rehearsal.sources})
-        return cls(tree(root / "studies"), tree(root / layout.KEPT), records(root), sources)
+        conversation = Conversation([])
+        with noted(f"seed {seed}"):
+            while not machine.run(partial(rehearsal.catch_up, conversation), chance.randrange(150)):
+                rehearsal.assert_readers_see_no_gap()
+                rehearsal.let_go()
+            reference.assert_equals(rehearsal.root)
+            rehearsal.assert_nothing_is_new()
 
-    def assert_equals(self, root: Path) -> None:
-        """Published, kept and recorded is the same, and every source can be rebuilt."""
-        assert leftovers(root) == []
-        assert unreadable(root) == []
-        assert differences(tree(root / "studies"), self.published) == []
-        assert differences(tree(root / layout.KEPT), self.kept) == []
-        assert records(root) == self.records
-        assert originals(root) == self.sources
+
+@contextmanager
+def noted(what: str) -> Iterator[None]:
+    """Say with a failure when it happened."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(what)
+        raise

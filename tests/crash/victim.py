@@ -27,10 +27,15 @@ ENDING_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A directory with an inbound folder, a root and the configuration of their daemon."""
+    """A directory with an inbound folder, a root and the configuration of their daemon.
+
+    The root and the state directory may also stand somewhere else.
+    """
 
     directory: Path
     after_ingest: str = "keep"
+    root_elsewhere: Path | None = None
+    state_elsewhere: Path | None = None
 
     @property
     def inbound(self) -> Path:
@@ -38,7 +43,7 @@ class Site:
 
     @property
     def root(self) -> Path:
-        return self.directory / "root"
+        return self.root_elsewhere or self.directory / "root"
 
     @property
     def config(self) -> Path:
@@ -49,14 +54,19 @@ class Site:
         return self.directory / "daemon.log"
 
     @property
+    def state(self) -> Path:
+        return self.state_elsewhere or self.directory / "state"
+
+    @property
     def journal(self) -> Path:
-        return self.directory / "state/journal.sqlite"
+        return self.state / "journal.sqlite"
 
     def prepare(self, **daemon: Any) -> "Site":
         """Make the folders and the configuration file."""
         self.inbound.mkdir(parents=True)
         inbound = {"dir": str(self.inbound), "afterIngest": self.after_ingest}
-        write_config(self.directory, {"rootDir": str(self.root)}, {"inbound": [inbound], **daemon})
+        daemon = {"inbound": [inbound], "stateDir": str(self.state), **daemon}
+        write_config(self.directory, {"rootDir": str(self.root)}, daemon)
         return self
 
     def deliver(self, source: Path) -> None:

@@ -256,7 +256,8 @@ def new_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = directory / "tree"
     inbound = [{"dir": str(directory / "inbound")}]
     with running(write_config(directory / "config", {"rootDir": str(root)}, {"inbound": inbound})) as daemon:
-        daemon.until((root / "studies/index.json.gz").exists, "a list of studies")
+        daemon.until(lambda: daemon.status()["running"], "a running daemon")
+        daemon.wait_until_idle()
     return root
 
 

@@ -1,62 +1,25 @@
 """Committing and publishing, without processes: staged instances in, files of the tree out."""
 
-import hashlib
-import itertools
 import random
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
-import orjson
 import pytest
 
 from staticwado_daemon.archive import gzipped, holdings, layout, record, restore
 from staticwado_daemon.archive.index import StudiesIndex
-from staticwado_daemon.archive.record import Blob
-from staticwado_daemon.archive.store import Stage, Store
+from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
-from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import publish
 from staticwado_daemon.pipeline.commit import commit
-from staticwado_daemon.pipeline.staged import Staged
 from staticwado_daemon.pipeline.studies import Studies
-from tests.records import make_dataset, make_record
-
-_numbers = itertools.count()
+from tests.staging import load, snapshot, stage
 
 
 @pytest.fixture
 def store(tmp_path):
     with Store(tmp_path / "root") as opened:
         yield opened
-
-
-def _blob(path: Path, name: str) -> Blob:
-    data = path.read_bytes()
-    return Blob(name, len(data), hashlib.sha256(data).hexdigest())
-
-
-def stage(store, *, content="c0", study="1.2", series="1.2.3", instance="1.2.3.4", bulk=(), **values) -> Staged:
-    directory = store.root / layout.STAGING / f"task{next(_numbers)}" / "0"
-    writer = Stage(directory)
-    writer.write("instance/frames/1.mht", [content.encode()])
-    writer.write("instance/thumbnail", [b"jpeg " + content.encode()])
-    for name in bulk:
-        writer.write(name, [b"bulk"])
-    remainder = restore.whole(content.encode())
-    paths = {f"instance/{name}": name for name in ("frames/1.mht", "thumbnail")} | {name: name for name in bulk}
-    made = make_record(
-        study,
-        series,
-        instance,
-        content,
-        revision=0,
-        blobs=tuple(_blob(directory / path, name) for path, name in paths.items()),
-        remainder=(hashlib.sha256(remainder).hexdigest(), len(remainder)),
-        dataset=make_dataset(study, series, instance, **values),
-    )
-    source = Source(Path("/in") / f"{instance}-{content}", Stamp(1, 2, 3, 4))
-    return Staged(source, directory, made, tuple(bulk), remainder, ())
 
 
 def publish_all(store, studies, done) -> StudiesIndex:
@@ -67,28 +30,20 @@ def publish_all(store, studies, done) -> StudiesIndex:
     return index
 
 
-def load(store, path):
-    return orjson.loads(gzipped.unpack(store.read(path)))
-
-
-def snapshot(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
-
-
 def test_a_new_instance_is_placed_recorded_and_listed(store) -> None:
     studies = Studies(store.root, 1 << 20)
-    done = commit(store, studies, [stage(store, bulk=["bulkdata/aaa/bb/c"], t00200013=1, t00080060="CT")])
+    done = commit(store, studies, [stage(store.root, bulk=("bulkdata/aaa/bb/c",), t00200013=1, t00080060="CT")])
     index = publish_all(store, studies, done)
     assert [receipt.outcome for receipt in done.receipts] == ["published"]
     assert store.read("studies/1.2/series/1.2.3/instances/1.2.3.4/frames/1.mht") == b"c0"
     assert store.read("studies/1.2/bulkdata/aaa/bb/c") == b"bulk"
     assert [each.revision for each in holdings.records(store.root, UID("1.2"))] == [1]
-    assert load(store, "studies/1.2/series/1.2.3/metadata.gz")[0]["00080018"]["Value"] == ["1.2.3.4"]
-    assert load(store, "studies/1.2/index.json.gz")[0]["00201208"]["Value"] == [1]
+    assert load(store.root, "studies/1.2/series/1.2.3/metadata.gz")[0]["00080018"]["Value"] == ["1.2.3.4"]
+    assert load(store.root, "studies/1.2/index.json.gz")[0]["00201208"]["Value"] == [1]
     files = ("series/index.json.gz", "metadata.gz", "instances/index.json.gz")
     series = ("series-singleton.json.gz", "instances/index.json.gz")
     for path in (*files, *(f"series/1.2.3/{name}" for name in series)):
-        assert len(load(store, f"studies/1.2/{path}")) == 1
+        assert len(load(store.root, f"studies/1.2/{path}")) == 1
     assert store.read("studies/1.2/thumbnail") == store.read("studies/1.2/series/1.2.3/thumbnail") == b"jpeg c0"
     assert index.instances == 1
     assert store.names(layout.STAGING) == []
@@ -96,10 +51,10 @@ def test_a_new_instance_is_placed_recorded_and_listed(store) -> None:
 
 def test_known_content_is_a_duplicate_and_changes_nothing(store) -> None:
     studies = Studies(store.root, 1 << 20)
-    publish_all(store, studies, commit(store, studies, [stage(store)]))
+    publish_all(store, studies, commit(store, studies, [stage(store.root)]))
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*") if path.is_file()}
     for knowledge in (studies, Studies(store.root, 1 << 20)):
-        done = commit(store, knowledge, [stage(store)])
+        done = commit(store, knowledge, [stage(store.root)])
         assert [receipt.outcome for receipt in done.receipts] == ["duplicate"]
         assert not done.dirty
     assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*") if path.is_file()} == before
@@ -107,8 +62,8 @@ def test_known_content_is_a_duplicate_and_changes_nothing(store) -> None:
 
 def test_new_content_supersedes_and_the_old_is_kept_and_stays_known(store) -> None:
     studies = Studies(store.root, 1 << 20)
-    commit(store, studies, [stage(store, content="old")])
-    done = commit(store, studies, [stage(store, content="new")])
+    commit(store, studies, [stage(store.root, content="old")])
+    done = commit(store, studies, [stage(store.root, content="new")])
     publish_all(store, studies, done)
     identity = done.receipts[0].identity
     assert done.superseded == [(identity, "old")]
@@ -118,13 +73,13 @@ def test_new_content_supersedes_and_the_old_is_kept_and_stays_known(store) -> No
         ("old", 1),
         ("new", 2),
     }
-    again = commit(store, studies, [stage(store, content="old")])
+    again = commit(store, studies, [stage(store.root, content="old")])
     assert [receipt.outcome for receipt in again.receipts] == ["duplicate"]
 
 
 def test_several_contents_of_an_instance_in_one_batch_end_with_the_last(store) -> None:
     studies = Studies(store.root, 1 << 20)
-    done = commit(store, studies, [stage(store, content=content) for content in ("a", "b", "a", "c")])
+    done = commit(store, studies, [stage(store.root, content=content) for content in ("a", "b", "a", "c")])
     outcomes = [receipt.outcome for receipt in done.receipts]
     assert outcomes == ["published", "published", "duplicate", "published"]
     assert [content for _, content in done.superseded] == ["a", "b"]
@@ -143,7 +98,7 @@ def test_the_published_tree_depends_on_the_set_of_instances_alone(tmp_path) -> N
             step = (1, 5, 24)[seed]
             for start in range(0, len(shuffled), step):
                 batch = [
-                    stage(store, series=series, instance=instance, content=instance, t00200013=int(instance[6:]))
+                    stage(store.root, series=series, instance=instance, content=instance, t00200013=int(instance[6:]))
                     for series, instance in shuffled[start : start + step]
                 ]
                 publish_all(store, studies, commit(store, studies, batch))
@@ -156,7 +111,7 @@ def test_the_published_tree_depends_on_the_set_of_instances_alone(tmp_path) -> N
 def test_grouping_keeps_every_record_and_remainder(store) -> None:
     studies = Studies(store.root, 1 << 20)
     for number in range(publish.MAXIMUM_FILES + 1):
-        commit(store, studies, [stage(store, instance=f"1.2.3.{number}", content=str(number))])
+        commit(store, studies, [stage(store.root, instance=f"1.2.3.{number}", content=str(number))])
     before = set(holdings.records(store.root, UID("1.2")))
     publish.group(store, UID("1.2"))
     assert set(holdings.records(store.root, UID("1.2"))) == before
@@ -171,7 +126,7 @@ def test_grouping_keeps_every_record_and_remainder(store) -> None:
 def test_an_unreadable_record_file_costs_neither_the_others_nor_itself(store) -> None:
     studies = Studies(store.root, 1 << 20)
     for number in range(publish.MAXIMUM_FILES + 1):
-        commit(store, studies, [stage(store, instance=f"1.2.3.{number}", content=str(number))])
+        commit(store, studies, [stage(store.root, instance=f"1.2.3.{number}", content=str(number))])
     broken = f"{layout.pending_dir(UID('1.2'))}/0000.gz"
     store.put(broken, b"not gzip")
     assert len(holdings.records(store.root, UID("1.2"))) == publish.MAXIMUM_FILES + 1
@@ -182,25 +137,25 @@ def test_an_unreadable_record_file_costs_neither_the_others_nor_itself(store) ->
 
 def test_a_disk_that_refuses_leaves_what_was_there_and_the_next_try_succeeds(store, monkeypatch) -> None:
     studies = Studies(store.root, 1 << 20)
-    publish_all(store, studies, commit(store, studies, [stage(store)]))
+    publish_all(store, studies, commit(store, studies, [stage(store.root)]))
     before = snapshot(store.root / "studies")
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    refused = [stage(store, instance="1.2.3.5", content="c1")]
+    refused = [stage(store.root, instance="1.2.3.5", content="c1")]
     with monkeypatch.context() as patched:
         patched.setattr(store, "put", full)
         with pytest.raises(OSError, match="No space"):
             commit(store, studies, refused)
     assert snapshot(store.root / "studies") == before
-    done = commit(store, studies, [stage(store, instance="1.2.3.5", content="c1")])
+    done = commit(store, studies, [stage(store.root, instance="1.2.3.5", content="c1")])
     assert [receipt.outcome for receipt in done.receipts] == ["published"]
 
 
 def test_the_studies_index_is_made_from_the_studies_where_it_is_damaged(store) -> None:
     studies = Studies(store.root, 1 << 20)
-    done = commit(store, studies, [stage(store), stage(store, study="1.9", instance="1.9.4")])
+    done = commit(store, studies, [stage(store.root), stage(store.root, study="1.9", instance="1.9.4")])
     index = publish_all(store, studies, done)
     publish.publish_index(store, index)
     good = store.read(layout.STUDIES_INDEX)
@@ -215,12 +170,12 @@ def test_the_studies_index_is_made_from_the_studies_where_it_is_damaged(store) -
 
 def test_what_is_missing_of_a_known_instance_is_put_back_by_the_next_copy(store) -> None:
     studies = Studies(store.root, 1 << 20)
-    publish_all(store, studies, commit(store, studies, [stage(store, bulk=["bulkdata/aaa/bb/c"])]))
+    publish_all(store, studies, commit(store, studies, [stage(store.root, bulk=("bulkdata/aaa/bb/c",))]))
     before = snapshot(store.root)
     shutil.rmtree(store.root / "studies/1.2")
     shutil.rmtree(store.root / "restore/1.2")
     studies = Studies(store.root, 1 << 20)
-    done = commit(store, studies, [stage(store, bulk=["bulkdata/aaa/bb/c"])])
+    done = commit(store, studies, [stage(store.root, bulk=("bulkdata/aaa/bb/c",))])
     assert [receipt.outcome for receipt in done.receipts] == ["duplicate"]
     publish_all(store, studies, done)
     assert snapshot(store.root) == before
@@ -228,8 +183,8 @@ def test_what_is_missing_of_a_known_instance_is_put_back_by_the_next_copy(store)
 
 def test_the_file_of_a_known_data_set_is_kept_whole_before_it_may_be_deleted(store) -> None:
     studies = Studies(store.root, 1 << 20)
-    commit(store, studies, [stage(store)])
-    other = stage(store)
+    commit(store, studies, [stage(store.root)])
+    other = stage(store.root)
     source = replace(other.source, after_ingest="delete")
     other = replace(other, source=source, record=replace(other.record, source="a" * 64))
     commit(store, studies, [other])

@@ -420,3 +420,31 @@ def test_an_instance_without_pixels() -> None:
     instance = read(path_of("rtplan.dcm").read_bytes())
     assert instance.pixel_data is None
     assert instance.attributes.sequence("300A00B0")
+
+
+class TestHostileIdentifiers:
+    @pytest.mark.parametrize("uid", ["1.2.3\r\nX-Evil: y", "1.2.840.10008.1.2.4.50\xe9", "1.2..3"])
+    def test_a_transfer_syntax_that_is_no_uid_is_rejected_because_frames_would_carry_it(self, uid: str) -> None:
+        data = file(PIXEL_DATA)
+        bad = element(0x00020010, "UI", uid.encode("latin-1"))
+        good = element(0x00020010, "UI", EXPLICIT_LITTLE.encode() + b"\0")
+        assert good in data
+        with pytest.raises(Rejected, match="Transfer Syntax UID"):
+            read(data.replace(good, bad))
+
+    def test_identifiers_read_in_the_metadata_as_in_the_paths(self) -> None:
+        instance = read(file(PIXEL_DATA).replace(STUDY, element(0x0020000D, "UI", b"1.2.99\t\0")))
+        assert instance.identity.study == "1.2.99"
+        assert instance.attributes["0020000D"] == b'{"vr":"UI","Value":["1.2.99"]}'
+
+    def test_a_name_of_a_hundred_kilobytes_is_kept_but_is_no_name(self) -> None:
+        name = implicit(0x00100010, b"\x01" * 100_000)
+        data = meta(IMPLICIT_LITTLE) + IMPLICIT_UIDS[: IMPLICIT_UIDS.index(b"\x20\x00\x0d\x00")] + name
+        instance = read(data + IMPLICIT_UIDS[IMPLICIT_UIDS.index(b"\x20\x00\x0d\x00") :])
+        assert instance.attributes.value("00100010")["vr"] == "UN"
+
+    @pytest.mark.parametrize("text", [b"1_0 ", "\uff11".encode()])
+    def test_a_number_is_written_in_plain_digits(self, text: bytes) -> None:
+        frames = element(0x00280008, "IS", text)
+        instance = read(file(frames))
+        assert instance.attributes.integer("00280008") is None
