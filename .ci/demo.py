@@ -1,11 +1,16 @@
 """What `make run` runs: the daemon on ./dicom with the viewer, all of it inside this directory."""
 
 import shutil
+import socket
 import sys
 from pathlib import Path
 
+import numpy as np
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from staticwado_daemon.archive.store import lock_holder
 from staticwado_daemon.cli import execute, staticwado
 from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.web.ohif import fetch_ohif
@@ -13,22 +18,52 @@ from staticwado_daemon.web.ohif import fetch_ohif
 REPOSITORY = Path(__file__).resolve().parents[1]
 INBOUND = REPOSITORY / "dicom"
 PRIVATE = REPOSITORY / ".run"
-SAMPLES = ("693_J2KI.dcm", "CT_small.dcm", "examples_overlay.dcm", "examples_rgb_color.dcm", "examples_ybr_color.dcm")
-"""A head CT, a small CT, an MR and two ultrasounds, one of which moves: they come with pydicom."""
+ROOT = PRIVATE / "dicomweb"
+
+SAMPLES = ("examples_overlay.dcm", "examples_rgb_color.dcm", "examples_ybr_color.dcm")
+"""An MR and two ultrasounds, one of which moves: they come with pydicom."""
+
+SLICES, SIZE = 60, 256
+ARC = "2.25.301928374650918273645"
 
 
 def main(port: int) -> int:
     """Prepare what is missing, then be the daemon."""
+    problem = _problem(port)
+    if problem:
+        print(f"make run: {problem}", file=sys.stderr)
+        return 1
     PRIVATE.mkdir(exist_ok=True)
     INBOUND.mkdir(exist_ok=True)
     if not any(INBOUND.iterdir()):
         _copy_samples()
+        _write_phantom(INBOUND / "phantom")
     viewer = _viewer()
     config = PRIVATE / "static-wado.json5"
     config.write_text(_configuration(port, viewer))
     page = f"http://127.0.0.1:{port}/{'' if viewer else 'dicomweb/studies'}"
-    print(f"\n  Drop DICOM files into  {INBOUND}\n  and look at them on    {page}\n  Ctrl-C ends it.\n", flush=True)
+    command = f".venv/bin/staticwado -c {config.relative_to(REPOSITORY)} status"
+    print(
+        f"\n  Drop DICOM files into  {INBOUND}\n  and look at them on    {page}\n"
+        f"  How far it is:         {command}\n  Ctrl-C ends it.\n",
+        flush=True,
+    )
     return execute(staticwado, "staticwado", ["run", "-c", str(config)])
+
+
+def _problem(port: int) -> str | None:
+    """Why the daemon could not start, found before anything that a running one uses is touched."""
+    if not 1 <= port <= 65535:
+        return f"{port} is no port; try make run PORT=8081"
+    if lock_holder(ROOT):
+        return "it is running already, in another terminal"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return f"port {port} is taken; try make run PORT={port + 1}"
+    return None
 
 
 def _copy_samples() -> None:
@@ -39,6 +74,55 @@ def _copy_samples() -> None:
         # Under a temporary name until it is whole, as every careful sender does it.
         part = shutil.copy(source, INBOUND / f"{name}.part")
         Path(part).rename(INBOUND / name)
+
+
+def _write_phantom(directory: Path) -> None:
+    """A CT of nobody to scroll through: a body with two lungs, a spine and a few round things, in Hounsfield units."""
+    directory.mkdir()
+    z, y, x = np.mgrid[0:SLICES, 0:SIZE, 0:SIZE].astype(np.float32)
+    z, y, x = (z / SLICES - 0.5) * 2, (y / SIZE - 0.5) * 2, (x / SIZE - 0.5) * 2
+    volume = np.full(x.shape, -1000, np.float32)
+    for (cx, cy, cz), (rx, ry, rz), value in (
+        ((0, 0, 0), (0.85, 0.6, 1.8), 40),
+        ((-0.4, -0.05, 0), (0.3, 0.4, 0.95), -850),
+        ((0.4, -0.05, 0), (0.3, 0.4, 0.95), -850),
+        ((0, 0.4, 0), (0.13, 0.13, 3), 700),
+        ((0.08, -0.15, -0.1), (0.2, 0.22, 0.5), 55),
+        ((-0.45, 0.05, 0.3), (0.07, 0.07, 0.12), 30),
+        ((0.38, -0.2, -0.45), (0.05, 0.05, 0.09), 30),
+    ):
+        inside = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 + ((z - cz) / rz) ** 2 <= 1
+        volume[inside] = value
+    volume += np.random.default_rng(1).normal(0, 12, volume.shape)
+    for number, pixels in enumerate(volume.astype(np.int16), start=1):
+        path = directory / f"{number:03}.dcm"
+        _slice(number, pixels).save_as(path.with_suffix(".part"), enforce_file_format=True)
+        path.with_suffix(".part").rename(path)
+
+
+def _slice(number: int, pixels: np.ndarray) -> Dataset:
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"{ARC}.{number}"
+    image.StudyInstanceUID, image.SeriesInstanceUID, image.FrameOfReferenceUID = (f"{ARC}.0.{n}" for n in (1, 2, 3))
+    image.PatientName, image.PatientID, image.StudyID, image.AccessionNumber = "Phantom^Staticwado", "PHANTOM", "1", ""
+    image.PatientBirthDate = image.PatientSex = image.ReferringPhysicianName = ""
+    image.StudyDate, image.StudyTime, image.Modality = "20240229", "101500", "CT"
+    image.StudyDescription, image.SeriesDescription = "A phantom to scroll through", "Axial"
+    image.SeriesNumber, image.InstanceNumber = 1, number
+    image.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
+    image.ImagePositionPatient = [-192, -192, 5.0 * number]
+    image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    image.PixelSpacing, image.SliceThickness = [1.5, 1.5], 5
+    image.Rows, image.Columns, image.SamplesPerPixel = *pixels.shape, 1
+    image.PhotometricInterpretation = "MONOCHROME2"
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 1
+    image.RescaleSlope, image.RescaleIntercept, image.RescaleType = 1, 0, "HU"
+    image.WindowCenter, image.WindowWidth = [40, -500], [400, 1500]
+    image.PixelData = pixels.tobytes()
+    return image
 
 
 def _viewer() -> Path | None:
@@ -64,4 +148,4 @@ def _configuration(port: int, viewer: Path | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(int(sys.argv[1]) if sys.argv[1].isdecimal() else 0))

@@ -6,7 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ import pytest
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.cli import assembly, execute, outcomes, staticwado
-from staticwado_daemon.config import Storage
+from staticwado_daemon.config import Storage, load
 from staticwado_daemon.errors import ConfigError
 from staticwado_daemon.inbound import reconcile
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.pipeline import requests
 
-Holding = Callable[[bytes], AbstractContextManager[object]]
+Holding = Callable[[bytes], FileIO]
 
 
 @pytest.fixture
@@ -36,19 +37,17 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def held(root: Path) -> Holding:
     """Somebody else has the tree's lock."""
 
-    def hold(role: bytes) -> AbstractContextManager[object]:
-        lock = (root / layout.LOCK).open("wb", buffering=0)
+    def hold(role: bytes) -> FileIO:
+        lock = FileIO(root / layout.LOCK, "w")
         lock.write(role)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return closing(lock)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock
 
     return hold
 
 
 @pytest.fixture
 def storage(root: Path) -> Storage:
-    from staticwado_daemon.config import load
-
     return load(None, {"rootDir": str(root)}).storage()
 
 
@@ -75,10 +74,7 @@ def test_a_daemon_is_asked(storage: Storage, held: Holding, opened: list[str]) -
 def test_another_command_is_waited_for_in_so_many_words(
     storage: Storage, held: Holding, opened: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = held(b"create")
-    other.__enter__()
-    release = threading.Timer(0.5, lambda: other.__exit__(None, None, None))
-    release.start()
+    threading.Timer(0.5, held(b"create").close).start()
     began = time.monotonic()
     with assembly.line_or_daemon(storage, "warning") as line:
         assert line is not None
@@ -93,20 +89,17 @@ def test_who_comes_second_waits_for_the_next_turn(
     storage: Storage, held: Holding, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = assembly.open_line
-    other = held(b"create")
 
-    def slow(*arguments: Any, **named: Any) -> AbstractContextManager[Any]:
+    def too_late(*_: Any, **__: Any) -> AbstractContextManager[Any]:
         monkeypatch.setattr(assembly, "open_line", quick)
-        other.__enter__()
-        threading.Timer(0.3, lambda: other.__exit__(None, None, None)).start()
-        raise ConfigError("another staticwado is writing")
+        other = held(b"create")
+        threading.Timer(0.3, other.close).start()
+        raise ConfigError("another staticwado is writing there")
 
-    other.__exit__(None, None, None)
-    other = held(b"create")
-    monkeypatch.setattr(assembly, "_turn", lambda _root, real=assembly._turn: None if not opened else real(_root))
-    monkeypatch.setattr(assembly, "open_line", slow)
+    monkeypatch.setattr(assembly, "open_line", too_late)
     with assembly.line_or_daemon(storage, "warning") as line:
         assert line == ("line", "journal")
+    assert opened == ["create"]
 
 
 def test_a_tree_that_cannot_be_written_is_an_error_not_a_wait(
