@@ -1,7 +1,8 @@
 """`staticwado run`: the daemon."""
 
+import functools
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ from staticwado_daemon.cli.options import Common, shared, warn
 from staticwado_daemon.errors import ConfigError, StaticwadoError
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+    from socket import socket
+
     from staticwado_daemon import config
     from staticwado_daemon.inbound.inbox import Inbound
     from staticwado_daemon.inbound.journal import Journal
@@ -23,19 +27,24 @@ if TYPE_CHECKING:
 @click.pass_obj
 def run(common: Common) -> None:
     """Watch the configured folders and publish what arrives, until SIGTERM or Ctrl-C."""
+    from staticwado_daemon import log
     from staticwado_daemon.cli.assembly import open_line
     from staticwado_daemon.config import folder_errors
 
     settings = common.configuration().daemon()
     for problem in folder_errors(settings):
         raise ConfigError(problem)
-    with open_line(settings.storage, common.log_level(), role="daemon") as (line, journal):
-        daemon = _daemon(settings, line, journal)
-        with _ended_by_signals(daemon), _served(settings.server):
+    prepare = functools.partial(log.configure, common.log_level())
+    with (
+        open_line(settings.storage, common.log_level(), role="daemon") as (line, journal),
+        _served(settings.server, prepare) as server,
+    ):
+        daemon = _daemon(settings, line, journal, server)
+        with _ended_by_signals(daemon):
             daemon.run()
 
 
-def _daemon(settings: "config.Daemon", line: "Line", journal: "Journal") -> "Daemon":
+def _daemon(settings: "config.Daemon", line: "Line", journal: "Journal", server: "BaseProcess | None") -> "Daemon":
     from staticwado_daemon.inbound import drop
     from staticwado_daemon.inbound.folder import InboundDir
     from staticwado_daemon.inbound.inbox import Inbound
@@ -52,12 +61,15 @@ def _daemon(settings: "config.Daemon", line: "Line", journal: "Journal") -> "Dae
     )
     inbound = Inbound(folders, journal.known, timing, line.wake)
     storage = settings.storage
-    return Daemon(storage.root, storage.state_dir, line, inbound, settings.drop_dir, journal, lambda: _check(inbound))
+    check = functools.partial(_check, inbound, server)
+    return Daemon(storage.root, storage.state_dir, line, inbound, settings.drop_dir, journal, check)
 
 
-def _check(inbound: "Inbound") -> None:
+def _check(inbound: "Inbound", server: "BaseProcess | None") -> None:
     if not inbound.alive:
         raise StaticwadoError("a folder is no longer watched because its thread has ended; the log says why")
+    if server and not server.is_alive():
+        raise StaticwadoError("the embedded server has ended; the log says why")
 
 
 @contextmanager
@@ -71,15 +83,39 @@ def _ended_by_signals(daemon: "Daemon") -> Iterator[None]:
 
 
 @contextmanager
-def _served(server: "config.Server | None") -> Iterator[None]:
-    """Run the embedded server, where one is configured, beside the daemon."""
+def _served(server: "config.Server | None", prepare: Callable[[], None]) -> "Iterator[BaseProcess | None]":
+    """Run the embedded server, where one is configured, in a process of its own: its clients must not cost the daemon.
+
+    Raises:
+        ConfigError: if its address can't be had.
+    """
     if server is None:
-        yield
+        yield None
         return
+    from staticwado_daemon.pipeline.workers import process_context
     from staticwado_daemon.web import app, nginx
 
     if sentence := nginx.exposure_warning(str(nginx.Listen(server.host, server.port))):
         warn(sentence)
-    with app.serving(server.root, server.host, server.port, server.ohif, server.allow_origin) as url:
-        click.echo(f"{'OHIF on ' + url + '/, ' if server.ohif else ''}DICOMweb on {url}/dicomweb")
-        yield
+    with app.bind(server.host, server.port) as listener:
+        process = process_context().Process(
+            target=_serve, args=(listener, server, prepare), name="staticwado-server", daemon=True
+        )
+        process.start()
+    url = f"http://{nginx.Listen(server.host, server.port)}"
+    click.echo(f"{'OHIF on ' + url + '/, ' if server.ohif else ''}DICOMweb on {url}/dicomweb")
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(listener: "socket", server: "config.Server", prepare: Callable[[], None]) -> None:
+    """Be the server process."""
+    from staticwado_daemon.pipeline.workers import end_with_parent
+    from staticwado_daemon.web import app
+
+    end_with_parent()
+    prepare()
+    app.serve_on(listener, app.create_app(server.root, server.ohif, server.allow_origin))

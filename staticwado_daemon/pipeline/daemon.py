@@ -118,14 +118,18 @@ class Daemon:
             _log.info("daemon_stopped")
 
     def _step(self) -> None:
-        for request in requests.pending(self._root):
-            self._obey(request)
+        try:
+            for request in requests.pending(self._root):
+                self._obey(request)
+        except OSError as error:
+            _log.warning("requests_unreadable", reason=error.strerror)
         self._line.submit(self._inbound.take(self._line.room))
         for finished in self._line.pump(_TICK_SECONDS):
             self._settle(finished)
         self._close()
         self._answer()
-        self._check()
+        if not self._stopping.is_set():
+            self._check()
         now = time.monotonic()
         if self._outcomes and (now - self._logged > _LOG_SECONDS or self._line.idle):
             self._log_outcomes()

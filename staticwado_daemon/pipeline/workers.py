@@ -103,10 +103,15 @@ def process_context() -> multiprocessing.context.ForkServerContext:
 
 def _start(memory: int, prepare: Callable[[], None]) -> None:
     """Prepare a worker: it ends with its parent, leaves Ctrl-C to the main process, and can't eat the machine."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     os.umask(UMASK)
     prepare()
+
+
+def end_with_parent() -> None:
+    """Let this process be killed when the one that forked it ends, however that ends (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

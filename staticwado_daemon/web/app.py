@@ -136,7 +136,12 @@ def serve(root: Path, host: str, port: int, ohif: Path | None = None, allow_orig
     """
     app = create_app(root, ohif, allow_origin)
     with bind(host, port) as listener:
-        _server(app).run(sockets=[listener])
+        serve_on(listener, app)
+
+
+def serve_on(listener: socket.socket, app: Starlette) -> None:
+    """Serve on a bound socket until SIGTERM or SIGINT."""
+    _server(app).run(sockets=[listener])
 
 
 @contextmanager

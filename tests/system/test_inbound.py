@@ -20,7 +20,7 @@ from staticwado_daemon.inbound.folder import InboundDir
 from staticwado_daemon.inbound.inbox import Inbound
 from staticwado_daemon.inbound.receipt import Outcome, Receipt
 from staticwado_daemon.inbound.settle import Timing
-from staticwado_daemon.inbound.source import Source, Stamp, read
+from staticwado_daemon.inbound.source import NO_PERMISSION, Source, Stamp, read
 
 TIMING = Timing(settle=0.5, reconcile=60.0, incomplete=3.0)
 MAGIC = b"WHOLE"
@@ -431,6 +431,71 @@ def test_an_interrupted_removal_is_made_up_for_once(inbox: Path) -> None:
         inbound.done(Receipt(path, taken[0].stamp, "duplicate"))  # and it could not be removed this time either
         time.sleep(1.0)
         assert inbound.take(5) == []
+    finally:
+        inbound.stop()
+
+
+def test_an_interrupted_setting_aside_is_made_up_for(inbox: Path) -> None:
+    path = inbox / "a.dcm"
+    path.write_bytes(content())
+    for dir_, offered in ((InboundDir(inbox, "delete"), 0), (InboundDir(inbox, "delete", sets_aside=True), 1)):
+        line = Line()
+        line.known_states[str(path), Stamp.of(path.stat())] = "rejected"
+        inbound = Inbound([dir_], line.known, Timing(settle=0.2, reconcile=0.3), line.awake.set)
+        inbound.start()
+        try:
+            time.sleep(1.0)
+            assert len(inbound.take(5)) == offered
+        finally:
+            inbound.stop()
+
+
+def test_what_is_gone_is_forgotten_with_the_next_full_scan(inbox: Path) -> None:
+    line = Line()
+    (inbox / "kept").mkdir()
+    dirs = [InboundDir(inbox, "delete"), InboundDir(inbox / "kept")]
+    inbound = Inbound(dirs, line.known, Timing(settle=0.1, reconcile=0.3), line.awake.set)
+    paths = [inbox / "left.dcm", inbox / "gone.dcm", inbox / "kept/denied.dcm"]
+    for path in paths:
+        path.write_bytes(content())
+    inbound.start()
+    try:
+        taken: list[Source] = []
+        until(lambda: bool(taken.extend(inbound.take(5)) or len(taken) == 3))
+        for source in taken:
+            denied = source.path.name == "denied.dcm"
+            reason, outcome = (NO_PERMISSION, "rejected") if denied else (None, "published")
+            inbound.done(Receipt(source.path, source.stamp, outcome, reason))  # type: ignore[arg-type]
+        assert set(inbound._finished) == {str(path) for path in paths[:2]}
+        paths[1].unlink()
+        paths[2].unlink()
+        until(lambda: not inbound._denied and set(inbound._finished) == {str(paths[0])})
+    finally:
+        inbound.stop()
+
+
+def test_what_cannot_be_stored_is_tried_ever_more_rarely(inbox: Path) -> None:
+    line = Line()
+    inbound = Inbound([InboundDir(inbox)], line.known, Timing(settle=0.1, reconcile=0.3), line.awake.set)
+    path = inbox / "refused.dcm"
+    path.write_bytes(content())
+    tries: list[int] = []
+
+    def refuse_for(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for source in inbound.take(5):
+                tries.append(source.tries)
+                inbound.retry(source, incomplete=False)
+            time.sleep(0.02)
+
+    inbound.start()
+    try:
+        refuse_for(4.2)  # rests of 0.5, 1 and 2 seconds
+        assert tries == [0, 1, 2, 3]
+        path.write_bytes(content(5000))
+        refuse_for(1.0)
+        assert tries[4:] in ([0], [0, 1])  # changed: tried at once, with all patience restored
     finally:
         inbound.stop()
 

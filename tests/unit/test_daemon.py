@@ -442,22 +442,19 @@ def test_the_index_is_made_anew_for_who_asked_and_written_before_the_answer(site
     assert json.loads(answer.read_text()) == []
 
 
-def test_a_disk_that_refuses_delays_an_answer_and_not_the_answers_to_others(site: Site) -> None:
+def test_a_disk_that_refuses_delays_the_answer_until_a_later_flush_succeeds(site: Site) -> None:
     answer = site.ask("index")
     site.line.failure = FULL
     site.step()
-    site.line.failure = None
-    path = site.inbound / "1"
-    path.touch()
-    other = site.ask("create", path, name="8")
-    site.line.answer = lambda _: None
-    site.line.flushed = 1  # but not what is asked for now
-    site.step()
+    assert site.line.calls == ["reindex", "flush"]
     assert not answer.exists()
-    site.line.flushed = site.line.flushes
+    site.line.failure, site.line.flushed = None, 1  # the first flush is over, and has failed
+    site.step()
+    assert site.line.calls == ["reindex", "flush", "flush"]
+    assert not answer.exists()
+    site.line.flushed = 2
     site.step()
     assert json.loads(answer.read_text()) == []
-    assert not other.exists()
 
 
 # Status and the end

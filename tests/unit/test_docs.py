@@ -1,5 +1,6 @@
 """The documentation says what the code does: settings with their defaults, commands, targets."""
 
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from staticwado_daemon.archive import layout
 from staticwado_daemon.cli import dicomwebserver_command, mkdicomweb_command, staticwado
+from staticwado_daemon.cli.assembly import JOURNAL
 from staticwado_daemon.config.check import expected
 from staticwado_daemon.config.reference import REFUSED, UNUSED
 from staticwado_daemon.config.schema import SECTIONS, Group, Key, keys
@@ -15,6 +18,7 @@ from staticwado_daemon.config.schema import SECTIONS, Group, Key, keys
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+OPERATING = (REPOSITORY / "docs/operating.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
 
@@ -65,11 +69,25 @@ def test_every_unused_setting_of_static_wado_is_listed() -> None:
     assert listed == expected_names | set(REFUSED)
 
 
-def test_every_command_of_the_readme_exists() -> None:
+@pytest.mark.parametrize("text", [README, OPERATING, PAGE], ids=["README", "operating", "configuration"])
+def test_every_command_of_the_documentation_exists(text: str) -> None:
     for program, command in (("staticwado", staticwado), ("mkdicomweb", mkdicomweb_command)):
-        for name in re.findall(rf"`?{program} ([a-z][a-z-]+)", README):
-            assert name in command.commands, f"README: {program} {name}"
+        for name in re.findall(rf"(?:`|^    ){program} ([a-z][a-z-]+)", text, re.MULTILINE):
+            assert name in command.commands, f"{program} {name}"
+    for module in re.findall(r"python -m (\S+)", text):
+        assert hasattr(importlib.import_module(module), "main"), module
+
+
+def test_the_readme_names_the_other_programs() -> None:
+    assert "mkdicomweb" in README
     assert dicomwebserver_command.name in README
+
+
+def test_the_backup_chapter_names_everything_private_that_lasts() -> None:
+    named = set(re.findall(r"^\| `([\w.]+)/?` \|", OPERATING, re.MULTILINE))
+    lasting = {layout.KEPT, layout.ORIGINALS, layout.FORMAT, layout.DIRTY, layout.STAGING}
+    assert named >= {path.removeprefix(f"{layout.PRIVATE}/") for path in lasting}
+    assert JOURNAL in named
 
 
 def test_the_readme_has_every_command() -> None:

@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_listed_is_one_rejected_receipt(top: Path, monke
     real = os.scandir
 
     def scandir(path: str) -> Iterator[os.DirEntry[str]]:
-        if path.endswith("closed"):
+        if str(path).endswith("closed"):
             raise PermissionError(13, "Permission denied")
         return real(path)
 

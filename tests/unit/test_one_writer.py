@@ -122,7 +122,7 @@ def test_create_beside_a_daemon_names_also_what_only_this_side_knows(
     real = os.scandir
 
     def scandir(path: str) -> Iterator[os.DirEntry[str]]:
-        if path.endswith("closed"):
+        if str(path).endswith("closed"):
             raise PermissionError(13, "Permission denied")
         return real(path)
 

@@ -96,7 +96,8 @@ def test_an_unreadable_directory_is_reported_and_the_rest_is_found(
     unreadable: dict[str, OSError] = {}
     found = walk(str(tmp_path), unreadable=unreadable.__setitem__)
     assert {os.path.relpath(path, tmp_path) for path, _ in found} == {"a/x", "z/z"}
-    assert {path: error.strerror for path, error in unreadable.items()} == {str(tmp_path / "closed"): "Permission denied"}
+    told = {path: error.strerror for path, error in unreadable.items()}
+    assert told == {str(tmp_path / "closed"): "Permission denied"}
 
 
 def test_a_missing_top_yields_nothing(tmp_path: Path) -> None:
