@@ -33,8 +33,9 @@ _KNOWN = """
 SELECT path, device, inode, size, mtime_ns, outcome FROM receipts
 WHERE removed = 0 AND inode IS NOT NULL AND reason IS NOT ?
 """
+# Left to itself, SQLite takes the index over the outcome, and with it every file ever published.
 _PUBLISHED = """
-SELECT id, path, removed, device, inode, size, mtime_ns FROM receipts
+SELECT id, path, removed, device, inode, size, mtime_ns FROM receipts INDEXED BY receipts_instance
 WHERE study = ? AND series = ? AND instance = ? AND content = ? AND outcome = 'published'
 """
 _REASONS = """

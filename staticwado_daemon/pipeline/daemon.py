@@ -13,11 +13,11 @@ import orjson
 import structlog
 
 from staticwado_daemon.errors import StaticwadoError, Transient
-from staticwado_daemon.inbound import drop
+from staticwado_daemon.inbound import drop, named
 from staticwado_daemon.inbound.inbox import Inbound
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import STORED, Receipt
-from staticwado_daemon.inbound.source import Source, Stamp, remove
+from staticwado_daemon.inbound.source import Source, remove
 from staticwado_daemon.pipeline import requests
 from staticwado_daemon.pipeline.create import Given, give_up
 from staticwado_daemon.pipeline.line import Line
@@ -107,6 +107,7 @@ class Daemon:
         Raises:
             StaticwadoError: if the daemon can't go on.
         """
+        requests.abandon(self._root)
         self._inbound.start()
         _log.info("daemon_started", root=str(self._root))
         try:
@@ -165,15 +166,11 @@ class Daemon:
         _log.info("request_taken", command=request.command, files=len(request.paths))
 
     def _take(self, asked: "_Asked", path: Path) -> None:
-        try:
-            source = Source(path, Stamp.of(path.lstat()), requested=asked.request.id)
-        except OSError as error:
-            asked.receipts.append(Receipt(path, None, "rejected", f"cannot be read: {error.strerror}"))
-            return
-        receipt = self._given.known(source)
-        if receipt:
+        source = named.look(path, requested=asked.request.id)
+        receipt = source if isinstance(source, Receipt) else self._given.known(source)
+        if receipt is not None:
             asked.receipts.append(receipt)
-        else:
+        elif isinstance(source, Source):
             asked.waiting += 1
             self._line.submit([source])
 
@@ -227,6 +224,14 @@ class Daemon:
             return drop.clear(self._drop_dir, receipt)
         return source.after_ingest == "delete" and receipt.outcome in STORED and remove(source)
 
+    def _report_requests(self) -> None:
+        """Show those who wait for an answer how far it is."""
+        for number, asked in self._asked.items():
+            try:
+                requests.report(self._root, number, Counter(str(each.outcome) for each in asked.receipts))
+            except OSError as error:
+                _log.warning("progress_not_written", reason=error.strerror)
+
     def _troubles(self) -> list[str]:
         failure = self._line.progress.failure
         return [f"the tree can't be written: {failure}"] if failure else []
@@ -234,6 +239,7 @@ class Daemon:
     def _report(self, *, running: bool) -> None:
         """Write the status for `staticwado status`, if it has changed."""
         self._reported = time.monotonic()
+        self._report_requests()
         counts = self._journal.counts()
         backlog = self._inbound.backlog + self._line.backlog
         status: dict[str, object] = {

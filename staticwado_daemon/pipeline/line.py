@@ -189,8 +189,8 @@ class Line:
 
     def current(self, receipt: Receipt) -> Receipt:
         """The receipt as things stand now: a later content may have superseded what it speaks of."""
-        if receipt.outcome == "published" and self._journal.find(receipt.path)[0].outcome == "superseded":
-            return replace(receipt, outcome="superseded")
+        if receipt.stamp and self._journal.known(str(receipt.path), receipt.stamp) == "superseded":
+            return replace(receipt, outcome="superseded") if receipt.outcome == "published" else receipt
         return receipt
 
     def pump(self, timeout: float) -> list[Finished]:

@@ -70,6 +70,7 @@ class Belt:
     Attributes:
         answer: what becomes of a source; None while nothing does.
         flushed: the last flush that is done.
+        longest: seconds that a pump waits at most for something to be finished.
     """
 
     journal: Journal
@@ -78,6 +79,7 @@ class Belt:
     idle: bool = True
     progress: Progress = field(default_factory=lambda: Progress(0, 0, 0))
     flushed: int = 1000
+    longest: float = 0.01
     failure: str | None = None
     flushes: int = 0
     calls: list[str] = field(default_factory=list)
@@ -98,7 +100,7 @@ class Belt:
         finished = [Finished(source, result) for source, result in results if result is not None]
         self.under_way = [source for source, result in results if result is None]
         if not finished:
-            self.woken.wait(min(timeout, 0.01))
+            self.woken.wait(min(timeout, self.longest))
             self.woken.clear()
         receipts = [each.result for each in finished if isinstance(each.result, Receipt)]
         self.journal.write(receipts)
@@ -528,8 +530,10 @@ def test_the_status_follows_the_steps(site: Site, monkeypatch: pytest.MonkeyPatc
     assert json.loads((site.state / STATUS).read_bytes())["published"] == 1
 
 
-def test_to_be_told_to_stop_ends_the_loop(site: Site) -> None:
-    thread = threading.Thread(target=site.daemon.run)
+def test_to_be_told_to_stop_ends_the_loop_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TICK_SECONDS", 600.0)
+    site.line.longest = 600.0
+    thread = threading.Thread(target=site.daemon.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + PATIENCE
     while not (site.folders.running and site.folders.limits):
@@ -544,7 +548,10 @@ def test_to_be_told_to_stop_ends_the_loop(site: Site) -> None:
 
 def test_what_must_end_the_daemon_ends_it_and_is_told(site: Site) -> None:
     site.checks = [StaticwadoError("a folder is no longer watched")]
+    otherwise = threading.Timer(PATIENCE, site.daemon.stop)
+    otherwise.start()
     with pytest.raises(StaticwadoError, match="no longer watched"):
         site.daemon.run()
+    otherwise.cancel()
     assert not site.folders.running
     assert json.loads((site.state / STATUS).read_bytes())["running"] is False

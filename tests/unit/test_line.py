@@ -407,6 +407,11 @@ def test_receipts_are_held_until_the_journal_takes_them(
         "superseded": 1,
         "published": 1,
     }
+    # What the journal has taken isn't told it again.
+    monkeypatch.setattr(scene.journal, "supersede", refuse)
+    scene.line.submit([_source(2)])
+    scene.tasks[-1].future.set_result([_receipt(_source(2), "rejected")])
+    assert [each.source for each in scene.line.pump(0)] == [_source(2)]
 
 
 # What the line says of itself
