@@ -17,7 +17,7 @@ from staticwado_daemon.cli.create import create
 from staticwado_daemon.cli.export import export
 from staticwado_daemon.cli.index import index
 from staticwado_daemon.cli.nginx import nginx_config
-from staticwado_daemon.cli.options import CONTEXT, shared
+from staticwado_daemon.cli.options import CONTEXT, INTERRUPTED, shared
 from staticwado_daemon.cli.run import run
 from staticwado_daemon.cli.server import dicomwebserver_command
 from staticwado_daemon.cli.status import status
@@ -25,7 +25,6 @@ from staticwado_daemon.errors import ConfigError, StaticwadoError
 
 _FAILED = 1
 _USAGE = 2
-_INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
 
 
 class _InOrder(click.Group):
@@ -66,11 +65,16 @@ class _CreateByDefault(_InOrder):
         return None
 
 
-@click.group(cls=_CreateByDefault, context_settings=CONTEXT)
+@click.group(
+    cls=_CreateByDefault,
+    context_settings=CONTEXT,
+    subcommand_metavar="PATH… | index",
+    epilog="`mkdicomweb create --help` explains the options for PATH….",
+)
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @shared()
 def mkdicomweb_command() -> None:
-    """Put DICOM files into a static DICOMweb tree; without a sub-command: create."""
+    """Put DICOM files, and folders of them, into a static DICOMweb tree."""
 
 
 for _command in (create, index):
@@ -82,11 +86,14 @@ def execute(command: click.Command, name: str, arguments: list[str] | None = Non
     try:
         code = command.main(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
+    except click.ClickException as error:
+        _complain(name, _sentence(error))
+        return error.exit_code
     except click.Abort:
-        return _INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough; the interpreter's own last flush must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,6 +105,14 @@ def execute(command: click.Command, name: str, arguments: list[str] | None = Non
         _complain(name, f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return _FAILED
     return code if isinstance(code, int) else 0
+
+
+def _sentence(error: click.ClickException) -> str:
+    """What click complains of, in our words' form, with the place where the command is explained."""
+    message = error.format_message().strip().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message} (see `{context.command_path} --help`)" if context else message
 
 
 def _complain(name: str, sentence: str) -> None:

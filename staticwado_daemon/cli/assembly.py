@@ -33,9 +33,10 @@ def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator
     """Start the line of a tree, in this process's stead as the tree's one writer.
 
     Raises:
-        ConfigError: if the root can't be written to, or another process is writing there.
+        ConfigError: if the root can't be written to or is inside another tree, or another process is writing there.
     """
     from staticwado_daemon.archive.store import Store
+    from staticwado_daemon.cli.preflight import nesting_errors
     from staticwado_daemon.dicom.part10 import Limits
     from staticwado_daemon.inbound.journal import Journal
     from staticwado_daemon.pipeline.ingest import Rules
@@ -43,6 +44,8 @@ def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator
     from staticwado_daemon.pipeline.publisher import LOCK_SECONDS
     from staticwado_daemon.pipeline.workers import WorkerProcesses
 
+    for problem in nesting_errors(storage.root):
+        raise ConfigError(problem)
     log.configure(level)
     prepare = functools.partial(log.configure, level)
     rules = Rules(

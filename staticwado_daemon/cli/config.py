@@ -1,6 +1,8 @@
 """`staticwado config`: what holds, what is wrong, and a file to begin with."""
 
 import json
+import os
+import shlex
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -27,7 +29,7 @@ def config() -> None:
 @shared()
 @click.pass_obj
 def show(common: Common, *, as_json: bool) -> None:
-    """Print the effective values, and where each comes from."""
+    """Print the effective values, the file that was read, and where each value comes from."""
     from staticwado_daemon.config.schema import SECTIONS
 
     configuration = common.configuration()
@@ -46,6 +48,8 @@ def show(common: Common, *, as_json: bool) -> None:
     ]
     name_width = max(len(name) for _, name, _, _ in rows)
     value_width = min(60, max(len(value) for _, _, value, _ in rows))
+    document = configuration.document
+    click.echo(click.style(f"# {document.path if document else 'no configuration file'}\n", dim=True))
     previous = ""
     for section, name, value, origin in rows:
         if section != previous:
@@ -59,7 +63,8 @@ def show(common: Common, *, as_json: bool) -> None:
 @click.pass_obj
 def check(common: Common) -> int:
     """Check the configuration: every problem, not just the first."""
-    from staticwado_daemon.config import Configuration, document, find, folder_errors
+    from staticwado_daemon.cli import preflight
+    from staticwado_daemon.config import Configuration, document, find
     from staticwado_daemon.config import check as checks
 
     place = find(common.config)
@@ -68,8 +73,8 @@ def check(common: Common) -> int:
         return 0
     source = document.read(place)
     errors, warnings = list(checks.errors(source)), list(checks.warnings(source))
-    if not errors and source.values.get("daemonConfig"):
-        errors.extend(folder_errors(Configuration(source, {}).daemon()))
+    if not errors:
+        errors.extend(dict.fromkeys(preflight.errors(Configuration(source, {}))))
     for sentence in errors:
         click.echo(f"{click.style('error:', fg='red')} {sentence}")
     for sentence in warnings:
@@ -85,7 +90,7 @@ def check(common: Common) -> int:
 @click.pass_obj
 def init(common: Common, file: Path | None) -> int:
     """Write a commented configuration with every setting at its default to FILE (./static-wado.json5, or -)."""
-    from staticwado_daemon.config import FILE_NAME
+    from staticwado_daemon.config import FILE_NAME, find
 
     target = file or common.config or Path.cwd() / FILE_NAME
     text = "".join(_template())
@@ -97,19 +102,23 @@ def init(common: Common, file: Path | None) -> int:
             stream.write(text)
     except FileExistsError:
         raise StaticwadoError(f"{target} exists: remove it first, or name another file") from None
-    click.echo(f"wrote {target}: name a folder in daemonConfig.inbound, then `staticwado run`")
+    named = "" if find(None) == target else f" -c {shlex.quote(os.path.relpath(target))}"
+    click.echo(f"wrote {target}: name a folder in daemonConfig.inbound, then `staticwado run{named}`")
     return 0
 
 
 def _template() -> Iterator[str]:
     from staticwado_daemon.config.schema import SECTIONS
 
-    yield "// Settings of staticwado. Each is shown with its default; take the // away to change it.\n{\n"
-    for section, group in SECTIONS.items():
+    yield "// Settings of staticwado. Each is shown with its default, `inbound` and `serve`, which are empty by default,\n"
+    yield "// with an example; take the // away to change it.\n{\n"
+    for number, (section, group) in enumerate(SECTIONS.items()):
+        if number:
+            yield "\n"
         yield from _comment(group.__doc__ or "", 2)
         yield f"  {section}: {{\n"
         yield from _keys(group, 4)
-        yield "  },\n\n"
+        yield "  },\n"
     yield "}\n"
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from staticwado_daemon.cli import outcomes
-from staticwado_daemon.cli.options import AbsolutePath, Common, shared
+from staticwado_daemon.cli.options import INTERRUPTED, AbsolutePath, Common, shared, warn
 
 if TYPE_CHECKING:
-    from staticwado_daemon.config import Storage
+    from staticwado_daemon.inbound.journal import Journal
     from staticwado_daemon.inbound.named import Named
+    from staticwado_daemon.pipeline.line import Line
     from staticwado_daemon.pipeline.requests import Answer
 
 
@@ -35,38 +36,49 @@ def create(
     In folders, what the daemon would pass over is passed over: hidden and temporary names, litter of desktops.
     Exit code 3 means that some files were rejected; they are named with the reason.
     """
+    from staticwado_daemon.cli.assembly import line_or_daemon
     from staticwado_daemon.inbound.named import find
 
     configuration = common.configuration({"contentType": content_type, "workers": workers})
     storage = configuration.storage("mkdicomwebConfig")
     started = time.monotonic()
-    answers = _create(storage, find(paths, [storage.root]), common)
+    named = find(paths, [storage.root])
+    progress = outcomes.Progress(len(named))
+    # What happens to each file is told by the bar and the summary.
+    opening = line_or_daemon(storage, common.log_level("warning"))
+    try:
+        with opening as opened, progress:
+            if opened is None and (content_type or workers):
+                warn("a daemon is running and does the work: its own contentType and workers hold")
+            answers = _create(storage.root, named, opened, progress)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted after {progress.done:,} of {len(named):,}; run it again to go on", err=True)
+        return INTERRUPTED
     if as_json:
         outcomes.print_object(outcomes.to_json(answers))
     else:
-        outcomes.print_summary(answers, time.monotonic() - started)
+        outcomes.print_summary(answers, storage.root, time.monotonic() - started)
     return outcomes.exit_code(answers)
 
 
-def _create(storage: "Storage", named: "Named", common: Common) -> "list[Answer]":
+def _create(
+    root: Path, named: "Named", opened: "tuple[Line, Journal] | None", progress: outcomes.Progress
+) -> "list[Answer]":
     """Do it here, or have the running daemon do it: a tree has one writer."""
-    from staticwado_daemon.cli.assembly import line_or_daemon
     from staticwado_daemon.inbound.named import look
     from staticwado_daemon.pipeline import requests
     from staticwado_daemon.pipeline.create import create as create_all
     from staticwado_daemon.pipeline.requests import Answer
 
-    level = common.log_level("warning")  # what happens to each file is told by the bar and the summary
-    with line_or_daemon(storage, level) as opened, outcomes.Progress(len(named)) as progress:
-        if opened is None:
-            progress.say("the running daemon has been asked")
-            for receipt in named.unlisted:
-                progress.add(receipt.outcome)
-            asked = requests.ask(storage.root, "create", named.files, progress.add_others) if named.files else []
-            answers = [*map(Answer.of, named.unlisted), *asked]
-        else:
-            line, journal = opened
-            inputs = itertools.chain(named.unlisted, map(look, named.files))
-            receipts = create_all(line, journal, storage.root, inputs, lambda receipt: progress.add(receipt.outcome))
-            answers = [*map(Answer.of, receipts)]
+    if opened is None:
+        progress.say("the running daemon has been asked")
+        for receipt in named.unlisted:
+            progress.add(receipt.outcome)
+        asked = requests.ask(root, "create", named.files, progress.add_others) if named.files else []
+        answers = [*map(Answer.of, named.unlisted), *asked]
+    else:
+        line, journal = opened
+        inputs = itertools.chain(named.unlisted, map(look, named.files))
+        receipts = create_all(line, journal, root, inputs, lambda receipt: progress.add(receipt.outcome))
+        answers = [*map(Answer.of, receipts)]
     return sorted(answers, key=lambda answer: answer.path)

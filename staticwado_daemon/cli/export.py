@@ -22,10 +22,13 @@ from staticwado_daemon.errors import ConfigError, Rejected, StaticwadoError
 @click.pass_obj
 def export(common: Common, uids: tuple[str, ...], output: Path) -> int:
     """Write the original Part 10 files of studies, series or instances."""
+    from staticwado_daemon.cli.outcomes import counted
+    from staticwado_daemon.cli.preflight import require_tree
     from staticwado_daemon.dicom.uids import UID
     from staticwado_daemon.operate import export as exporting
 
     root = common.configuration().storage().root
+    require_tree(root)
     records = []
     for text in uids:
         try:
@@ -42,5 +45,5 @@ def export(common: Common, uids: tuple[str, ...], output: Path) -> int:
             click.echo(f"{click.style(f'{each.instance}:', fg='red')} {each.problem}", err=True)
         else:
             written += 1
-    click.echo(f"{output}: {written:,} files, each byte for byte as it came in")
+    click.echo(f"{output}: {counted(written, 'file')}, byte for byte as received")
     return 1 if failed else 0

@@ -21,13 +21,20 @@ from staticwado_daemon.cli.options import Common, ohif_option, shared, warn
     metavar="ORIGIN",
     help="Let web pages of another host read the tree: * or an origin such as https://viewer.example.",
 )
+@click.option(
+    "--system",
+    is_flag=True,
+    help="For /etc/nginx/nginx.conf: pid file, logs and user of the distribution's nginx.",
+)
 @shared("-o", "--dir")
 @click.pass_obj
-def nginx_config(common: Common, listen: str, ohif: Path | None, allow_origin: str | None) -> None:
+def nginx_config(common: Common, listen: str, ohif: Path | None, allow_origin: str | None, *, system: bool) -> None:
     """Print a whole nginx.conf for the tree, for `nginx -p PREFIX -c FILE`."""
     from staticwado_daemon.web import nginx
 
-    root = common.configuration().storage().root
-    click.echo(nginx.nginx_config(root, listen, ohif, allow_origin), nl=False)
-    if sentence := nginx.exposure_warning(listen):
-        warn(sentence)
+    storage = common.configuration().storage()
+    root, group = storage.root, storage.group
+    click.echo(nginx.nginx_config(root, listen, ohif, allow_origin, group=group, system=system), nl=False)
+    for sentence in (nginx.exposure_warning(listen), nginx.workers_warning(root, group, system=system)):
+        if sentence:
+            warn(sentence)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any] | click.Command)
 
+INTERRUPTED = 130
+"""The exit code: 128 + SIGINT, as a shell counts."""
+
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 

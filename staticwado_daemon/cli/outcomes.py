@@ -4,6 +4,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -13,8 +14,15 @@ if TYPE_CHECKING:
     from staticwado_daemon.pipeline.requests import Answer
 
 _COLORS = {"published": "green", "duplicate": None, "superseded": "yellow", "rejected": "red", "ignored": None}
-_SHOWN = 20
-"""How many rejected files a summary names; --json names them all."""
+_MEANINGS = {
+    "published": "in the tree now",
+    "duplicate": "known already",
+    "superseded": "a newer version of the same instance stands",
+    "rejected": "could not be stored",
+    "ignored": "nothing to store",
+}
+_SHOWN = {"rejected": 20, "ignored": 3}
+"""How many files of an outcome a summary names; --json names them all."""
 
 
 class Progress:
@@ -66,6 +74,11 @@ class Progress:
         told = " · ".join(f"{outcome} {counts[outcome]:,}" for outcome in _COLORS if counts[outcome])
         self._bar.update(self._task, completed=counts.total(), description=told)
 
+    @property
+    def done(self) -> int:
+        """How many files are done, here and by a daemon."""
+        return (self._counts + self._others).total()
+
     def say(self, words: str) -> None:
         """Say what is waited for."""
         self._bar.update(self._task, description=words)
@@ -86,32 +99,41 @@ def to_json(answers: Sequence["Answer"]) -> str:
     return json.dumps({**{outcome: counts[outcome] for outcome in _COLORS}, "receipts": receipts})
 
 
-def print_summary(answers: Sequence["Answer"], seconds: float) -> None:
-    """Print the counts, and which files were rejected and why."""
+def print_summary(answers: Sequence["Answer"], root: Path, seconds: float) -> None:
+    """Print the counts, where the files went, and which ones were not stored and why."""
     counts = Counter(answer.outcome for answer in answers)
     width = len(f"{len(answers):,}")
     for outcome, color in _COLORS.items():
         if counts[outcome]:
-            click.echo(f"  {click.style(f'{outcome:<10}', fg=color)}  {counts[outcome]:>{width},}")
+            click.echo(
+                f"  {click.style(f'{outcome:<10}', fg=color)}  {counts[outcome]:>{width},}  {_MEANINGS[outcome]}"
+            )
     rate = f", {len(answers) / seconds:.0f} a second" if 1 <= seconds < len(answers) else ""
-    click.echo(f"  {'files':<10}  {len(answers):>{width},}  in {seconds:.1f} s{rate}")
-    for outcome in ("rejected", "ignored"):
+    unit = "file" if len(answers) == 1 else "files"
+    click.echo(f"  {unit:<10}  {len(answers):>{width},}  in {seconds:.1f} s{rate}, into {printable(str(root))}")
+    for outcome in _SHOWN:
         _print_reasons(outcome, [answer for answer in answers if answer.outcome == outcome])
 
 
 def _print_reasons(outcome: str, answers: Sequence["Answer"]) -> None:
-    """Name the rejected files by reason; of the ignored ones, which are none of ours, the reasons alone."""
+    """Name the first files by reason."""
     by_reason: dict[str, list[str]] = {}
     for answer in answers:
         by_reason.setdefault(answer.reason or "no reason given", []).append(printable(str(answer.path)))
-    left = _SHOWN
+    left = _SHOWN[outcome]
     for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1])):
         click.echo(f"\n{click.style(outcome, fg=_COLORS[outcome])}: {printable(reason)} ({len(names):,})")
-        if outcome == "rejected":
-            click.echo("".join(f"  {name}\n" for name in names[:left]), nl=False)
-            left = max(0, left - len(names))
-    if outcome == "rejected" and len(answers) > _SHOWN:
-        click.echo(f"  … and {len(answers) - _SHOWN:,} more: --json names them all")
+        click.echo("".join(f"  {name}\n" for name in names[:left]), nl=False)
+        left = max(0, left - len(names))
+    if len(answers) > _SHOWN[outcome]:
+        click.echo(f"  … and {len(answers) - _SHOWN[outcome]:,} more: --json names them all")
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun in English: `1 study`, `2 studies`."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"
 
 
 def printable(text: str) -> str:

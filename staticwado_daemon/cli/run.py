@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from staticwado_daemon.cli.options import Common, shared, warn
+from staticwado_daemon.cli.server import addresses
 from staticwado_daemon.errors import ConfigError, StaticwadoError
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ def run(common: Common) -> None:
     """Watch the configured folders and publish what arrives, until SIGTERM or Ctrl-C."""
     from staticwado_daemon import log
     from staticwado_daemon.cli.assembly import open_line
-    from staticwado_daemon.config import folder_errors
+    from staticwado_daemon.cli.preflight import run_errors
 
-    settings = common.configuration().daemon()
-    for problem in folder_errors(settings):
+    configuration = common.configuration()
+    for problem in run_errors(configuration):
         raise ConfigError(problem)
+    settings = configuration.daemon()
     prepare = functools.partial(log.configure, common.log_level())
     with (
         open_line(settings.storage, common.log_level(), role="daemon") as (line, journal),
@@ -102,8 +104,7 @@ def _served(server: "config.Server | None", prepare: Callable[[], None]) -> "Ite
             target=_serve, args=(listener, server, prepare), name="staticwado-server", daemon=True
         )
         process.start()
-    url = f"http://{nginx.Listen(server.host, server.port)}"
-    click.echo(f"{'OHIF on ' + url + '/, ' if server.ohif else ''}DICOMweb on {url}/dicomweb")
+    click.echo(addresses(server))
     try:
         yield process
     finally:

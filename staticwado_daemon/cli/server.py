@@ -1,11 +1,15 @@
 """`dicomwebserver`: the embedded web server on its own."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from staticwado_daemon import __version__
 from staticwado_daemon.cli.options import CONTEXT, Common, ohif_option, shared, warn
+
+if TYPE_CHECKING:
+    from staticwado_daemon.config import Server
 
 
 @click.command("dicomwebserver", context_settings=CONTEXT)
@@ -21,10 +25,22 @@ def dicomwebserver_command(common: Common, port: int | None, host: str | None, o
     server = common.configuration(options).server()
 
     from staticwado_daemon import log
+    from staticwado_daemon.cli.preflight import require_tree
     from staticwado_daemon.web import app, nginx
 
+    require_tree(server.root)
     log.configure(common.log_level())
     if sentence := nginx.exposure_warning(str(nginx.Listen(server.host, server.port))):
         warn(sentence)
-    click.echo(f"{server.root} on {nginx.Listen(server.host, server.port)}; Ctrl-C ends it")
-    app.serve(server.root, server.host, server.port, server.ohif, server.allow_origin)
+    site = app.create_app(server.root, server.ohif, server.allow_origin)
+    with app.bind(server.host, server.port) as listener:
+        click.echo(f"{server.root}: {addresses(server)}; Ctrl-C ends it")
+        app.serve_on(listener, site)
+
+
+def addresses(server: "Server") -> str:
+    """Where a server that has its port is found, as a person may paste it into a browser."""
+    from staticwado_daemon.web import nginx
+
+    url = f"http://{nginx.Listen(server.host, server.port)}"
+    return f"{'OHIF on ' + url + '/, ' if server.ohif else ''}DICOMweb on {url}/dicomweb"

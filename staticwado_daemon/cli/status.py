@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from staticwado_daemon.cli.options import Common, shared
-from staticwado_daemon.cli.outcomes import printable
+from staticwado_daemon.cli.outcomes import counted, printable
 
 if TYPE_CHECKING:
     from staticwado_daemon.operate.status import Status
@@ -23,24 +23,33 @@ _REASONS = 5
 def status(common: Common, *, as_json: bool) -> None:
     """Say what is waiting, what is published and what was rejected."""
     from staticwado_daemon.cli.assembly import JOURNAL
+    from staticwado_daemon.cli.preflight import require_tree
+    from staticwado_daemon.config.schema import BASE
+    from staticwado_daemon.config.settings import COMMAND_LINE, DEFAULT
     from staticwado_daemon.operate.status import read
 
-    storage = common.configuration().storage()
+    configuration = common.configuration()
+    storage = configuration.storage()
+    # A tree that a file names may be yet to be made by its daemon.
+    if configuration.effective(BASE)["rootDir"].origin in {COMMAND_LINE, DEFAULT}:
+        require_tree(storage.root)
     journal = storage.state_dir / JOURNAL
     now = read(storage.root, storage.state_dir, journal)
     if as_json:
         click.echo(json.dumps({name: getattr(now, name) for name in now.__struct_fields__}))
         return
     click.echo(f"{storage.root}: {_daemon(now)}")
-    waiting = f", of which {now.waiting:,} ended too early and wait for the rest" if now.waiting else ""
-    width = len(f"{max(now.backlog, now.published, now.instances, now.rejected):,}")
-    for name, count, words in (
-        ("backlog", now.backlog, f"files without a receipt{waiting}"),
-        ("published", now.published, "files whose content is in the tree"),
-        ("instances", now.instances, f"visible, in {now.studies:,} studies"),
-        ("rejected", now.rejected, "files that could not be stored"),
-    ):
-        click.echo(f"  {name:<9}  {count:>{width},}  {words}")
+    rows = [
+        ("backlog", now.backlog - now.waiting, "without a receipt as yet"),
+        ("waiting", now.waiting, "ended too early and may get the rest"),
+        ("published", now.published, "sources whose content is in the tree"),
+        ("instances", now.instances, f"visible, in {counted(now.studies, 'study')}"),
+        ("rejected", now.rejected, "sources that could not be stored"),
+    ]
+    width = max(len(f"{count:,}") for _, count, _ in rows)
+    for name, count, words in rows:
+        if count or name != "waiting":
+            click.echo(f"  {name:<9}  {count:>{width},}  {words}")
     for sentence in now.degraded:
         click.echo(f"  {click.style('degraded', fg='yellow')}   {printable(sentence)}")
     if now.rejected:

@@ -3,6 +3,7 @@
 Nothing here is imported by a package below the command line: those take plain values.
 """
 
+from staticwado_daemon.config.machine import daemon_errors, storage_errors
 from staticwado_daemon.config.settings import (
     FILE_NAME,
     Configuration,
@@ -12,7 +13,6 @@ from staticwado_daemon.config.settings import (
     Setting,
     Storage,
     find,
-    folder_errors,
     load,
 )
 
@@ -24,7 +24,8 @@ __all__ = [
     "Server",
     "Setting",
     "Storage",
+    "daemon_errors",
     "find",
-    "folder_errors",
     "load",
+    "storage_errors",
 ]

@@ -42,7 +42,7 @@ def read(path: Path) -> Document:
     """Read a configuration file.
 
     Raises:
-        ConfigError: if it can't be read, isn't JSON5, isn't one object, or names a key twice.
+        ConfigError: if it can't be read, isn't UTF-8 text, isn't JSON5, isn't one object, or names a key twice.
     """
     import json5  # noqa: PLC0415  # most commands find no configuration file, and the parser costs 30 ms
 
@@ -53,7 +53,9 @@ def read(path: Path) -> Document:
         raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from None
     except RecursionError:
         raise ConfigError(f"{path} isn't JSON5: nested too deeply") from None
-    except ValueError as error:  # the parser's own, and text that isn't UTF-8
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} isn't UTF-8 text") from None
+    except ValueError as error:
         problem = str(error).replace("<string>:", "line ", 1)
         raise ConfigError(f"{path} isn't JSON5: {problem}") from None
     if not isinstance(values, dict):

@@ -1,9 +1,8 @@
 """The effective settings of one command: what the command line says, else the file, else the default."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,7 @@ class Configuration:
         return _server(Path(values["rootDir"]), values, values["clientDir"])
 
     def daemon(self) -> Daemon:
-        """Everything `staticwado run` does, provided there are no `folder_errors`."""
+        """Everything `staticwado run` does, provided there are no `daemon_errors`."""
         values = self._values("daemonConfig")
         storage = self.storage()
         serve = values["serve"]
@@ -167,32 +166,6 @@ def _server(root: Path, values: Mapping[str, Any], ohif: str | None) -> Server:
 
 def _path_or_none(text: str | None) -> Path | None:
     return Path(text) if text else None
-
-
-def folder_errors(daemon: Daemon) -> Iterator[str]:
-    """Yield a sentence for each folder that can't be used as configured."""
-    if not daemon.inbound and not daemon.drop_dir:
-        yield "nothing to watch: name a folder in daemonConfig.inbound, such as [{dir: '/dicom'}]"
-    if daemon.server and daemon.server.ohif and not (daemon.server.ohif / "index.html").is_file():
-        yield f"daemonConfig.serve.ohif: {daemon.server.ohif} holds no index.html: name an unpacked OHIF `dist` folder"
-    drop = [("daemonConfig.dropDir", daemon.drop_dir)] if daemon.drop_dir else []
-    watched = [(f"daemonConfig.inbound[{index}].dir", folder.dir) for index, folder in enumerate(daemon.inbound)]
-    for key, path in watched:
-        if not path.is_dir():
-            yield f"{key}: {path} isn't a folder: create it or correct the path"
-    root = daemon.storage.root.resolve()
-    for key, path in [*drop, *watched]:
-        # Our private directory is never watched as part of the tree, so the drop folder may stand in it.
-        private = (key, path) in drop and path.is_relative_to(daemon.storage.root / ".staticwado")
-        if _overlap(path.resolve(), root) and not private:
-            yield f"{key} ({path}) and rootDir ({daemon.storage.root}) contain one another: keep them apart"
-    for (key, path), (other_key, other) in combinations([*drop, *watched], 2):
-        if path.resolve() == other.resolve():
-            yield f"{key} and {other_key} are the same folder: name it once"
-
-
-def _overlap(one: Path, other: Path) -> bool:
-    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def find(given: Path | None) -> Path | None:

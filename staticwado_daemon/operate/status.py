@@ -58,7 +58,7 @@ def read(root: Path, state_dir: Path, journal: Path) -> Status:
     if holder == "daemon" and told and told.running and _lives(told.pid):
         return Status(**{name: getattr(told, name) for name in Status.__struct_fields__})
     counts = _counts(journal)
-    index = _index(root)
+    index = studies_index(root)
     backlog = told.backlog if told else 0
     return Status(
         running=None if holder == "daemon" else False,
@@ -70,6 +70,18 @@ def read(root: Path, state_dir: Path, journal: Path) -> Status:
         rejected=counts.get("rejected", 0),
         idle=holder is None and not backlog and not _dirty(root),
     )
+
+
+def studies_index(root: Path) -> StudiesIndex:
+    """The list of all studies as it is published; empty if there is none.
+
+    Raises:
+        Corrupt: if it is damaged.
+    """
+    try:
+        return StudiesIndex.from_file((root / layout.STUDIES_INDEX).read_bytes())
+    except FileNotFoundError:
+        return StudiesIndex()
 
 
 def rejections(journal: Path, limit: int) -> list[Reason]:
@@ -114,13 +126,6 @@ def _counts(journal: Path) -> dict[str, int]:
         return {str(outcome): count for outcome, count in reader.counts().items()} if reader.begun else {}
     finally:
         reader.close()
-
-
-def _index(root: Path) -> StudiesIndex:
-    try:
-        return StudiesIndex.from_file((root / layout.STUDIES_INDEX).read_bytes())
-    except FileNotFoundError:
-        return StudiesIndex()
 
 
 def _dirty(root: Path) -> bool:

@@ -66,41 +66,138 @@ def exposure_warning(listen: str) -> str | None:
     )
 
 
-def nginx_config(root: Path, listen: str, ohif: Path | None = None, allow_origin: str | None = None) -> str:
-    """A whole nginx.conf for the tree in `root`, complete in itself: `nginx -p PREFIX -c FILE`.
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Whom nginx's worker processes run as, by the names that its `user` takes.
 
-    Made by root it names the tree's owner as the user of nginx, for the tree is closed to all others. Web pages of
-    `allow_origin` may read the tree as well, see `routes.Sharing`.
+    Attributes:
+        user, group: the names.
+        own_it: whether the tree is the user's, who then can write there too.
+    """
+
+    user: str
+    group: str
+    own_it: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.user} {self.group}"
+
+
+def workers(root: Path, group: str | None = None, *, system: bool = False) -> Workers | None:
+    """Whom the workers of an nginx that root starts are to run as: whoever reads the tree, which is closed to others.
+
+    It is the tree's owner. Where the tree has a group for its readers, and for the nginx of the distribution in any
+    case, it is the web server's own account in that group, which can't write there. While there is no tree, the
+    nearest directory above stands for it.
+
+    Args:
+        root: of the tree.
+        group: that the tree is configured to have, by name; None for the one that it has.
+        system: whether it is the nginx of the distribution.
+
+    Returns:
+        None where they have no names, as in some containers: nginx takes names only.
+    """
+    root = root.absolute()
+    status = next(path for path in (root, *root.parents) if path.exists()).stat()
+    try:
+        owner = pwd.getpwuid(status.st_uid)
+        own_group = getgrgid(owner.pw_gid).gr_name
+        readers = group or (getgrgid(status.st_gid).gr_name if root.exists() else own_group)
+    except KeyError:
+        return None
+    account = _web_account() if system or readers != own_group else None
+    user = account or owner.pw_name
+    return Workers(user, readers, own_it=user == owner.pw_name)
+
+
+def workers_warning(root: Path, group: str | None = None, *, system: bool = False) -> str | None:
+    """One sentence if nginx's workers would have root's rights for the tree's sake, else None; see `workers`."""
+    who = workers(root, group, system=system) if system or os.geteuid() == 0 else None
+    if who is None or "root" not in (who.user, who.group):
+        return None
+    rights = "run as root" if who.user == "root" else "be in the group root"
+    why = "as the tree is root's" if root.exists() else f"as {root} isn't there yet and what is above it is root's"
+    return (
+        f"nginx's workers will {rights}, {why}: let a user of its own make the tree, or let "
+        "staticWadoConfig.group name those who read it; then make this configuration again"
+    )
+
+
+def nginx_config(
+    root: Path,
+    listen: str,
+    ohif: Path | None = None,
+    allow_origin: str | None = None,
+    *,
+    group: str | None = None,
+    system: bool = False,
+) -> str:
+    """A whole nginx.conf for the tree in `root`, complete in itself.
+
+    It is for `nginx -p PREFIX -c FILE`, and made by root it names the user of nginx, see `workers`. With `system` it
+    is for /etc/nginx/nginx.conf: pid file, logs and temporary files stand where the distribution has them, and the
+    user is always named. Web pages of `allow_origin` may read the tree as well, see `routes.Sharing`.
 
     Raises:
         ConfigError: if `listen` isn't HOST:PORT, `allow_origin` isn't an origin, or a path can't be written in an
             nginx configuration.
     """
-    return render(root, listen, ohif, tree_user(root) if os.geteuid() == 0 else None, allow_origin)
+    user = workers(root, group, system=system) if system or os.geteuid() == 0 else None
+    return render(root, listen, ohif, user, allow_origin, system=system)
 
 
-def tree_user(root: Path) -> str | None:
-    """Owner and group of the tree as nginx's `user` takes them; of the nearest directory above while it isn't there.
-
-    None where they have no names, as in some containers: nginx takes names only.
-    """
-    root = root.absolute()
-    status = next(path for path in (root, *root.parents) if path.exists()).stat()
-    try:
-        return f"{pwd.getpwuid(status.st_uid).pw_name} {getgrgid(status.st_gid).gr_name}"
-    except KeyError:
-        return None
+def _web_account() -> str | None:
+    """The account that the distribution has for web servers: Debian's, or that of nginx's own packages."""
+    for name in ("www-data", "nginx"):
+        try:
+            return pwd.getpwnam(name).pw_name
+        except KeyError:
+            continue
+    return None
 
 
 class _Template(Template):
     delimiter = "@"
 
 
+_IN_PREFIX = {
+    "usage": """\
+#   nginx -p PREFIX -c FILE            start; pid, logs and temporary files stand in the directory PREFIX
+#   nginx -p PREFIX -c FILE -s quit    stop""",
+    "pid": "nginx.pid",
+    "logs": "",
+    "temporary": """\
+  client_body_temp_path client_body_temp;
+  proxy_temp_path proxy_temp;
+  fastcgi_temp_path fastcgi_temp;
+  uwsgi_temp_path uwsgi_temp;
+  scgi_temp_path scgi_temp;
+""",
+}
+_IN_SYSTEM = {
+    "usage": """\
+# It is for /etc/nginx/nginx.conf, in place of the one that Debian has there:
+#
+#   nginx -t && systemctl reload nginx""",
+    "pid": "/run/nginx.pid",
+    "logs": "/var/log/nginx/",
+    "temporary": "  # Temporary files stand where the distribution has them.\n",
+}
+
 _CONDITIONAL = ("Cache-Control", "Vary", "Content-Security-Policy", "Allow")
 
 
-def render(root: Path, listen: str, ohif: Path | None, user: str | None, allow_origin: str | None = None) -> str:
-    """The configuration as a pure function of its arguments; `user` is "OWNER GROUP" or None.
+def render(
+    root: Path,
+    listen: str,
+    ohif: Path | None,
+    user: Workers | None,
+    allow_origin: str | None = None,
+    *,
+    system: bool = False,
+) -> str:
+    """The configuration as a pure function of its arguments; without a `user` nginx runs as whoever starts it.
 
     Raises:
         ConfigError: as `nginx_config`.
@@ -111,7 +208,8 @@ def render(root: Path, listen: str, ohif: Path | None, user: str | None, allow_o
     common = {name: value for name, value in routes.COMMON_HEADERS.items() if name not in conditional}
     template = _Template(files(__package__).joinpath("nginx.conf.template").read_text(encoding="utf-8"))
     return template.substitute(
-        user=f"\n# The owner of the tree, which is closed to all others.\nuser {user};" if user else "",
+        **(_IN_SYSTEM if system else _IN_PREFIX),
+        user=_user(user) if user else "",
         listen=Listen.parse(listen),
         later_page=routes.LATER_PAGE,
         asks_for_json=routes.ASKS_FOR_JSON,
@@ -135,6 +233,21 @@ def render(root: Path, listen: str, ohif: Path | None, user: str | None, allow_o
         root=_path(root),
         resources=indent("\n\n".join(_location(resource) for resource in routes.RESOURCES), " " * 6),
     )
+
+
+def _user(user: Workers) -> str:
+    """The directive for whom the workers run as, with why it is them."""
+    if user.user == "root":
+        why = (
+            "# The owner of the tree, which is closed to all others. The workers run as root for it, with every right\n"
+            "# on this machine. A tree that a user of its own makes, or that has a group for its readers\n"
+            "# (staticWadoConfig.group), does without."
+        )
+    elif user.own_it:
+        why = "# The owner of the tree, which is closed to all others."
+    else:
+        why = "# The workers read the tree through its group, and can't write there."
+    return f"\n{why}\nuser {user};"
 
 
 def _location(resource: Resource) -> str:

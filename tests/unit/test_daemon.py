@@ -459,6 +459,31 @@ def test_a_disk_that_refuses_delays_the_answer_until_a_later_flush_succeeds(site
     assert json.loads(answer.read_text()) == []
 
 
+def test_who_asked_is_told_how_far_it_is(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_REPORT_SECONDS", 0.0)
+    files = [site.inbound / name for name in ("1", "2")]
+    for path in files:
+        path.touch()
+    answer = site.ask("create", *files)
+    site.line.answer = lambda source: becomes("rejected")(source) if source.path == files[0] else None
+    site.step()
+    assert json.loads(answer.with_suffix(".progress").read_text()) == {"rejected": 1}
+    site.line.answer = becomes("published")
+    site.step()
+    assert len(json.loads(answer.read_text())) == 2
+    assert not answer.with_suffix(".progress").exists()
+
+
+def test_what_an_earlier_daemon_had_begun_is_given_up(site: Site) -> None:
+    taken = site.ask("index").with_suffix(".taken")
+    taken.with_suffix(".json").rename(taken)
+    site.checks = [StaticwadoError("the end")]
+    with pytest.raises(StaticwadoError, match="the end"):
+        site.daemon.run()
+    assert not taken.exists()
+    assert site.line.calls == []
+
+
 # Status and the end
 
 

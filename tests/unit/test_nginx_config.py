@@ -4,9 +4,13 @@ Run as a program, this file prints the configuration that the directory `nginx/`
 `python -m tests.unit.test_nginx_config > nginx/staticwado.conf`.
 """
 
+import grp
 import os
 import pwd
 import re
+import shutil
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,15 +18,24 @@ import pytest
 
 from staticwado_daemon.archive.routes import RESOURCES
 from staticwado_daemon.errors import ConfigError
-from staticwado_daemon.web import ohif
-from staticwado_daemon.web.nginx import Listen, exposure_warning, nginx_config, render, tree_user
+from staticwado_daemon.web import nginx, ohif
+from staticwado_daemon.web.nginx import (
+    Listen,
+    Workers,
+    exposure_warning,
+    nginx_config,
+    render,
+    workers,
+    workers_warning,
+)
 
 SHIPPED = Path(__file__).parents[2] / "nginx" / "staticwado.conf"
 LOOPBACK = "127.0.0.1:8080"
 
 
 def as_shipped() -> str:
-    return render(Path("/var/lib/staticwado"), LOOPBACK, Path("/usr/share/staticwado/ohif"), "staticwado staticwado")
+    owner = Workers("staticwado", "staticwado")
+    return render(Path("/var/lib/staticwado"), LOOPBACK, Path("/usr/share/staticwado/ohif"), owner)
 
 
 def directives(configuration: str) -> str:
@@ -98,7 +111,105 @@ def test_an_owner_without_a_name_cannot_be_named(tmp_path: Path, monkeypatch: py
         raise KeyError(uid)
 
     monkeypatch.setattr(pwd, "getpwuid", nobody)
-    assert tree_user(tmp_path) is None
+    assert workers(tmp_path) is None
+
+
+def _accounts(monkeypatch: pytest.MonkeyPatch, *, owner: str, web: str | None) -> None:
+    """Let this process's user and its group be called `owner`, and only the account `web` exist for web servers."""
+
+    def by_name(name: str) -> pwd.struct_passwd:
+        if name != web:
+            raise KeyError(name)
+        return pwd.struct_passwd((name, "x", 33, 33, "", "/", ""))
+
+    own_group = os.getegid()
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: pwd.struct_passwd((owner, "x", uid, own_group, "", "/", "")))
+    monkeypatch.setattr(pwd, "getpwnam", by_name)
+    monkeypatch.setattr(
+        nginx, "getgrgid", lambda gid: grp.struct_group((owner if gid == own_group else "other", "x", gid, []))
+    )
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
+@pytest.mark.parametrize(
+    ("web", "group", "system", "user"),
+    [
+        ("www-data", None, False, "keeper keeper"),
+        ("www-data", "keeper", False, "keeper keeper"),
+        ("www-data", "readers", False, "www-data readers"),
+        ("nginx", "readers", False, "nginx readers"),
+        (None, "readers", False, "keeper readers"),
+        ("www-data", None, True, "www-data keeper"),
+        ("www-data", "readers", True, "www-data readers"),
+        (None, None, True, "keeper keeper"),
+    ],
+)
+def test_the_workers_own_the_tree_only_where_its_group_would_not_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web: str | None, group: str | None, system: bool, user: str
+) -> None:
+    os.chown(tmp_path, -1, os.getegid())
+    _accounts(monkeypatch, owner="keeper", web=web)
+    text = nginx_config(tmp_path, LOOPBACK, group=group, system=system)
+    assert re.findall(r"(?m)^user (.*);$", text) == [user]
+    assert ("# The owner of the tree" in text) == user.startswith("keeper ")
+    assert ("# The workers read the tree through its group" in text) != user.startswith("keeper ")
+    assert workers_warning(tmp_path, group, system=system) is None
+
+
+@pytest.mark.parametrize("system", [False, True])
+def test_a_tree_of_root_is_warned_of_until_it_has_a_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: bool
+) -> None:
+    os.chown(tmp_path, -1, os.getegid())
+    _accounts(monkeypatch, owner="root", web="www-data")
+    rights = "be in the group root" if system else "run as root"
+    for tree in (tmp_path, tmp_path / "not there yet"):
+        warning = workers_warning(tree, system=system)
+        assert warning
+        assert f"nginx's workers will {rights}" in warning
+        assert ("isn't there yet" in warning) == (tree != tmp_path)
+        assert "staticWadoConfig.group" in warning
+        assert ("# The owner of the tree" in nginx_config(tree, LOOPBACK, system=system)) != system
+    assert "run as root for it" in nginx_config(tmp_path, LOOPBACK)
+    assert workers_warning(tmp_path, "readers", system=system) is None
+    assert "\nuser www-data readers;\n" in nginx_config(tmp_path, LOOPBACK, group="readers", system=system)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert (workers_warning(tmp_path, system=system) is None) != system, "without root nginx can't change its user"
+
+
+def test_the_nginx_of_the_distribution_keeps_its_places() -> None:
+    text = render(Path("/tree"), LOOPBACK, None, Workers("www-data", "readers", own_it=False), system=True)
+    assert "\nuser www-data readers;\n" in text
+    assert "\npid /run/nginx.pid;\n" in text
+    assert "\nerror_log /var/log/nginx/error.log crit;\n" in text
+    assert "\n  access_log /var/log/nginx/access.log without_query " in text
+    assert "_temp_path" not in directives(text)
+    assert "PREFIX" not in text
+    plain = render(Path("/tree"), LOOPBACK, None, None)
+    assert directives(plain).partition("map $request_uri")[2] == directives(text).partition("map $request_uri")[
+        2
+    ].replace("/var/log/nginx/", ""), "nothing else differs"
+
+
+@pytest.mark.parametrize("system", [False, True])
+def test_nginx_takes_the_configuration(tmp_path: Path, system: bool) -> None:
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    assert program, "nginx is missing: apt-get install nginx"
+    # The distribution's places are moved below our own: this mustn't touch an nginx that is at work here.
+    text = nginx_config(tmp_path, LOOPBACK, system=system)
+    text = text.replace("/run/nginx.pid", f"{tmp_path}/nginx.pid").replace("/var/log/nginx/", f"{tmp_path}/")
+    kinds = () if not system else ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    text = text.replace("http {\n", "http {\n" + "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in kinds))
+    # The address may be taken, and nginx tries it.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    configuration = tmp_path / "nginx.conf"
+    configuration.write_text(text.replace(LOOPBACK, f"127.0.0.1:{port}"), encoding="utf-8")
+    done = subprocess.run(
+        [program, "-t", "-p", tmp_path, "-c", configuration], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "access.log").exists()
 
 
 def test_paths_are_absolute_and_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

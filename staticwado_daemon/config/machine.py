@@ -1,0 +1,64 @@
+"""Whether this machine has what a configuration names: folders, rights, groups."""
+
+import grp
+import os
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+from staticwado_daemon.config.settings import Daemon, Storage
+
+
+def storage_errors(storage: Storage) -> Iterator[str]:
+    """Yield a sentence for each thing that no instance could be stored with."""
+    yield from _place_errors("rootDir", storage.root)
+    if not storage.state_dir.is_relative_to(storage.root):
+        yield from _place_errors("daemonConfig.stateDir", storage.state_dir)
+    if storage.group and not _is_group(storage.group):
+        yield f"group: there is no group {storage.group!r} on this machine"
+
+
+def _place_errors(key: str, path: Path) -> Iterator[str]:
+    """Yield a sentence if a folder of ours neither stands there to be written to nor can be created."""
+    present = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if not present.is_dir():
+        yield f"{key}: {present} isn't a folder"
+    elif not os.access(present, os.W_OK | os.X_OK):
+        yield f"{key}: {present} can't be written to by whoever runs this command"
+
+
+def _is_group(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def daemon_errors(daemon: Daemon) -> Iterator[str]:
+    """Yield a sentence for each thing that `staticwado run` can't use as configured."""
+    yield from storage_errors(daemon.storage)
+    if not daemon.inbound and not daemon.drop_dir:
+        yield "nothing to watch: name a folder in daemonConfig.inbound, such as [{dir: '/dicom'}]"
+    if daemon.server and daemon.server.ohif and not (daemon.server.ohif / "index.html").is_file():
+        yield f"daemonConfig.serve.ohif: {daemon.server.ohif} holds no index.html: name an unpacked OHIF `dist` folder"
+    drop = [("daemonConfig.dropDir", daemon.drop_dir)] if daemon.drop_dir else []
+    watched = [(f"daemonConfig.inbound[{index}].dir", folder.dir) for index, folder in enumerate(daemon.inbound)]
+    for key, path in watched:
+        if not path.is_dir():
+            yield f"{key}: {path} isn't a folder: create it or correct the path"
+    if daemon.drop_dir:
+        yield from _place_errors("daemonConfig.dropDir", daemon.drop_dir)
+    root = daemon.storage.root.resolve()
+    for key, path in [*drop, *watched]:
+        # Our private directory is never watched as part of the tree, so the drop folder may stand in it.
+        private = (key, path) in drop and path.is_relative_to(daemon.storage.root / ".staticwado")
+        if _overlap(path.resolve(), root) and not private:
+            yield f"{key} ({path}) and rootDir ({daemon.storage.root}) contain one another: keep them apart"
+    for (key, path), (other_key, other) in combinations([*drop, *watched], 2):
+        if path.resolve() == other.resolve():
+            yield f"{key} and {other_key} are the same folder: name it once"
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
