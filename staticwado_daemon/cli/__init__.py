@@ -86,11 +86,11 @@ def execute(command: click.Command, name: str, arguments: list[str] | None = Non
     try:
         code = command.main(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return error.exit_code
     except click.ClickException as error:
-        _complain(name, _sentence(error))
+        if error.format_message().startswith("Usage:"):
+            error.show()  # no complaint but the help, which is what a group says when no command is named
+        else:
+            _complain(name, _sentence(error))
         return error.exit_code
     except click.Abort:
         return INTERRUPTED

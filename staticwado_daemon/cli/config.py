@@ -110,8 +110,8 @@ def init(common: Common, file: Path | None) -> int:
 def _template() -> Iterator[str]:
     from staticwado_daemon.config.schema import SECTIONS
 
-    yield "// Settings of staticwado. Each is shown with its default, `inbound` and `serve`, which are empty by default,\n"
-    yield "// with an example; take the // away to change it.\n{\n"
+    yield "// Settings of staticwado. Each is shown with its default, but `inbound` and `serve`,\n"
+    yield "// which are empty by default, with an example; take the // away to change it.\n{\n"
     for number, (section, group) in enumerate(SECTIONS.items()):
         if number:
             yield "\n"

@@ -26,6 +26,5 @@ def index(common: Common) -> None:
             line.reindex()
             while not line.idle:
                 line.pump(0.5)
-    click.echo(
-        f"{storage.root}/studies: the list of studies is made anew: {counted(len(studies_index(storage.root)), 'study')}"
-    )
+    studies = counted(len(studies_index(storage.root)), "study")
+    click.echo(f"{storage.root}/studies: the list is made anew, of {studies}")

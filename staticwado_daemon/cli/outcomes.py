@@ -105,9 +105,8 @@ def print_summary(answers: Sequence["Answer"], root: Path, seconds: float) -> No
     width = len(f"{len(answers):,}")
     for outcome, color in _COLORS.items():
         if counts[outcome]:
-            click.echo(
-                f"  {click.style(f'{outcome:<10}', fg=color)}  {counts[outcome]:>{width},}  {_MEANINGS[outcome]}"
-            )
+            name = click.style(f"{outcome:<10}", fg=color)
+            click.echo(f"  {name}  {counts[outcome]:>{width},}  {_MEANINGS[outcome]}")
     rate = f", {len(answers) / seconds:.0f} a second" if 1 <= seconds < len(answers) else ""
     unit = "file" if len(answers) == 1 else "files"
     click.echo(f"  {unit:<10}  {len(answers):>{width},}  in {seconds:.1f} s{rate}, into {printable(str(root))}")

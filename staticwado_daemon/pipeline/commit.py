@@ -72,7 +72,6 @@ def commit(store: Store, studies: Studies, batch: Sequence[Staged]) -> Commit:
         for staged in batch:
             studies.forget(staged.record.identity.study)
         raise
-    sweep(batch)
     return result
 
 
@@ -101,7 +100,12 @@ def arrange(store: Store, versions: Sequence[Record]) -> None:
             store.move(place, published)
     for loser in losers:
         own = layout.kept_dir(loser.identity, loser.content)
-        if not holdings.holds(store.root / own, loser) and (place := find(loser)):
+        if holdings.holds(store.root / own, loser) or not (place := find(loser)):
+            continue
+        if (store.root / own).exists():
+            # It may be the only place of another version.
+            store.replace(own, place)
+        else:
             store.move(place, own)
     if holdings.holds(store.root / published, winner):
         store.discard(layout.kept_dir(winner.identity, winner.content))
@@ -114,6 +118,11 @@ def _decide(store: Store, study: Study, staged: Staged, result: Commit, accepted
     known = study.known(identity, content)
     result.receipts.append(_receipt(staged, "published" if known is None else "duplicate"))
     if known is not None:
+        if known is versions[0]:
+            # An attempt that got so far and no further hasn't told.
+            result.superseded.extend((identity, each.content) for each in versions[1:])
+        elif len(versions) > 1:
+            arrange(store, versions)
         if staged.source.after_ingest == "delete" and known.source != staged.record.source:
             _keep_original(store, staged)
         under_way = any(each.record is known for each in accepted)

@@ -9,6 +9,7 @@ from pathlib import Path
 from staticwado_daemon.archive import layout
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.inbound.journal import Journal
+from staticwado_daemon.inbound.named import look
 from staticwado_daemon.inbound.receipt import STORED, Receipt
 from staticwado_daemon.inbound.source import Source
 from staticwado_daemon.pipeline.line import Line
@@ -74,7 +75,11 @@ class Given:
         """The receipt of a file that hasn't changed since it was stored, if what was stored still stands."""
         if self._journal.known(str(source.path), source.stamp) not in STORED:
             return None
-        receipt = self._journal.find(source.path)[0]
+        try:
+            receipt = self._journal.find(source.path)[0]
+        except Transient:
+            # Without its receipt the file is read once more, and found to be a duplicate.
+            return None
         if receipt.identity is None or not (self._root / layout.instance_dir(receipt.identity)).is_dir():
             return None
         return replace(receipt, outcome="duplicate", reason=None)
@@ -86,8 +91,9 @@ class Given:
             del self._tries[source.path]
             return result
         self._tries[source.path] += 1
-        if not result.incomplete and self._tries[source.path] < MAXIMUM_TRIES:
-            line.submit([source])
+        again = look(source.path, requested=source.requested)
+        if not result.incomplete and self._tries[source.path] < MAXIMUM_TRIES and isinstance(again, Source):
+            line.submit([again])
             return None
         del self._tries[source.path]
         receipt = _rejected(source, result)

@@ -1,6 +1,7 @@
 """The daemon's loop: inbound folders and requests on one side of the line, journal and status on the other."""
 
 import logging
+import math
 import os
 import threading
 import time
@@ -30,6 +31,7 @@ STATUS = "status.json"
 _TICK_SECONDS = 0.25
 _REPORT_SECONDS = 0.5
 _LOG_SECONDS = 5.0
+_FLUSH_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +44,7 @@ class _Asked:
     waiting: int = 0
     receipts: list[Receipt] = field(default_factory=list)
     flush: int | None = None
+    flushed_at: float = -math.inf
 
     def done(self, line: Line) -> bool:
         """Whether all is done and written; what is done is written without waiting for quiet.
@@ -52,7 +55,10 @@ class _Asked:
         if self.waiting:
             return False
         if self.flush is None:
-            self.flush = line.flush()
+            now = time.monotonic()
+            if now - self.flushed_at < _FLUSH_SECONDS:
+                return False
+            self.flush, self.flushed_at = line.flush(), now
         return line.is_flushed(self.flush)
 
 

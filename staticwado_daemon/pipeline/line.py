@@ -88,6 +88,7 @@ class Line:
         self._flushes = 0
         self._flushed = 0
         self._flush_failure: str | None = None
+        self._told = 0
         self._progress = Progress(0, 0, 0)
         context = process_context()
         self._connection, theirs = context.Pipe()
@@ -151,7 +152,7 @@ class Line:
     @property
     def idle(self) -> bool:
         """Whether nothing is under way and every file of the tree, the cold ones included, is written."""
-        return not self.backlog and not self._progress.dirty
+        return not self.backlog and not self._progress.dirty and self._progress.taken == self._told
 
     @property
     def progress(self) -> Progress:
@@ -282,12 +283,9 @@ class Line:
 
     def _take_committed(self, committed: Committed) -> None:
         staged = self._committing.pop(committed.number)
-        if committed.failure is not None:
-            again = Unfinished(committed.failure, incomplete=False)
-            self._held.extend(Finished(each.source, again) for each in staged)
-            return
-        receipts = zip(staged, committed.receipts, strict=True)
-        self._held.extend(Finished(each.source, receipt) for each, receipt in receipts)
+        again = Unfinished(committed.failure or "not stored", incomplete=False)
+        for each, receipt in zip(staged, committed.receipts, strict=True):
+            self._held.append(Finished(each.source, receipt or again))
         self._held_superseded.extend(committed.superseded)
 
     def _journalled(self) -> list[Finished]:
@@ -308,9 +306,11 @@ class Line:
         return finished
 
     def _tell(self, message: Message) -> None:
-        # Until the publisher reports again there is work of which it hasn't reported.
-        self._progress = replace(self._progress, dirty=max(1, self._progress.dirty))
-        self._connection.send(message)
+        try:
+            self._connection.send(message)
+        except OSError:
+            raise _publisher_ended() from None
+        self._told += 1
 
     def _listen(self, connection: Connection) -> None:
         """Pass the publisher's replies on, in a thread of its own."""
@@ -318,7 +318,7 @@ class Line:
             while True:
                 self._events.put(connection.recv())
         except (EOFError, OSError):
-            self._events.put(StaticwadoError("the publisher process has ended; its log says why"))
+            self._events.put(_publisher_ended())
 
     def _take_replies_left(self) -> None:
         """Journal what the publisher finished after the last `pump`."""
@@ -326,6 +326,10 @@ class Line:
             if isinstance(event, Committed):
                 self._take_committed(event)
         self._journalled()
+
+
+def _publisher_ended() -> StaticwadoError:
+    return StaticwadoError("the publisher process has ended; its log says why")
 
 
 def _given_up(source: Source, failure: BaseException) -> Receipt:

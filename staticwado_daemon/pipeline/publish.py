@@ -81,10 +81,10 @@ def rebuild_index(store: Store) -> tuple[StudiesIndex, list[UID]]:
     """
     index, unreadable = StudiesIndex(), []
     for study in _studies(store, "studies"):
-        data = store.read(f"{layout.study_dir(study)}/index.json.gz")
         try:
+            data = store.read(f"{layout.study_dir(study)}/index.json.gz")
             index.put_all(summary.objects(gzipped.unpack(data or b"")))
-        except Corrupt as why:
+        except (Corrupt, OSError) as why:
             _log.error("study_answer_unreadable", study=study, reason=str(why))
             unreadable.append(study)
     return index, unreadable

@@ -4,6 +4,7 @@ It takes batches of staged instances, stores them, publishes the studies they be
 everything is on the disk. Becoming visible doesn't wait for that; receipts do.
 """
 
+import itertools
 import signal
 import sys
 import time
@@ -17,10 +18,11 @@ import structlog
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.store import Role, Store
-from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.pipeline import publish
-from staticwado_daemon.pipeline.commit import Commit, arrange, commit, sweep
+from staticwado_daemon.pipeline.commit import arrange, commit, sweep
 from staticwado_daemon.pipeline.staged import Committed, Flushed, Progress, Staged
 from staticwado_daemon.pipeline.studies import Studies
 
@@ -122,7 +124,8 @@ class Publisher:
         self._work: dict[UID, _Work] = {}
         self._index_due: float | None = None
         self._index_rest = 0.0
-        self._failure: str | None = None
+        self._failures: dict[str, str] = {}
+        self._taken = 0
         index = publish.read_index(store)
         if index is None:
             self._reindex()
@@ -141,16 +144,16 @@ class Publisher:
         self._report()
         while True:
             messages = self._receive(self._pause())
-            commits = [(each.number, self._commit(each)) for each in messages if isinstance(each, Batch)]
+            commits = [self._commit(each) for each in messages if isinstance(each, Batch)]
             if Reindex() in messages:
                 self._reindex()
             flushes = [each.number for each in messages if isinstance(each, Flush)]
             ending = None in messages
-            self._failure = None
             self._publish_hot(everything=bool(flushes) or ending)
             self._answer(commits)
             self._publish_index(everything=bool(flushes) or ending)
             self._publish_cold(everything=bool(flushes) or ending)
+            self._taken += len(messages)
             self._report()
             for number in flushes:
                 self._connection.send(Flushed(number, self._failure))
@@ -166,30 +169,40 @@ class Publisher:
             messages.append(self._connection.recv())
         return messages
 
-    def _commit(self, batch: Batch) -> Commit | OSError:
-        try:
-            done = commit(self._store, self._studies, batch.staged)
-        except OSError as error:
-            _log.error("commit_failed", reason=error.strerror)
-            for staged in batch.staged:
-                self._touch(staged.record.identity.study, None)
-            sweep(batch.staged)
-            return error
-        for study, series in done.dirty.items():
-            self._touch(study, series)
-        return done
+    def _commit(self, batch: Batch) -> Committed:
+        """Store a batch, study by study: one that is refused costs no other."""
+        receipts: list[Receipt | None] = []
+        superseded: list[tuple[Identity, str]] = []
+        failure = None
+        for uid, members in itertools.groupby(batch.staged, key=lambda staged: staged.record.identity.study):
+            staged = tuple(members)
+            try:
+                done = commit(self._store, self._studies, staged)
+            except OSError as error:
+                failure = self._refused("commit", error)
+                self._touch(uid, None)
+                receipts.extend([None] * len(staged))
+                continue
+            self._failures.pop("commit", None)
+            for study, series in done.dirty.items():
+                self._touch(study, series)
+            receipts.extend(done.receipts)
+            superseded.extend(done.superseded)
+        sweep(batch.staged)
+        return Committed(batch.number, tuple(receipts), tuple(superseded), failure)
 
-    def _answer(self, commits: list[tuple[int, Commit | OSError]]) -> None:
+    def _answer(self, commits: list[Committed]) -> None:
         """Say what became of batches, once it is on the disk."""
         if not commits:
             return
         try:
             self._store.sync()
+            self._failures.pop("sync", None)
         except OSError as error:
-            _log.error("sync_failed", reason=error.strerror)
-            commits = [(number, error) for number, _ in commits]
-        for number, done in commits:
-            self._connection.send(_committed(number, done))
+            failure = self._refused("sync", error)
+            commits = [Committed(each.number, (None,) * len(each.receipts), failure=failure) for each in commits]
+        for each in commits:
+            self._connection.send(each)
 
     def _reindex(self) -> None:
         self._index, unreadable = publish.rebuild_index(self._store)
@@ -213,8 +226,10 @@ class Publisher:
                 self._store.check()
                 self._publish_study(uid, work)
             except OSError as error:
-                work.hot_due = self._refused("study_not_published", error)
+                self._refused(uid, error)
+                work.hot_due = time.monotonic() + RETRY_SECONDS
                 continue
+            self._failures.pop(uid, None)
             ended = time.monotonic()
             work.hot_due = ended + HOT_DUTY * (ended - started)
 
@@ -237,8 +252,10 @@ class Publisher:
             self._store.check()
             publish.publish_index(self._store, self._index)
         except OSError as error:
-            self._index_due = self._refused("index_not_published", error)
+            self._refused("index", error)
+            self._index_due = time.monotonic() + RETRY_SECONDS
             return
+        self._failures.pop("index", None)
         self._index_due = None
         ended = time.monotonic()
         self._index_rest = ended + INDEX_DUTY * (ended - started)
@@ -258,8 +275,10 @@ class Publisher:
                     publish.publish_cold(self._store, study)
                 publish.group(self._store, uid)
             except OSError as error:
-                work.cold_due = self._refused("study_not_completed", error)
+                self._refused(uid, error)
+                work.cold_due = time.monotonic() + RETRY_SECONDS
             else:
+                self._failures.pop(uid, None)
                 written.append(uid)
         try:
             if written:
@@ -267,17 +286,23 @@ class Publisher:
             for uid in written:
                 self._store.remove(layout.dirty_mark(uid))
                 del self._work[uid]
+            self._failures.pop("marks", None)
         except OSError as error:
-            again = self._refused("study_not_completed", error)
+            self._refused("marks", error)
             for uid in written:
                 if uid in self._work:
-                    self._work[uid].cold_due = again
+                    self._work[uid].cold_due = time.monotonic() + RETRY_SECONDS
 
-    def _refused(self, event: str, error: OSError) -> float:
-        """Note that the disk refused a file; returns when to try again."""
-        self._failure = error.strerror or str(error)
-        _log.error(event, reason=self._failure)
-        return time.monotonic() + RETRY_SECONDS
+    def _refused(self, what: str, error: OSError) -> str:
+        """Note that the disk refused something, a study by its UID; until it succeeds that is a failure."""
+        reason = error.strerror or str(error)
+        self._failures[what] = reason
+        _log.error("disk_refused", what=what, reason=reason)
+        return reason
+
+    @property
+    def _failure(self) -> str | None:
+        return next(iter(self._failures.values()), None)
 
     def _pause(self) -> float | None:
         """Seconds until something is due; None for as long as nothing comes. Hot files go before index before cold."""
@@ -290,10 +315,5 @@ class Publisher:
 
     def _report(self) -> None:
         dirty = len(self._work) + (self._index_due is not None)
-        self._connection.send(Progress(self._index.instances, len(self._index), dirty, self._failure))
-
-
-def _committed(number: int, done: Commit | OSError) -> Committed:
-    if isinstance(done, OSError):
-        return Committed(number, failure=done.strerror or str(done))
-    return Committed(number, tuple(done.receipts), tuple(done.superseded))
+        progress = Progress(self._index.instances, len(self._index), dirty, self._failure, self._taken)
+        self._connection.send(progress)

@@ -56,13 +56,14 @@ class Committed:
 
     Attributes:
         number: the batch's.
-        receipts: one for each of its instances, in its order.
+        receipts: one for each of its instances, in its order; None for those that could not be stored and are to be
+            read again.
         superseded: identities and contents that are published no more.
-        failure: why it could not be stored as a whole; its sources are to be read again.
+        failure: why some could not be stored.
     """
 
     number: int
-    receipts: tuple[Receipt, ...] = ()
+    receipts: tuple[Receipt | None, ...]
     superseded: tuple[tuple[Identity, str], ...] = ()
     failure: str | None = None
 
@@ -87,10 +88,12 @@ class Progress:
         instances: published and listed.
         studies: listed.
         dirty: studies of which some file is yet to be written.
-        failure: what the disk said when it last refused a file; None while it doesn't.
+        failure: what the disk says that it refuses; None while it doesn't.
+        taken: how many messages the publisher has obeyed so far.
     """
 
     instances: int
     studies: int
     dirty: int
     failure: str | None = None
+    taken: int = 0

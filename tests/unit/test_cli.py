@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from staticwado_daemon.cli import dicomwebserver_command, execute, mkdicomweb_command, staticwado
-from staticwado_daemon.cli.outcomes import exit_code, print_summary, to_json
+from staticwado_daemon.cli.outcomes import counted, exit_code, print_summary, to_json
 from staticwado_daemon.errors import ConfigError, Corrupt
 from staticwado_daemon.pipeline.requests import Answer
+from staticwado_daemon.web.app import bind
 
 REPOSITORY = Path(__file__).parents[2]
 CLI = (sys.executable, "-m", "staticwado_daemon.cli")
@@ -82,6 +84,10 @@ def test_a_relative_root_starts_where_the_command_is_typed(tmp_path: Path, capsy
         (["config", "show", "-c", "/nonexistent/static-wado.json5"], 2),
         (["export", "../../etc", "--root", "tree"], 2),
         (["export", "1.2.3", "--root", "tree"], 1),
+        (["export", "1.2.3", "--root", "absent"], 2),
+        (["index", "--root", "absent"], 2),
+        (["status", "--root", "absent"], 2),
+        (["status"], 2),
         (["run"], 2),
         (["nginx-config", "--listen", "nowhere"], 2),
         (["nginx-config", "--allow-origin", "viewer.example"], 2),
@@ -89,10 +95,13 @@ def test_a_relative_root_starts_where_the_command_is_typed(tmp_path: Path, capsy
     ],
 )
 def test_exit_codes(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("tree/studies").mkdir(parents=True)
     assert _run(*arguments) == code
     printed = capsys.readouterr()
-    assert "Traceback" not in printed.err
     assert bool(printed.err) is (code != 0)
+    if code:
+        assert re.fullmatch(r"staticwado: .*\n", printed.err), "one sentence"
+    assert not Path("absent").exists()
 
 
 @pytest.mark.parametrize(("error", "code"), [(ConfigError("say where"), 2), (Corrupt("it is broken"), 1)])
@@ -148,6 +157,48 @@ def test_check_names_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "in").mkdir()
     assert _run("config", "check", "-c", file) == 0
     assert capsys.readouterr().out == f"{file} is good\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{staticWadoConfig: {group: 'nobodys'}}", "no group 'nobodys'"),
+        ("{mkdicomwebConfig: {group: 'nobodys'}}", "no group 'nobodys'"),
+        ("{staticWadoConfig: {rootDir: 'file/tree'}}", "isn't a folder"),
+        ("{staticWadoConfig: {rootDir: 'tree/studies'}}", "is inside the tree"),
+        ("{dicomWebServerConfig: {allowOrigin: 'viewer'}}", "dicomWebServerConfig.allowOrigin: 'viewer' isn't an"),
+        ("{daemonConfig: {dropDir: 'd', serve: {allowOrigin: 'x'}}}", "daemonConfig.serve.allowOrigin: 'x' isn't an"),
+    ],
+)
+def test_check_finds_what_commands_would_refuse(
+    tmp_path: Path, text: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.json5"
+    file.write_text(text)
+    (tmp_path / "file").touch()
+    (tmp_path / "tree/.staticwado").mkdir(parents=True)
+    assert _run("config", "check", "-c", file) == 2
+    (line,) = capsys.readouterr().out.splitlines()
+    assert words in line
+    if "serve" in text:
+        assert _run("run", "-c", file) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_show_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.json5").write_text("{}")
+    assert _run("config", "show", "-c", tmp_path / "x.json5") == 0
+    assert capsys.readouterr().out.startswith(f"# {tmp_path}/x.json5\n")
+    assert _run("config", "show") == 0
+    assert capsys.readouterr().out.startswith("# no configuration file\n")
+
+
+def test_init_says_how_its_file_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("config", "init", "-c", "foo bar.json5") == 0
+    assert capsys.readouterr().out.endswith("then `staticwado run -c 'foo bar.json5'`\n")
+    assert _run("config", "init") == 0
+    assert capsys.readouterr().out.endswith("then `staticwado run`\n")
+    assert _lines(Path("static-wado.json5"))[-2:] == ["  },", "}"]
 
 
 def test_check_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,15 +258,34 @@ def test_the_object_has_counts_that_add_up_and_a_receipt_for_each_file() -> None
 
 
 def test_the_summary_names_what_was_rejected_and_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    print_summary(ANSWERS, 2.0)
+    print_summary(ANSWERS, Path("/tree"), 2.0)
     printed = capsys.readouterr().out
     assert "rejected: no SOP Instance UID (0008,0018) (2)" in printed
     assert "  /in/3\n" in printed
     assert "/in/\\x1b[2J4" in printed
     assert "\x1b" not in printed
-    assert "ignored: not a DICOM file (1)" in printed
+    assert "ignored: not a DICOM file (1)\n  /in/\\udce9\n" in printed
+    assert "  duplicate   1  known already\n" in printed
+    assert "  files       5  in 2.0 s, 2 a second, into /tree\n" in printed
     assert exit_code(ANSWERS) == 3
     assert exit_code(ANSWERS[:2]) == 0
+
+
+def test_the_summary_names_only_the_first_files(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(ANSWERS[:1], Path("/tree"), 0.1)
+    assert "  file        1  in 0.1 s, into /tree\n" in capsys.readouterr().out
+    print_summary([Answer(Path(f"/in/{n}"), "ignored", "no DICOM", None) for n in range(9)], Path("/tree"), 0.1)
+    printed = capsys.readouterr().out
+    assert printed.count("  /in/") == 3
+    assert "  … and 6 more: --json names them all\n" in printed
+
+
+def test_index_says_how_many_studies(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("tree/.staticwado").mkdir(parents=True)
+    assert _run("index", "--root", "tree") == 0
+    assert capsys.readouterr().out.endswith("the list is made anew, of 0 studies\n")
+    assert counted(1, "study") == "1 study"
+    assert counted(1234, "file") == "1,234 files"
 
 
 def test_mkdicomweb_creates_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,19 +297,31 @@ def test_mkdicomweb_creates_unless_told_otherwise(capsys: pytest.CaptureFixture[
     assert "mkdicomweb create" in run("--content-type", "bogus", "x")
     assert "mkdicomweb create" in run("-o", "index", "/nonexistent")
     assert "mkdicomweb index" in run("index", "--bogus")
-    assert "Commands:" in run("--help")
+    assert "Usage: mkdicomweb [OPTIONS] PATH… | index" in run("-h")
 
 
-def test_dicomwebserver_says_that_its_port_is_taken(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_dicomwebserver_says_its_address_once_it_has_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("staticwado_daemon.web.app.serve", lambda *arguments: served.append(arguments))
+    def run(*arguments: str) -> int:
+        return execute(dicomwebserver_command, "dicomwebserver", list(arguments))
+
+    served: list[tuple[str, str]] = []
+    monkeypatch.setattr("staticwado_daemon.web.app.serve_on", lambda *_: served.append(capsys.readouterr()))
     monkeypatch.setattr("staticwado_daemon.log.configure", lambda *_: None)
-    assert execute(dicomwebserver_command, "dicomwebserver", ["-o", "tree", "-p", "5055"]) == 0
-    assert served == [(tmp_path / "cwd/tree", "127.0.0.1", 5055, None, None)]
-    assert execute(dicomwebserver_command, "dicomwebserver", ["--host", "0.0.0.0"]) == 0  # noqa: S104 (what it warns of)
-    assert "can be reached from other machines" in capsys.readouterr().err
+    Path("tree/studies").mkdir(parents=True)
+    with bind("127.0.0.1", 0) as other:
+        port = str(other.getsockname()[1])
+        assert run("-o", "tree", "-p", port) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, served) == ("", [])
+    assert f"can't listen on 127.0.0.1:{port}" in printed.err
+    assert run("-o", "tree", "-p", port) == 0
+    assert served == [(f"{Path.cwd()}/tree: DICOMweb on http://127.0.0.1:{port}/dicomweb; Ctrl-C ends it\n", "")]
+    assert run("-o", "tree", "-p", port, "--host", "0.0.0.0") == 0  # noqa: S104 (what it warns of)
+    assert "can be reached from other machines" in served[1][1]
+    assert run("-o", "absent", "-p", port) == 2
+    assert capsys.readouterr().err == f"dicomwebserver: there is no tree in {Path.cwd()}/absent\n"
 
 
 def test_nginx_config_warns_of_an_open_door(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,8 @@ from staticwado_daemon.archive import gzipped, holdings, layout, record, restore
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.pipeline import commit as committing
 from staticwado_daemon.pipeline import publish
-from staticwado_daemon.pipeline.commit import commit
 from staticwado_daemon.pipeline.studies import Studies
 from tests.staging import load, snapshot, stage
 
@@ -20,6 +20,12 @@ from tests.staging import load, snapshot, stage
 def store(tmp_path):
     with Store(tmp_path / "root") as opened:
         yield opened
+
+
+def commit(store, studies, batch):
+    done = committing.commit(store, studies, batch)
+    committing.sweep(batch)
+    return done
 
 
 def publish_all(store, studies, done) -> StudiesIndex:

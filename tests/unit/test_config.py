@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from staticwado_daemon.config import Configuration, InboundFolder, document, find, folder_errors, load
+from staticwado_daemon.config import Configuration, InboundFolder, daemon_errors, document, find, load, storage_errors
 from staticwado_daemon.config import check as checks
 from staticwado_daemon.config.reference import UNUSED
 from staticwado_daemon.config.schema import SECTIONS, keys
@@ -102,7 +102,7 @@ def test_text_that_is_no_configuration(file: Path, text: str, words: str) -> Non
 
 def test_bytes_that_are_no_text(file: Path) -> None:
     file.write_bytes(b"{a: '\xff'}")
-    with pytest.raises(ConfigError, match="isn't JSON5"):
+    with pytest.raises(ConfigError, match="isn't UTF-8 text"):
         load(file)
 
 
@@ -227,13 +227,27 @@ def test_no_setting_is_both_used_and_unused() -> None:
         ("{daemonConfig: {inbound: [{dir: 'in'}, {dir: './in'}]}}", "the same folder"),
         ("{daemonConfig: {inbound: [{dir: 'in'}], dropDir: 'in'}}", "the same folder"),
         ("{daemonConfig: {inbound: [{dir: 'in'}], serve: {ohif: 'in'}}}", "no index.html"),
+        ("{staticWadoConfig: {rootDir: 'file/tree'}, daemonConfig: {inbound: [{dir: 'in'}]}}", "file isn't a folder"),
+        ("{daemonConfig: {inbound: [{dir: 'in'}], dropDir: 'file'}}", "daemonConfig.dropDir: "),
+        ("{daemonConfig: {inbound: [{dir: 'in'}], stateDir: 'file/state'}}", "daemonConfig.stateDir: "),
+        ("{staticWadoConfig: {group: 'nobodys'}, daemonConfig: {inbound: [{dir: 'in'}]}}", "no group 'nobodys'"),
     ],
 )
 def test_folders_that_cannot_be_used(file: Path, text: str, words: str) -> None:
     (file.parent / "in").mkdir()
-    problems = list(folder_errors(_load(file, text).daemon()))
+    (file.parent / "file").touch()
+    problems = list(daemon_errors(_load(file, text).daemon()))
     assert len(problems) == 1
     assert words in problems[0]
+
+
+def test_folders_of_others_are_not_ours(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configuration = _load(file, "{staticWadoConfig: {rootDir: 'new/tree'}}")
+    assert list(storage_errors(configuration.storage())) == []
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may run as root, whom nobody refuses
+    assert list(storage_errors(configuration.storage())) == [
+        f"rootDir: {file.parent} can't be written to by whoever runs this command"
+    ]
 
 
 def test_folders_that_can(file: Path) -> None:
@@ -242,4 +256,4 @@ def test_folders_that_can(file: Path) -> None:
         "{staticWadoConfig: {rootDir: 'tree'}, daemonConfig: {inbound: [{dir: 'in'}, {dir: 'in/urgent'}],"
         " dropDir: 'tree/.staticwado/drop'}}"
     )
-    assert list(folder_errors(_load(file, text).daemon())) == []
+    assert list(daemon_errors(_load(file, text).daemon())) == []

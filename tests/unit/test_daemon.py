@@ -444,13 +444,18 @@ def test_the_index_is_made_anew_for_who_asked_and_written_before_the_answer(site
     assert json.loads(answer.read_text()) == []
 
 
-def test_a_disk_that_refuses_delays_the_answer_until_a_later_flush_succeeds(site: Site) -> None:
+def test_a_disk_that_refuses_delays_the_answer_until_a_later_flush_succeeds(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer = site.ask("index")
     site.line.failure = FULL
     site.step()
     assert site.line.calls == ["reindex", "flush"]
     assert not answer.exists()
     site.line.failure, site.line.flushed = None, 1  # the first flush is over, and has failed
+    site.step()
+    assert site.line.calls == ["reindex", "flush"]  # the disk is not asked again at once
+    monkeypatch.setattr(module, "_FLUSH_SECONDS", 0.0)
     site.step()
     assert site.line.calls == ["reindex", "flush", "flush"]
     assert not answer.exists()

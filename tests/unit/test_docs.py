@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from staticwado_daemon.archive import layout
@@ -15,6 +16,11 @@ from staticwado_daemon.config.check import expected
 from staticwado_daemon.config.reference import REFUSED, UNUSED
 from staticwado_daemon.config.schema import SECTIONS, Group, Key, keys
 
+PROGRAMS: dict[str, click.Command] = {
+    "staticwado": staticwado,
+    "mkdicomweb": mkdicomweb_command,
+    "dicomwebserver": dicomwebserver_command,
+}
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -71,11 +77,54 @@ def test_every_unused_setting_of_static_wado_is_listed() -> None:
 
 @pytest.mark.parametrize("text", [README, OPERATING, PAGE], ids=["README", "operating", "configuration"])
 def test_every_command_of_the_documentation_exists(text: str) -> None:
-    for program, command in (("staticwado", staticwado), ("mkdicomweb", mkdicomweb_command)):
-        for name in re.findall(rf"(?:`|^    ){program} ([a-z][a-z-]+)", text, re.MULTILINE):
-            assert name in command.commands, f"{program} {name}"
+    shown = re.findall(
+        rf"(?:`|^    (?:ExecStart=)?|-- )(?:/\S*/)?({'|'.join(PROGRAMS)})( [^`#|>\n]*)", text, re.MULTILINE
+    )
+    assert shown
+    for program, arguments in shown:
+        _check_command_line(PROGRAMS[program], arguments.split(), program + arguments)
     for module in re.findall(r"python -m (\S+)", text):
         assert hasattr(importlib.import_module(module), "main"), module
+
+
+def _check_command_line(command: click.Command, words: list[str], shown: str) -> None:
+    """Every command and option that is shown exists; options of a group may stand before its command."""
+    options = _options(command)
+    values = iter(words)
+    for word in values:
+        if word.startswith("-"):
+            option = options.get(word)
+            assert option, f"{shown}: there is no {word}"
+            if not option.is_flag and not option.count:
+                next(values, None)
+        elif isinstance(command, click.Group):
+            if command is mkdicomweb_command and word not in command.commands:
+                return
+            assert word in command.commands, f"{shown}: there is no {word}"
+            command = command.commands[word]
+            options = _options(command)
+
+
+def _options(command: click.Command) -> dict[str, click.Option]:
+    return {name: each for each in command.params if isinstance(each, click.Option) for name in each.opts}
+
+
+def test_options_of_the_documentation_are_looked_at() -> None:
+    for wrong in ("staticwado nothing", "staticwado run --nothing", "staticwado -c FILE config nothing"):
+        program, *words = wrong.split()
+        with pytest.raises(AssertionError, match="there is no .*nothing"):
+            _check_command_line(PROGRAMS[program], words, wrong)
+
+
+def test_the_readme_says_which_commands_print_json() -> None:
+    sentence = re.search(r"([^.]*) take\s+`--json`", README)
+    assert sentence
+    groups = [(name, command) for name, command in staticwado.commands.items() if isinstance(command, click.Group)]
+    commands = {
+        **staticwado.commands,
+        **{f"{group} {n}": c for group, each in groups for n, c in each.commands.items()},
+    }
+    assert set(re.findall(r"`([^`]+)`", sentence[1])) == {n for n, c in commands.items() if "--json" in _options(c)}
 
 
 def test_the_readme_names_the_other_programs() -> None:

@@ -79,6 +79,7 @@ class Acted:
     def __init__(self, args: tuple[Connection, ...], **_: object) -> None:
         # The line closes its copy of this end once the process has its own.
         self.connection = Connection(os.dup(args[0].fileno()))
+        self.heard = 0
 
     def start(self) -> None:
         if self.first is None:
@@ -90,11 +91,14 @@ class Acted:
         pass
 
     def say(self, reply: Reply) -> None:
+        if isinstance(reply, Progress):
+            reply = replace(reply, taken=self.heard)
         self.connection.send(reply)
 
     def hear(self) -> Message:
         assert self.connection.poll(PATIENCE)
         message: Message = self.connection.recv()
+        self.heard += 1
         return message
 
     def hears_nothing(self) -> bool:
@@ -237,7 +241,7 @@ def test_a_batch_that_was_not_stored_is_given_back(scene: Scene) -> None:
     scene.line.submit([_source(0)])
     scene.tasks[0].done(scene.root)
     scene.line.pump(0)
-    scene.publisher.say(Committed(scene.hear_batch().number, failure="No space left on device"))
+    scene.publisher.say(Committed(scene.hear_batch().number, (None,), failure="No space left on device"))
     assert scene.pump(1) == [Finished(_source(0), Unfinished("No space left on device", incomplete=False))]
     assert scene.journal.find(_source(0).path) == []
     assert scene.line.backlog == 0
@@ -533,7 +537,7 @@ def test_sources_become_files_and_receipts(real: tuple[Line, Workers, Path], jou
         assert time.monotonic() < deadline
         assert line.pump(0.1) == []
     assert len(load(root, "studies/1.2/metadata.gz")) == 3
-    assert line.progress == Progress(instances=3, studies=1, dirty=0)
+    assert replace(line.progress, taken=0) == Progress(instances=3, studies=1, dirty=0)
 
 
 def test_what_the_publisher_was_given_is_finished_at_the_end(tmp_path: Path, journal: Journal) -> None:

@@ -151,6 +151,46 @@ def test_create_beside_a_daemon_names_also_what_only_this_side_knows(
     assert shown == [{"ignored": 1}]
 
 
+@pytest.mark.parametrize("options", [["-t", "jls"], ["-j", "2"], []])
+def test_create_beside_a_daemon_says_whose_settings_hold(
+    root: Path,
+    held: Holding,
+    options: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requests, "ask", lambda *_: [])
+    (root.parent / "a.dcm").touch()
+    with held(b"daemon"):
+        assert execute(staticwado, "staticwado", ["create", "a.dcm", "--root", str(root), *options]) == 0
+    assert ("a daemon is running and does the work" in capsys.readouterr().err) is bool(options)
+
+
+def test_an_interrupted_create_says_how_far_it_came(
+    root: Path, held: Holding, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(_root: Path, _command: str, _paths: list[Path], on_progress: Callable[[dict[str, int]], None]) -> None:
+        on_progress({"published": 1})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(requests, "ask", ask)
+    for name in ("a.dcm", "b.dcm"):
+        (root.parent / name).touch()
+    with held(b"daemon"):
+        assert execute(staticwado, "staticwado", ["create", "a.dcm", "b.dcm", "--root", str(root)]) == 130
+    printed = capsys.readouterr()
+    assert printed.err == "interrupted after 1 of 2; run it again to go on\n"
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("below", ["studies", "studies/1.2.3/deep"])
+def test_no_tree_begins_inside_another_one(root: Path, below: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (root.parent / "a.dcm").touch()
+    assert execute(staticwado, "staticwado", ["create", "a.dcm", "--root", str(root / below)]) == 2
+    assert f"{root}/{below} is inside the tree in {root}: " in capsys.readouterr().err
+    assert not (root / "studies").exists()
+
+
 def test_the_bar_counts_what_is_done_here_and_there() -> None:
     with outcomes.Progress(10) as progress:
         progress.add("rejected")

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
@@ -66,7 +66,7 @@ class Side:
 
     def at_rest(self) -> Progress:
         """What is said once everything is written."""
-        return self.until(Progress, lambda reply: reply.dirty == 0)
+        return replace(self.until(Progress, lambda reply: reply.dirty == 0), taken=0)
 
 
 @contextmanager
@@ -191,7 +191,10 @@ def test_the_answer_comes_once_records_are_on_the_disk_and_files_visible(
     note(store, "publish", "rename")
     note(store, "sync", "sync")
     note(publish, "publish_hot", "visible")
-    note(publisher, "_committed", "answer")
+    answer = Publisher._answer
+    monkeypatch.setattr(
+        Publisher, "_answer", lambda self, commits: (answer(self, commits), events.extend(["answer"] * len(commits)))
+    )
     batches = [Batch(number, (stage(store.root, study=f"1.{number}"),)) for number in (4, 5, 6)]
     with serving(store, *batches) as side:
         side.committed(6)
@@ -443,7 +446,7 @@ def test_a_batch_that_is_refused_fails_alone_and_succeeds_later(store: Store, di
     disk.refuses = lambda *asked: asked == ("put", layout.dirty_mark(UID("1.2")))
     batches = [Batch(1, (stage(store.root),)), Batch(2, (stage(store.root, **NEIGHBOUR),))]
     with serving(store, *batches) as side:
-        assert side.committed(1) == Committed(1, failure=FULL)
+        assert side.committed(1) == Committed(1, (None,), failure=FULL)
         assert [receipt.outcome for receipt in side.committed(2).receipts] == ["published"]
         assert store.names(layout.STAGING) == []
         side.at_rest()
@@ -462,7 +465,7 @@ def test_no_receipt_before_a_sync_has_succeeded(store: Store, disk: Disk, which:
         count = iter((which == "first", which == "second"))
         disk.refuses = lambda action, _: action == "sync" and next(count, False)
         side.tell(Batch(1, (stage(store.root),)))
-        assert side.committed(1) == Committed(1, failure=FULL)
+        assert side.committed(1) == Committed(1, (None,), failure=FULL)
         side.tell(Batch(2, (stage(store.root),)))
         (receipt,) = side.committed(2).receipts
         assert receipt.outcome == ("published" if which == "first" else "duplicate")

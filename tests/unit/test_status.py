@@ -125,6 +125,24 @@ def test_without_a_daemon_journal_and_files_say_it(root: Path) -> None:
     assert (_read(root).backlog, _read(root).idle) == (7, False)
 
 
+def test_a_configured_tree_may_be_yet_to_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "x.json5"
+    file.write_text("{staticWadoConfig: {rootDir: 'tree'}}")
+    assert execute(staticwado, "staticwado", ["status", "-c", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["running"] is False
+    assert _run(tmp_path / "tree") == 2
+    assert capsys.readouterr().err == f"staticwado: there is no tree in {tmp_path}/tree\n"
+
+
+def test_one_study_is_no_studies(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with _held(root, "daemon"):
+        _say(root, pid=os.getpid(), studies=1)
+        assert _run(root) == 0
+    printed = capsys.readouterr().out
+    assert "visible, in 1 study\n" in printed
+    assert "waiting" not in printed
+
+
 def test_a_study_whose_files_are_not_all_written_is_not_idle(root: Path) -> None:
     (root / layout.DIRTY / "1.2.3").touch()
     assert not _read(root).idle
@@ -157,7 +175,8 @@ def test_people_see_what_is_degraded_what_waits_and_why_files_were_rejected(
         _say(root, pid=os.getpid(), waiting=2, rejected=28, degraded=["/in is polled: \x1b[2J"])
         assert _run(root) == 0
     printed = capsys.readouterr().out
-    assert "7  files without a receipt, of which 2 ended too early and wait for the rest" in printed
+    assert "backlog     5  without a receipt" in printed
+    assert "waiting     2  ended too early" in printed
     assert "degraded   /in is polled: \\x1b[2J" in printed
     assert printed.endswith(
         """
