@@ -243,11 +243,14 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float) -> Any:
     return answer
 
 
-def outcomes(site: Site, paths: Sequence[Path]) -> Counter[str]:
-    """What the journal says became of these inbound files, by outcome."""
+def outcomes(site: Site, paths: Sequence[Path]) -> set[str]:
+    """What the journal says became of these inbound files.
+
+    A file that was stored, but whose receipt was lost with the daemon, is found to be its own duplicate.
+    """
     journal = JournalReader(site.journal)
     try:
-        return Counter(str(journal.find(site.inbound / path.name)[0].outcome) for path in paths)
+        return {str(journal.find(site.inbound / path.name)[0].outcome) for path in paths}
     finally:
         journal.close()
 

@@ -15,6 +15,7 @@ from staticwado_daemon.cli.assembly import JOURNAL
 from staticwado_daemon.config.check import expected
 from staticwado_daemon.config.reference import REFUSED, UNUSED
 from staticwado_daemon.config.schema import SECTIONS, Group, Key, keys
+from staticwado_daemon.operate.status import Status
 
 PROGRAMS: dict[str, click.Command] = {
     "staticwado": staticwado,
@@ -25,6 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 OPERATING = (REPOSITORY / "docs/operating.md").read_text(encoding="utf-8")
+CHANGES = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
 
@@ -75,7 +77,9 @@ def test_every_unused_setting_of_static_wado_is_listed() -> None:
     assert listed == expected_names | set(REFUSED)
 
 
-@pytest.mark.parametrize("text", [README, OPERATING, PAGE], ids=["README", "operating", "configuration"])
+@pytest.mark.parametrize(
+    "text", [README, OPERATING, PAGE, CHANGES], ids=["README", "operating", "configuration", "CHANGELOG"]
+)
 def test_every_command_of_the_documentation_exists(text: str) -> None:
     shown = re.findall(
         rf"(?:`|^    (?:ExecStart=)?|-- )(?:/\S*/)?({'|'.join(PROGRAMS)})( [^`#|>\n]*)", text, re.MULTILINE
@@ -112,7 +116,7 @@ def _options(command: click.Command) -> dict[str, click.Option]:
 def test_options_of_the_documentation_are_looked_at() -> None:
     for wrong in ("staticwado nothing", "staticwado run --nothing", "staticwado -c FILE config nothing"):
         program, *words = wrong.split()
-        with pytest.raises(AssertionError, match="there is no .*nothing"):
+        with pytest.raises(AssertionError, match=r"there is no .*nothing"):
             _check_command_line(PROGRAMS[program], words, wrong)
 
 
@@ -130,6 +134,12 @@ def test_the_readme_says_which_commands_print_json() -> None:
 def test_the_readme_names_the_other_programs() -> None:
     assert "mkdicomweb" in README
     assert dicomwebserver_command.name in README
+
+
+def test_the_status_for_monitoring_is_shown_as_it_is() -> None:
+    shown = re.search(r'^    (\{"running".*?\})$', OPERATING, re.MULTILINE | re.DOTALL)
+    assert shown
+    assert tuple(json.loads(shown[1])) == Status.__struct_fields__
 
 
 def test_the_backup_chapter_names_everything_private_that_lasts() -> None:

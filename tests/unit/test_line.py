@@ -465,6 +465,13 @@ def test_who_asked_for_the_index_or_a_flush_finds_the_line_at_work(scene: Scene)
         scene.settle(lambda: scene.line.idle)
 
 
+def test_what_was_said_before_it_was_asked_does_not_make_the_line_idle(scene: Scene) -> None:
+    scene.publisher.say(AT_REST)
+    scene.line.reindex()
+    scene.settle(lambda: scene.line.progress is not None)
+    assert not scene.line.idle
+
+
 def test_a_flush_is_done_once_it_is_answered_and_fails_as_the_disk_does(scene: Scene) -> None:
     line = scene.line
     numbers = [line.flush(), line.flush(), line.flush()]

@@ -473,6 +473,62 @@ def test_no_receipt_before_a_sync_has_succeeded(store: Store, disk: Disk, which:
     assert len(holdings.records(store.root, UID("1.2"))) == 1
 
 
+def test_a_failure_is_told_for_as_long_as_it_lasts_whatever_else_happens(
+    store: Store, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "RETRY_SECONDS", 600.0)
+    disk.refuses = lambda *asked: asked == ("put", METADATA)
+    with serving(store, Batch(1, (stage(store.root),))) as side:
+        side.until(Progress, lambda reply: reply.failure == FULL)
+        side.tell(Batch(2, (stage(store.root, **NEIGHBOUR),)))
+        side.committed(2)
+        assert side.until(Progress).failure == FULL
+        disk.take_everything()
+
+
+def test_a_refused_study_costs_no_neighbour_in_its_batch(store: Store, disk: Disk) -> None:
+    disk.refuses = lambda *asked: asked == ("put", layout.dirty_mark(UID("1.2")))
+    with serving(store, Batch(1, (stage(store.root), stage(store.root, **NEIGHBOUR)))) as side:
+        refused, stored = side.committed(1).receipts
+        assert refused is None
+        assert stored is not None
+        assert stored.outcome == "published"
+        side.until(Progress, lambda reply: reply.failure == FULL)
+        disk.take_everything()
+
+
+def test_what_was_superseded_is_told_again_by_the_next_attempt(store: Store, disk: Disk) -> None:
+    with serving(store) as side:
+        side.tell(Batch(1, (stage(store.root, content="old"),)))
+        side.committed(1)
+        side.at_rest()
+        syncs = itertools.count()
+        disk.refuses = lambda action, _: action == "sync" and next(syncs) == 1
+        side.tell(Batch(2, (stage(store.root, content="new"),)))
+        assert side.committed(2).failure == FULL
+        side.tell(Batch(3, (stage(store.root, content="new"),)))
+        assert [content for _, content in side.committed(3).superseded] == ["old"]
+
+
+@pytest.mark.usefixtures("_begun")
+@pytest.mark.parametrize(("following", "losers"), [("c", ["a", "b"]), ("a", ["a"])])
+def test_versions_survive_whatever_follows_an_interrupted_swap(
+    store: Store, monkeypatch: pytest.MonkeyPatch, following: str, losers: list[str]
+) -> None:
+    commit.commit(store, Studies(store.root, 1), [stage(store.root, content="a")])
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "move", _die)
+        with pytest.raises(Death):
+            commit.commit(store, Studies(store.root, 1), [stage(store.root, content="b")])
+    with serving(store, Batch(1, (stage(store.root, content=following),))) as side:
+        side.committed(1)
+        side.at_rest()
+    kept = f"{layout.KEPT}/1.2/1.2.3/1.2.3.4"
+    assert store.names(kept) == losers
+    for content in losers:
+        assert store.read(f"{kept}/{content}/frames/1.mht") == content.encode()
+
+
 # Making the index anew
 
 
