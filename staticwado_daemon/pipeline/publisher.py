@@ -183,11 +183,12 @@ class Publisher:
                 self._touch(uid, None)
                 receipts.extend([None] * len(staged))
                 continue
-            self._failures.pop("commit", None)
             for study, series in done.dirty.items():
                 self._touch(study, series)
             receipts.extend(done.receipts)
             superseded.extend(done.superseded)
+        if failure is None:
+            self._failures.pop("commit", None)
         sweep(batch.staged)
         return Committed(batch.number, tuple(receipts), tuple(superseded), failure)
 

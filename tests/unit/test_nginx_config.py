@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from staticwado_daemon.archive.routes import RESOURCES
+from staticwado_daemon.cli import execute, staticwado
 from staticwado_daemon.errors import ConfigError
 from staticwado_daemon.web import nginx, ohif
 from staticwado_daemon.web.nginx import (
@@ -175,6 +176,25 @@ def test_a_tree_of_root_is_warned_of_until_it_has_a_group(
     assert "\nuser www-data readers;\n" in nginx_config(tmp_path, LOOPBACK, group="readers", system=system)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert (workers_warning(tmp_path, system=system) is None) != system, "without root nginx can't change its user"
+
+
+def test_the_command_warns_and_obeys_the_configured_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _accounts(monkeypatch, owner="root", web="www-data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    os.chown(tmp_path, -1, os.getegid())
+    assert execute(staticwado, "staticwado", ["nginx-config", "-o", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "\nuser root root;\n" in printed.out
+    assert printed.err.startswith("warning: nginx's workers will run as root")
+    (tmp_path / "static-wado.json5").write_text('{staticWadoConfig: {rootDir: ".", group: "readers"}}')
+    assert execute(staticwado, "staticwado", ["nginx-config", "--system"]) == 0
+    printed = capsys.readouterr()
+    assert "\nuser www-data readers;\n" in printed.out
+    assert "\npid /run/nginx.pid;\n" in printed.out
+    assert printed.err == ""
 
 
 def test_the_nginx_of_the_distribution_keeps_its_places() -> None:
