@@ -30,11 +30,11 @@ from staticwado_daemon.cli.options import Common, ohif_option, shared, warn
 @click.pass_obj
 def nginx_config(common: Common, listen: str, ohif: Path | None, allow_origin: str | None, *, system: bool) -> None:
     """Print a whole nginx.conf for the tree, for `nginx -p PREFIX -c FILE`."""
-    from staticwado_daemon.web import nginx
+    from staticwado_daemon.web import accounts, nginx
 
     storage = common.configuration().storage()
     root, group = storage.root, storage.group
     click.echo(nginx.nginx_config(root, listen, ohif, allow_origin, group=group, system=system), nl=False)
-    for sentence in (nginx.exposure_warning(listen), nginx.workers_warning(root, group, system=system)):
+    for sentence in (nginx.exposure_warning(listen), accounts.workers_warning(root, group, system=system)):
         if sentence:
             warn(sentence)

@@ -327,7 +327,7 @@ def test_dicomwebserver_says_its_address_once_it_has_it(
 def test_nginx_config_warns_of_an_open_door(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)  # whom nginx's workers are no matter of
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)  # to root it would say more
     assert _run("nginx-config", "-o", "tree", "--listen", "0.0.0.0:8080") == 0
     printed = capsys.readouterr()
     assert "listen 0.0.0.0:8080" in printed.out

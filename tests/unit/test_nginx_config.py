@@ -19,16 +19,9 @@ import pytest
 from staticwado_daemon.archive.routes import RESOURCES
 from staticwado_daemon.cli import execute, staticwado
 from staticwado_daemon.errors import ConfigError
-from staticwado_daemon.web import nginx, ohif
-from staticwado_daemon.web.nginx import (
-    Listen,
-    Workers,
-    exposure_warning,
-    nginx_config,
-    render,
-    workers,
-    workers_warning,
-)
+from staticwado_daemon.web import accounts, ohif
+from staticwado_daemon.web.accounts import Workers, workers, workers_warning
+from staticwado_daemon.web.nginx import Listen, exposure_warning, nginx_config, render
 
 SHIPPED = Path(__file__).parents[2] / "nginx" / "staticwado.conf"
 LOOPBACK = "127.0.0.1:8080"
@@ -127,7 +120,7 @@ def _accounts(monkeypatch: pytest.MonkeyPatch, *, owner: str, web: str | None) -
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: pwd.struct_passwd((owner, "x", uid, own_group, "", "/", "")))
     monkeypatch.setattr(pwd, "getpwnam", by_name)
     monkeypatch.setattr(
-        nginx, "getgrgid", lambda gid: grp.struct_group((owner if gid == own_group else "other", "x", gid, []))
+        accounts, "getgrgid", lambda gid: grp.struct_group((owner if gid == own_group else "other", "x", gid, []))
     )
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
