@@ -1,7 +1,8 @@
 """Decoding one frame, whatever its transfer syntax, into the numbers of the data set.
 
 imagecodecs does the work: it releases the GIL, is the fastest for each syntax and agrees bit for bit with pydicom's
-decoders. What a codestream doesn't say (sign, cell width) comes from the data set.
+decoders. Where it fails on JPEG 2000 or RLE, pylibjpeg is asked (`second_decoder`). What a codestream doesn't say
+(sign, cell width) comes from the data set.
 """
 
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from staticwado_daemon.dicom import native
+from staticwado_daemon.dicom import native, second_decoder
 from staticwado_daemon.dicom.codestreams import Header, jpeg2000_header, jpeg_header
 from staticwado_daemon.dicom.frames import PixelDescription
 from staticwado_daemon.dicom.native import Array, Payload
@@ -67,7 +68,12 @@ def decode(payload: Payload, transfer_syntax_uid: str, description: PixelDescrip
         return _decode_bytes(payload, transfer_syntax_uid, description, size)
     header = _header(payload, transfer_syntax_uid)
     _compare(header, description)
-    samples = _guarded(_decoder(transfer_syntax_uid, header, halvings), payload, syntax.name)
+    try:
+        samples = _guarded(_decoder(transfer_syntax_uid, header, halvings), payload, syntax.name)
+    except Corrupt as why:
+        if transfer_syntax_uid not in _JPEG_2000 or isinstance(why.__cause__, MemoryError):
+            raise
+        samples = second_decoder.decode_pixels(payload, transfer_syntax_uid, header, description)
     return _conform(samples, header, description, target)
 
 
@@ -153,9 +159,14 @@ def _decode_bytes(payload: Payload, transfer_syntax_uid: str, description: Pixel
     target = native.sample_type(description)
     # RLE yields planes of all samples (PS3.5 G.2), whatever the data set says about their arrangement.
     layout = replace(description, planar_configuration=1, photometric_interpretation="RGB")
-    planes = _guarded(
-        lambda data: imagecodecs.dicomrle_decode(data, target, out=bytearray(size)), payload, "RLE Lossless"
-    )
+    try:
+        planes = _guarded(
+            lambda data: imagecodecs.dicomrle_decode(data, target, out=bytearray(size)), payload, "RLE Lossless"
+        )
+    except Corrupt as why:
+        if isinstance(why.__cause__, MemoryError):
+            raise
+        planes = second_decoder.decode_planes(payload, transfer_syntax_uid, description)
     return native.to_array(bytes(planes), layout)
 
 

@@ -175,12 +175,15 @@ class Victim:
         (found,) = (each for each in self._descendants() if lock in _open_files(each))
         return found
 
-    def busy_workers(self) -> list[int]:
-        """Workers that compute at this moment: the publisher's siblings."""
+    def workers(self) -> list[int]:
+        """The publisher's siblings."""
         publisher = self.publisher()
         parent = _parent(publisher)
-        siblings = [each for each in self._descendants() if each != publisher and _parent(each) == parent]
-        return [each for each in siblings if _stat(each)[0] == "R"]
+        return [each for each in self._descendants() if each != publisher and _parent(each) == parent]
+
+    def computes(self, process: int) -> bool:
+        """Whether a process has the processor at this moment."""
+        return _stat(process)[0] == "R"
 
     def _descendants(self) -> list[int]:
         return [each for each in self.members() if each != self.process.pid]

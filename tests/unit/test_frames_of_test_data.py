@@ -141,6 +141,25 @@ def test_compressed_frames_decode_as_in_pydicom(name: str) -> None:
     assert_equal(decoded(name, "htj2k"), expected)
 
 
+SECOND = [
+    name
+    for name in COMPRESSED
+    if name not in DAMAGED and instance_of(name)[0].transfer_syntax_uid.endswith((".4.90", ".4.91", ".1.2.5"))
+]
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_what_the_first_decoder_fails_on_the_second_reads_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = list(decoded(name, "none"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no")
+
+    for codec in ("jpeg2k_decode", "dicomrle_decode"):
+        monkeypatch.setattr(imagecodecs, codec, fail)
+    assert_equal(decoded(name, "none"), iter(expected))
+
+
 @pytest.mark.parametrize("name", sorted(NO_PYDICOM_DECODER))
 def test_compressed_frames_without_a_decoder_in_pydicom_decode_to_a_picture(name: str) -> None:
     with pytest.raises(RuntimeError, match=r"Unable to (decompress|decode)"):
