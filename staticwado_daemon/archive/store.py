@@ -165,13 +165,22 @@ class Store:
         prepared = self.prepare(data)
         if old is not None:
             self._make_distinct(path, prepared)
-        self.publish(prepared, path)
+        try:
+            self.publish(prepared, path)
+        except OSError:
+            prepared.unlink(missing_ok=True)
+            raise
         return True
 
     def prepare(self, data: bytes) -> Path:
         """Write a file that `publish` will give its name, say after a `sync`."""
         prepared = self._temporary()
-        prepared.write_bytes(data)
+        try:
+            prepared.write_bytes(data)
+        except OSError:
+            # On a full disk each leftover would make the next attempt less likely to succeed.
+            prepared.unlink(missing_ok=True)
+            raise
         return prepared
 
     def publish(self, prepared: Path, path: str) -> None:

@@ -1,6 +1,7 @@
 """How far a tree is: as its daemon says, or as its files say while none is running."""
 
 import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,8 @@ from staticwado_daemon.archive.store import lock_holder
 from staticwado_daemon.inbound.journal import JournalReader, Reason
 from staticwado_daemon.inbound.receipt import STORED
 from staticwado_daemon.pipeline.daemon import STATUS
+
+_FRESH_SECONDS = 30.0
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +58,7 @@ def read(root: Path, state_dir: Path, journal: Path) -> Status:
     """
     told = _told(state_dir)
     holder = lock_holder(root)
-    if holder == "daemon" and told and told.running and _lives(told.pid):
+    if holder == "daemon" and told and told.running and _lives(told.pid) and _is_fresh(state_dir):
         return Status(**{name: getattr(told, name) for name in Status.__struct_fields__})
     counts = _counts(journal)
     index = studies_index(root)
@@ -106,6 +109,11 @@ def _told(state_dir: Path) -> _Told | None:
         return msgspec.json.decode((state_dir / STATUS).read_bytes(), type=_Told)
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def _is_fresh(state_dir: Path) -> bool:
+    """Whether the daemon still keeps its report up to date; on a full disk it can't."""
+    return time.time() - (state_dir / STATUS).stat().st_mtime < _FRESH_SECONDS
 
 
 def _lives(process: int) -> bool:

@@ -167,10 +167,29 @@ def _keep_original(store: Store, staged: Staged) -> None:
 
 
 def _store(store: Store, studies: Studies, accepted: Sequence[_Accepted]) -> None:
+    prepared: list[tuple[Path, str]] = []
+    try:
+        _prepare(store, accepted, prepared)
+        store.sync()
+        for each in accepted:
+            _place(store, each)
+        for path, name in prepared:
+            store.publish(path, name)
+    except OSError:
+        for path, _ in prepared:
+            path.unlink(missing_ok=True)
+        raise
+    for identity in dict.fromkeys(each.staged.record.identity for each in accepted):
+        versions = studies.get(identity.study).versions(identity)
+        if len(versions) > 1:
+            arrange(store, versions)
+
+
+def _prepare(store: Store, accepted: Sequence[_Accepted], prepared: list[tuple[Path, str]]) -> None:
+    """Mark the studies dirty, and write their new packs and record files, to be named in this order later."""
     by_study: dict[UID, list[_Accepted]] = {}
     for each in accepted:
         by_study.setdefault(each.staged.record.identity.study, []).append(each)
-    prepared: list[tuple[Path, str]] = []
     for study, members in by_study.items():
         store.put(layout.dirty_mark(study), b"")
         name, data = restore.to_pack(each.staged.remainder for each in members)
@@ -180,18 +199,14 @@ def _store(store: Store, studies: Studies, accepted: Sequence[_Accepted]) -> Non
             name, data = record.to_file(records)
             directory = layout.pending_dir(study) if len(records) == 1 else layout.records_dir(study)
             prepared.append((store.prepare(data), f"{directory}/{name}"))
-    store.sync()
-    for each in accepted:
-        study_dir = layout.study_dir(each.staged.record.identity.study)
-        for name in each.staged.bulk:
-            store.publish(each.staged.directory / name, f"{study_dir}/{name}")
-        store.publish(each.staged.directory / "instance", each.target)
-    for path, name in prepared:
-        store.publish(path, name)
-    for identity in dict.fromkeys(each.staged.record.identity for each in accepted):
-        versions = studies.get(identity.study).versions(identity)
-        if len(versions) > 1:
-            arrange(store, versions)
+
+
+def _place(store: Store, accepted: _Accepted) -> None:
+    staged = accepted.staged
+    study = layout.study_dir(staged.record.identity.study)
+    for name in staged.bulk:
+        store.publish(staged.directory / name, f"{study}/{name}")
+    store.publish(staged.directory / "instance", accepted.target)
 
 
 def _receipt(staged: Staged, outcome: Outcome) -> Receipt:

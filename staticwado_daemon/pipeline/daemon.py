@@ -32,6 +32,8 @@ _TICK_SECONDS = 0.25
 _REPORT_SECONDS = 0.5
 _LOG_SECONDS = 5.0
 _FLUSH_SECONDS = 1.0
+_REFUSAL_SECONDS = 90.0  # longer than a refused file rests before it is tried again
+_TOUCH_SECONDS = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -98,8 +100,10 @@ class Daemon:
         self._closing: list[tuple[Source, Receipt]] = []
         self._outcomes: Counter[str] = Counter()
         self._logged = 0.0
+        self._refused_at, self._refusal = -math.inf, ""
         self._stopping = threading.Event()
         self._reported = 0.0
+        self._touched = 0.0
         self._status: dict[str, object] = {}
 
     def stop(self) -> None:
@@ -195,7 +199,16 @@ class Daemon:
         elif result.incomplete and source.final:
             self._give_up(source, result)
         else:
+            if result.refused:
+                self._note_refusal(result.reason)
             self._inbound.retry(source, incomplete=result.incomplete)
+
+    def _note_refusal(self, reason: str) -> None:
+        """Remember for the status, and log now and then, that the disk doesn't take what arrives."""
+        now = time.monotonic()
+        if now - self._refused_at > _REFUSAL_SECONDS:
+            _log.error("files_wait_for_the_disk", reason=reason)
+        self._refused_at, self._refusal = now, reason
 
     def _give_up(self, source: Source, unfinished: Unfinished) -> None:
         try:
@@ -230,6 +243,12 @@ class Daemon:
             return drop.clear(self._drop_dir, receipt)
         return source.after_ingest == "delete" and receipt.outcome in STORED and remove(source)
 
+    def _touch(self) -> None:
+        """Let the report that is there count as one of now; that needs no space."""
+        if self._reported - self._touched > _TOUCH_SECONDS:
+            os.utime(self._state_dir / STATUS)
+            self._touched = self._reported
+
     def _report_requests(self) -> None:
         """Show those who wait for an answer how far it is."""
         for number, asked in self._asked.items():
@@ -240,6 +259,8 @@ class Daemon:
 
     def _troubles(self) -> list[str]:
         failure = self._line.progress.failure
+        if not failure and time.monotonic() - self._refused_at < _REFUSAL_SECONDS:
+            failure = self._refusal
         return [f"the tree can't be written: {failure}"] if failure else []
 
     def _report(self, *, running: bool) -> None:
@@ -261,9 +282,10 @@ class Daemon:
             "degraded": [_printable(each) for each in (*self._inbound.degraded, *self._troubles())],
             "idle": not backlog and self._line.idle and self._inbound.idle,
         }
-        if status == self._status:
-            return
         try:
+            if status == self._status:
+                self._touch()
+                return
             temporary = self._state_dir / f"{STATUS}.part"
             temporary.write_bytes(orjson.dumps(status))
             temporary.rename(self._state_dir / STATUS)

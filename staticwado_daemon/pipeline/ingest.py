@@ -73,7 +73,7 @@ def ingest(source: Source, directory: Path, rules: Rules) -> Staged | Receipt | 
     except Transient as why:
         return Unfinished(str(why), incomplete=False)
     except OSError as why:
-        return Unfinished(why.strerror or str(why), incomplete=False)
+        return Unfinished(why.strerror or str(why), incomplete=False, refused=True)
     except MemoryError:
         return Receipt(source.path, source.stamp, "rejected", "needs more memory than a worker may use")
     except Exception as why:  # noqa: BLE001 - a fault of ours must not stop the line, whatever it is

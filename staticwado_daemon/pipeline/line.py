@@ -283,7 +283,7 @@ class Line:
 
     def _take_committed(self, committed: Committed) -> None:
         staged = self._committing.pop(committed.number)
-        again = Unfinished(committed.failure or "not stored", incomplete=False)
+        again = Unfinished(committed.failure or "not stored", incomplete=False, refused=True)
         for each, receipt in zip(staged, committed.receipts, strict=True):
             self._held.append(Finished(each.source, receipt or again))
         self._held_superseded.extend(committed.superseded)

@@ -36,10 +36,12 @@ class Unfinished:
 
     Attributes:
         incomplete: the file ends before it says it does, so that it may still be arriving.
+        refused: nothing is wrong with the file, but the disk doesn't take what is made of it.
     """
 
     reason: str
     incomplete: bool
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Self
 
-import pebble
 import pytest
 
 from staticwado_daemon.archive import layout
@@ -31,7 +30,7 @@ from staticwado_daemon.pipeline import line as lines
 from staticwado_daemon.pipeline.line import Line
 from staticwado_daemon.pipeline.publisher import Batch, Flush, Message, Reindex, Reply
 from staticwado_daemon.pipeline.staged import Committed, Finished, Flushed, Progress, Unfinished
-from staticwado_daemon.pipeline.workers import Result
+from staticwado_daemon.pipeline.workers import Result, WorkerLostError
 from tests.staging import load, stage
 
 PATIENCE = 20.0
@@ -242,7 +241,7 @@ def test_a_batch_that_was_not_stored_is_given_back(scene: Scene) -> None:
     scene.tasks[0].done(scene.root)
     scene.line.pump(0)
     scene.publisher.say(Committed(scene.hear_batch().number, (None,), failure="No space left on device"))
-    assert scene.pump(1) == [Finished(_source(0), Unfinished("No space left on device", incomplete=False))]
+    assert scene.pump(1) == [Finished(_source(0), Unfinished("No space left on device", incomplete=False, refused=True))]
     assert scene.journal.find(_source(0).path) == []
     assert scene.line.backlog == 0
 
@@ -316,7 +315,7 @@ def test_a_waiting_pump_can_be_woken(scene: Scene) -> None:
 
 
 FAILURES = [
-    (pebble.ProcessExpired("died", code=-9), "the process that read it died, twice"),
+    (WorkerLostError("the process died"), "the process that read it died, twice"),
     (TimeoutError("slow"), "took too long to read"),
     (RuntimeError("pool"), "the process that read it died, twice"),
 ]
@@ -359,7 +358,7 @@ def test_who_costs_a_worker_its_life_is_found_and_its_neighbours_are_published(
 
 def test_a_worker_that_dies_once_costs_nothing(scene: Scene) -> None:
     scene.line.submit([_source(0)])
-    scene.tasks[0].future.set_exception(pebble.ProcessExpired("died", code=-9))
+    scene.tasks[0].future.set_exception(WorkerLostError("the process died"))
     scene.line.pump(0)
     scene.tasks[1].done(scene.root)
     scene.line.pump(0)
