@@ -241,7 +241,8 @@ def test_a_batch_that_was_not_stored_is_given_back(scene: Scene) -> None:
     scene.tasks[0].done(scene.root)
     scene.line.pump(0)
     scene.publisher.say(Committed(scene.hear_batch().number, (None,), failure="No space left on device"))
-    assert scene.pump(1) == [Finished(_source(0), Unfinished("No space left on device", incomplete=False, refused=True))]
+    again = Unfinished("No space left on device", incomplete=False, refused=True)
+    assert scene.pump(1) == [Finished(_source(0), again)]
     assert scene.journal.find(_source(0).path) == []
     assert scene.line.backlog == 0
 
