@@ -105,6 +105,7 @@ class Daemon:
         self._reported = 0.0
         self._touched = 0.0
         self._status: dict[str, object] = {}
+        self._unwritten = False
 
     def stop(self) -> None:
         """End the loop after its present step; a signal handler may call this."""
@@ -290,10 +291,12 @@ class Daemon:
             temporary.write_bytes(orjson.dumps(status))
             temporary.rename(self._state_dir / STATUS)
         except OSError as error:
-            # Whoever asks sees an older status; the next one may be written again.
-            _log.warning("status_not_written", reason=error.strerror)
+            # Whoever asks learns that the report is old; the next one may be written again.
+            if not self._unwritten:
+                _log.warning("status_not_written", reason=error.strerror)
+            self._unwritten = True
         else:
-            self._status = status
+            self._status, self._unwritten = status, False
 
 
 def _printable(sentence: str) -> str:

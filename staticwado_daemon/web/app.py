@@ -128,17 +128,6 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(root: Path, host: str, port: int, ohif: Path | None = None, allow_origin: str | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; `root`, `ohif` and `allow_origin` as for `create_app`.
-
-    Raises:
-        ConfigError: if the address can't be had, or `allow_origin` isn't an origin.
-    """
-    app = create_app(root, ohif, allow_origin)
-    with bind(host, port) as listener:
-        serve_on(listener, app)
-
-
 def serve_on(listener: socket.socket, app: Starlette) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT."""
     _server(app).run(sockets=[listener])
@@ -148,10 +137,12 @@ def serve_on(listener: socket.socket, app: Starlette) -> None:
 def serving(
     root: Path, host: str, port: int, ohif: Path | None = None, allow_origin: str | None = None
 ) -> Iterator[str]:
-    """Serve from a thread as long as the context lasts; gives the URL. Arguments as for `serve`.
+    """Serve from a thread as long as the context lasts; gives the URL.
+
+    `root`, `ohif` and `allow_origin` are as for `create_app`.
 
     Raises:
-        ConfigError: as `serve`.
+        ConfigError: if the address can't be had, or `allow_origin` isn't an origin.
     """
     app = create_app(root, ohif, allow_origin)
     with bind(host, port) as listener:
