@@ -11,6 +11,7 @@ from staticwado_daemon.cli import outcomes
 from staticwado_daemon.cli.options import INTERRUPTED, AbsolutePath, Common, shared, warn
 
 if TYPE_CHECKING:
+    from staticwado_daemon.config import Storage
     from staticwado_daemon.inbound.journal import Journal
     from staticwado_daemon.inbound.named import Named
     from staticwado_daemon.pipeline.line import Line
@@ -50,7 +51,7 @@ def create(
         with opening as opened, progress:
             if opened is None and (content_type or workers):
                 warn("a daemon is running and does the work: its own contentType and workers hold")
-            answers = _create(storage.root, named, opened, progress)
+            answers = _create(storage, named, opened, progress)
     except KeyboardInterrupt:
         click.echo(f"interrupted after {progress.done:,} of {len(named):,}; run it again to go on", err=True)
         return INTERRUPTED
@@ -62,23 +63,25 @@ def create(
 
 
 def _create(
-    root: Path, named: "Named", opened: "tuple[Line, Journal] | None", progress: outcomes.Progress
+    storage: "Storage", named: "Named", opened: "tuple[Line, Journal] | None", progress: outcomes.Progress
 ) -> "list[Answer]":
     """Do it here, or have the running daemon do it: a tree has one writer."""
     from staticwado_daemon.inbound.named import look
     from staticwado_daemon.pipeline import requests
     from staticwado_daemon.pipeline.create import create as create_all
     from staticwado_daemon.pipeline.requests import Answer
+    from staticwado_daemon.pipeline.space import Space
 
     if opened is None:
         progress.say("the running daemon has been asked")
         for receipt in named.unlisted:
             progress.add(receipt.outcome)
-        asked = requests.ask(root, "create", named.files, progress.add_others) if named.files else []
+        asked = requests.ask(storage.root, "create", named.files, progress.add_others) if named.files else []
         answers = [*map(Answer.of, named.unlisted), *asked]
     else:
         line, journal = opened
+        space = Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
         inputs = itertools.chain(named.unlisted, map(look, named.files))
-        receipts = create_all(line, journal, root, inputs, lambda receipt: progress.add(receipt.outcome))
+        receipts = create_all(line, journal, space, inputs, lambda receipt: progress.add(receipt.outcome))
         answers = [*map(Answer.of, receipts)]
     return sorted(answers, key=lambda answer: answer.path)

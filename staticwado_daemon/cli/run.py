@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from staticwado_daemon import config
+    from staticwado_daemon.cli.service import Told
     from staticwado_daemon.inbound.inbox import Inbound
     from staticwado_daemon.inbound.journal import Journal
     from staticwado_daemon.pipeline.daemon import Daemon
@@ -31,27 +32,32 @@ def run(common: Common) -> None:
     from staticwado_daemon import log
     from staticwado_daemon.cli.assembly import open_line
     from staticwado_daemon.cli.preflight import run_errors
+    from staticwado_daemon.cli.service import told
 
     configuration = common.configuration()
     for problem in run_errors(configuration):
         raise ConfigError(problem)
     settings = configuration.daemon()
     prepare = functools.partial(log.configure, common.log_level())
+    manager = told()
     with (
         open_line(settings.storage, common.log_level(), role="daemon") as (line, journal),
         _served(settings.server, prepare) as server,
     ):
-        daemon = _daemon(settings, line, journal, server)
+        daemon = _daemon(settings, line, journal, server, manager)
         with _ended_by_signals(daemon):
             daemon.run()
 
 
-def _daemon(settings: "config.Daemon", line: "Line", journal: "Journal", server: "BaseProcess | None") -> "Daemon":
+def _daemon(
+    settings: "config.Daemon", line: "Line", journal: "Journal", server: "BaseProcess | None", told: "Told"
+) -> "Daemon":
     from staticwado_daemon.inbound import drop
     from staticwado_daemon.inbound.folder import InboundDir
     from staticwado_daemon.inbound.inbox import Inbound
     from staticwado_daemon.inbound.settle import Timing
-    from staticwado_daemon.pipeline.daemon import Daemon
+    from staticwado_daemon.pipeline.daemon import Daemon, Places
+    from staticwado_daemon.pipeline.space import Space
 
     folders = [InboundDir(each.dir, each.after_ingest) for each in settings.inbound]
     if settings.drop_dir:
@@ -64,7 +70,9 @@ def _daemon(settings: "config.Daemon", line: "Line", journal: "Journal", server:
     inbound = Inbound(folders, journal.known, timing, line.wake)
     storage = settings.storage
     check = functools.partial(_check, inbound, server)
-    return Daemon(storage.root, storage.state_dir, line, inbound, settings.drop_dir, journal, check)
+    space = Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
+    places = Places(storage.root, storage.state_dir, settings.drop_dir, space)
+    return Daemon(places, line, inbound, journal, check, told)
 
 
 def _check(inbound: "Inbound", server: "BaseProcess | None") -> None:

@@ -56,6 +56,12 @@ class StaticWadoConfig(Group, frozen=True):
     maximum_inline_private_length: Annotated[
         Count, _says("Values of private elements longer than this many bytes become bulk data files.")
     ] = 64
+    min_free_bytes: Annotated[
+        Count, _says("Nothing is taken in while rootDir's disk has less than this many bytes free. 0: no minimum.")
+    ] = 1_000_000_000
+    min_free_inodes: Annotated[
+        Count, _says("Nothing is taken in while rootDir's disk has fewer than this many inodes free. 0: no minimum.")
+    ] = 10_000
 
 
 class MkdicomwebConfig(StaticWadoConfig, frozen=True):
@@ -122,6 +128,13 @@ class DaemonConfig(Group, frozen=True):
     workers: Annotated[Workers | None, _says("Worker processes. Absent: one for each processor.")] = None
     serve: Annotated[
         ServeConfig | None, _says("The embedded server; `{}` is enough. Absent: none, a web server reads the tree.")
+    ] = None
+    metrics_port: Annotated[
+        Port | None,
+        _says(
+            "Port on 127.0.0.1 where `/healthz` and `/metrics` are answered. Absent: only by the embedded server, "
+            "if there is one."
+        ),
     ] = None
 
 

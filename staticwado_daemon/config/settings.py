@@ -35,6 +35,8 @@ class Storage:
     maximum_inline_public_length: int  # bytes
     maximum_inline_private_length: int  # bytes
     workers: int
+    minimum_free_bytes: int
+    minimum_free_inodes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Daemon:
     reconcile_seconds: float
     incomplete_seconds: float
     server: Server | None
+    metrics_port: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class Configuration:
             maximum_inline_public_length=values["maximumInlinePublicLength"],
             maximum_inline_private_length=values["maximumInlinePrivateLength"],
             workers=daemon["workers"],
+            minimum_free_bytes=values["minFreeBytes"],
+            minimum_free_inodes=values["minFreeInodes"],
         )
 
     def server(self) -> Server:
@@ -115,6 +120,7 @@ class Configuration:
             reconcile_seconds=values["reconcileSeconds"],
             incomplete_seconds=values["incompleteSeconds"],
             server=_server(storage.root, serve, serve["ohif"]) if serve else None,
+            metrics_port=values["metricsPort"],
         )
 
     def _values(self, section: str) -> dict[str, Any]:

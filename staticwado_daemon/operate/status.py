@@ -1,78 +1,102 @@
 """How far a tree is: as its daemon says, or as its files say while none is running."""
 
+import math
 import os
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.store import lock_holder
-from staticwado_daemon.inbound.journal import JournalReader, Reason
-from staticwado_daemon.inbound.receipt import STORED
-from staticwado_daemon.pipeline.daemon import STATUS
+from staticwado_daemon.errors import Corrupt, Transient
+from staticwado_daemon.inbound.journal import JournalReader
+from staticwado_daemon.inbound.receipt import OUTCOMES, STORED, Outcome
+from staticwado_daemon.pipeline.report import REPORT, Report, is_fresh, read_report
 
-_FRESH_SECONDS = 30.0
+State = Literal["ok", "busy", "degraded", "stopped", "unknown"]
+
+REASONS = 5
+"""How many reasons of each outcome are told, the most frequent first."""
+
+_EXPLAINED: tuple[Outcome, ...] = ("rejected", "ignored")
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
+class Why(msgspec.Struct, frozen=True, kw_only=True):
+    """Why files were rejected or ignored: how many of them, and one that is still in its place."""
+
+    outcome: Outcome
+    reason: str
+    count: int
+    example: str | None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The state of a tree and of what is on its way to it.
 
     Attributes:
-        running: whether a daemon is at work; None if there is one that hasn't said anything, say because it is just
-            starting: then the rest is what the files say.
+        running: whether a daemon is at work; None if there is one that hasn't said anything of late, say because it is
+            just starting: then the rest is what the files say.
+        state: all of this in one word: "stopped" and "unknown" where `running` isn't true, else "degraded" if anything
+            is, else "busy" or "ok".
         backlog: sources without a receipt; after a daemon has ended, those that it knew of.
         waiting: those of the backlog that ended too early and wait for the rest.
+        rate: sources per second that got their receipts, over the last minute.
+        eta: seconds until the rest of the backlog is done at this rate; None if there is none, or no rate.
         published: sources whose content is in the tree.
         instances: visible now.
         studies: visible now.
+        receipts: sources by outcome; every outcome is there.
         rejected: sources that could not be stored.
+        published_at: when an instance was last published (Unix time); before a daemon's first one, when the list of
+            studies was last written; None for an empty tree.
         idle: nothing is on its way, and every file of the tree is written.
         degraded: one sentence for each thing that isn't as it should be.
+        folders: how each inbound folder is followed: "inotify", "polling", "unavailable" or at first "starting".
+        reasons: the most frequent ones of what was rejected, then of what was ignored.
     """
 
     running: bool | None
+    state: State
     backlog: int
     waiting: int = 0
+    rate: float = 0.0
+    eta: int | None = None
     published: int
     instances: int
     studies: int
+    receipts: dict[str, int]
     rejected: int
+    published_at: float | None = None
     idle: bool
     degraded: tuple[str, ...] = ()
+    folders: dict[str, str] = {}
+    reasons: tuple[Why, ...] = ()
 
 
-class _Told(Status, frozen=True, kw_only=True):
-    """What a daemon says of itself."""
+def read(root: Path, state_dir: Path, journal: Path, before: Status | None = None) -> Status:
+    """Say how far the tree at `root` is. A journal that can't be read is a sentence of `degraded`.
 
-    pid: int
-
-
-def read(root: Path, state_dir: Path, journal: Path) -> Status:
-    """Say how far the tree at `root` is.
+    Args:
+        root: of the tree.
+        state_dir: where the daemon's report stands.
+        journal: of receipts.
+        before: an earlier answer. Its reasons are told again for as long as nothing was rejected or ignored since.
 
     Raises:
-        Transient: if the journal can't be read now.
-        Corrupt: if the journal or the list of studies is damaged.
+        PermissionError: if the daemon's report may not be read.
+        Corrupt: if the list of studies is damaged.
     """
-    told = _told(state_dir)
+    told = read_report(state_dir / REPORT)
     holder = lock_holder(root)
-    if holder == "daemon" and told and told.running and _lives(told.pid) and _is_fresh(state_dir):
-        return Status(**{name: getattr(told, name) for name in Status.__struct_fields__})
-    counts = _counts(journal)
-    index = studies_index(root)
-    backlog = told.backlog if told else 0
-    return Status(
-        running=None if holder == "daemon" else False,
-        backlog=backlog,
-        waiting=told.waiting if told else 0,
-        published=sum(counts.get(outcome, 0) for outcome in STORED),
-        instances=index.instances,
-        studies=len(index),
-        rejected=counts.get("rejected", 0),
-        idle=holder is None and not backlog and not _dirty(root),
-    )
+    if holder == "daemon" and told and told.running and _lives(told.pid) and is_fresh(state_dir / REPORT):
+        now = _as_told(told, root)
+    else:
+        now = _as_it_stands(root, told, journal, running=None if holder == "daemon" else False)
+    return _with_reasons(now, journal, before)
 
 
 def studies_index(root: Path) -> StudiesIndex:
@@ -87,33 +111,104 @@ def studies_index(root: Path) -> StudiesIndex:
         return StudiesIndex()
 
 
-def rejections(journal: Path, limit: int) -> list[Reason]:
-    """List the most frequent reasons for which files were rejected, at most `limit` of them.
+def _as_told(told: Report, root: Path) -> Status:
+    """What the daemon says."""
+    to_do = told.backlog - told.waiting
+    return Status(
+        running=True,
+        state="degraded" if told.degraded else "ok" if told.idle else "busy",
+        backlog=told.backlog,
+        waiting=told.waiting,
+        rate=told.rate,
+        eta=math.ceil(to_do / told.rate) if to_do > 0 and told.rate > 0 else None,
+        published=told.published,
+        instances=told.instances,
+        studies=told.studies,
+        receipts={outcome: told.receipts.get(outcome, 0) for outcome in OUTCOMES},
+        rejected=told.rejected,
+        published_at=told.published_at or _listed_at(root),
+        idle=told.idle,
+        degraded=told.degraded,
+        folders=told.folders,
+    )
 
-    Raises:
-        Transient: if the journal can't be read now.
-        Corrupt: if it is damaged.
-    """
+
+def _as_it_stands(root: Path, told: Report | None, journal: Path, *, running: bool | None) -> Status:
+    """What the files say, and of what can't be known from them what the latest daemon said."""
+    index = studies_index(root)
+    backlog = told.backlog if told else 0
+    counts: dict[Outcome, int] = dict.fromkeys(OUTCOMES, 0)
+    degraded: tuple[str, ...] = ()
+    try:
+        with _reader(journal) as reader:
+            counts |= reader.counts() if reader else {}
+    except (Transient, Corrupt) as why:
+        degraded = (_unreadable(why),)
+    return Status(
+        running=running,
+        state="unknown" if running is None else "stopped",
+        backlog=backlog,
+        waiting=told.waiting if told else 0,
+        published=sum(counts[outcome] for outcome in STORED),
+        instances=index.instances,
+        studies=len(index),
+        receipts={str(outcome): count for outcome, count in counts.items()},
+        rejected=counts["rejected"],
+        published_at=(told and told.published_at) or _listed_at(root),
+        idle=lock_holder(root) is None and not backlog and not _dirty(root),
+        degraded=degraded,
+    )
+
+
+def _with_reasons(now: Status, journal: Path, before: Status | None) -> Status:
+    if before and all(before.receipts[each] == now.receipts[each] for each in _EXPLAINED):
+        return msgspec.structs.replace(now, reasons=before.reasons)
+    try:
+        return msgspec.structs.replace(now, reasons=_reasons(journal))
+    except (Transient, Corrupt) as why:
+        sentence = _unreadable(why)
+        if sentence in now.degraded:
+            return now
+        state: State = "degraded" if now.running else now.state
+        return msgspec.structs.replace(now, state=state, degraded=(*now.degraded, sentence))
+
+
+def _reasons(journal: Path) -> tuple[Why, ...]:
+    with _reader(journal) as reader:
+        return tuple(
+            Why(
+                outcome=outcome,
+                reason=each.text or "no reason given",
+                count=each.count,
+                example=str(each.example) if each.example else None,
+            )
+            for outcome in _EXPLAINED
+            for each in (reader.reasons(outcome, REASONS) if reader else ())
+        )
+
+
+@contextmanager
+def _reader(journal: Path) -> Iterator[JournalReader | None]:
+    """The journal; None if there is none as yet, or one of another version."""
     if not journal.exists():
-        return []
+        yield None
+        return
     reader = JournalReader(journal)
     try:
-        return reader.reasons("rejected", limit) if reader.begun else []
+        yield reader if reader.begun else None
     finally:
         reader.close()
 
 
-def _told(state_dir: Path) -> _Told | None:
-    """What the latest daemon last said of itself; None if that can't be made out (a full disk, an older version)."""
+def _unreadable(why: Exception) -> str:
+    return f"the journal can't be read, so that receipts and reasons are missing here: {why}"
+
+
+def _listed_at(root: Path) -> float | None:
     try:
-        return msgspec.json.decode((state_dir / STATUS).read_bytes(), type=_Told)
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError, UnicodeDecodeError):
+        return (root / layout.STUDIES_INDEX).stat().st_mtime if len(studies_index(root)) else None
+    except (FileNotFoundError, Corrupt):
         return None
-
-
-def _is_fresh(state_dir: Path) -> bool:
-    """Whether the daemon still keeps its report up to date; on a full disk it can't."""
-    return time.time() - (state_dir / STATUS).stat().st_mtime < _FRESH_SECONDS
 
 
 def _lives(process: int) -> bool:
@@ -124,16 +219,6 @@ def _lives(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _counts(journal: Path) -> dict[str, int]:
-    if not journal.exists():
-        return {}
-    reader = JournalReader(journal)
-    try:
-        return {str(outcome): count for outcome, count in reader.counts().items()} if reader.begun else {}
-    finally:
-        reader.close()
 
 
 def _dirty(root: Path) -> bool:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.errors import Transient
+from staticwado_daemon.errors import StaticwadoError, Transient
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.named import look
 from staticwado_daemon.inbound.receipt import STORED, Receipt
 from staticwado_daemon.inbound.source import Source
 from staticwado_daemon.pipeline.line import Line
+from staticwado_daemon.pipeline.space import Space
 from staticwado_daemon.pipeline.staged import Finished, Unfinished
 
 MAXIMUM_TRIES = 3
@@ -22,26 +23,35 @@ _WAIT_SECONDS = 0.5
 
 
 def create(
-    line: Line, journal: Journal, root: Path, inputs: Iterable[Source | Receipt], on_receipt: Callable[[Receipt], None]
+    line: Line,
+    journal: Journal,
+    space: Space,
+    inputs: Iterable[Source | Receipt],
+    on_receipt: Callable[[Receipt], None],
 ) -> list[Receipt]:
     """Ingest and publish all sources; return when everything is written.
 
     Args:
         line: started.
         journal: the line's.
-        root: of the tree.
+        space: what is to be left free on the disk of the tree.
         inputs: sources in the order in which they are to be taken; what is no source comes with its receipt.
         on_receipt: told of each receipt as it is written.
 
     Returns:
         One receipt for each input, as things stand at the end.
+
+    Raises:
+        StaticwadoError: if there is too little room to take any more; what was taken is finished.
     """
     left: Iterator[Source | Receipt] = iter(inputs)
-    given = Given(journal, root)
+    given = Given(journal, space.root)
     receipts: list[Receipt] = []
     more = True
     while more or line.backlog:
         ready: list[Receipt] = []
+        if more and (shortage := space.shortage()):
+            raise StaticwadoError(shortage)
         for _ in range(line.room):
             source = next(left, None)
             if source is None:

@@ -1,4 +1,4 @@
-"""The daemon's loop: inbound folders and requests on one side of the line, journal and status on the other."""
+"""The daemon's loop: inbound folders and requests on one side of the line, journal and report on the other."""
 
 import logging
 import math
@@ -7,105 +7,92 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 import structlog
 
-from staticwado_daemon.errors import StaticwadoError, Transient
-from staticwado_daemon.inbound import drop, named
+from staticwado_daemon.errors import Transient
+from staticwado_daemon.inbound import drop
 from staticwado_daemon.inbound.inbox import Inbound
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import STORED, Receipt
 from staticwado_daemon.inbound.source import Source, remove
 from staticwado_daemon.pipeline import requests
-from staticwado_daemon.pipeline.create import Given, give_up
+from staticwado_daemon.pipeline.asked import Asked
+from staticwado_daemon.pipeline.create import give_up
 from staticwado_daemon.pipeline.line import Line
-from staticwado_daemon.pipeline.requests import Request
+from staticwado_daemon.pipeline.report import Rate, Report, ReportFile
+from staticwado_daemon.pipeline.space import Space
 from staticwado_daemon.pipeline.staged import Finished, Unfinished
-
-STATUS = "status.json"
-"""Below the state directory: what the running daemon last said of itself."""
 
 _TICK_SECONDS = 0.25
 _REPORT_SECONDS = 0.5
 _LOG_SECONDS = 5.0
-_FLUSH_SECONDS = 1.0
 _REFUSAL_SECONDS = 90.0  # longer than a refused file rests before it is tried again
-_TOUCH_SECONDS = 5.0
 
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class _Asked:
-    """A request under way: what became of its files so far, and how many are still to come."""
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a daemon works.
 
-    request: Request
-    waiting: int = 0
-    receipts: list[Receipt] = field(default_factory=list)
-    flush: int | None = None
-    flushed_at: float = -math.inf
+    Attributes:
+        root: of the tree.
+        state_dir: where the report goes.
+        drop_dir: the one inbound folder that is ours and gets emptied, if there is one.
+        space: what is to be left free on the tree's disk.
+    """
 
-    def done(self, line: Line) -> bool:
-        """Whether all is done and written; what is done is written without waiting for quiet.
-
-        Raises:
-            StaticwadoError: if the disk refused some of it.
-        """
-        if self.waiting:
-            return False
-        if self.flush is None:
-            now = time.monotonic()
-            if now - self.flushed_at < _FLUSH_SECONDS:
-                return False
-            self.flush, self.flushed_at = line.flush(), now
-        return line.is_flushed(self.flush)
+    root: Path
+    state_dir: Path
+    drop_dir: Path | None
+    space: Space
 
 
 class Daemon:
     """Everything that runs in the main process.
 
     Args:
-        root: of the tree.
-        state_dir: where the status goes.
+        places: where.
         line: started, with `journal`.
         inbound: not yet started.
-        drop_dir: the one inbound folder that is ours and gets emptied, if there is one.
         journal: of receipts.
-        check: called now and then; raises what must end the daemon.
+        check: called in every step; raises what must end the daemon.
+        told: called with every report, about twice a second for as long as the loop gets on.
     """
 
     def __init__(
         self,
-        root: Path,
-        state_dir: Path,
+        places: Places,
         line: Line,
         inbound: Inbound,
-        drop_dir: Path | None,
         journal: Journal,
         check: Callable[[], None],
+        told: Callable[[Report], None],
     ) -> None:
-        self._root = root
-        self._state_dir = state_dir
+        self._root = places.root
+        self._space = places.space
+        # Inbound folders give real paths.
+        self._drop_dir = places.drop_dir.resolve() if places.drop_dir else None
         self._line = line
         self._inbound = inbound
-        # Inbound folders give real paths.
-        self._drop_dir = drop_dir.resolve() if drop_dir else None
         self._journal = journal
         self._check = check
-        self._given = Given(journal, root)
-        self._asked: dict[str, _Asked] = {}
+        self._told = told
+        self._asked = Asked(places.root, line, journal)
         self._closing: list[tuple[Source, Receipt]] = []
         self._outcomes: Counter[str] = Counter()
         self._logged = 0.0
         self._refused_at, self._refusal = -math.inf, ""
+        self._short: str | None = None
         self._stopping = threading.Event()
+        self._report_file = ReportFile(places.state_dir)
         self._reported = 0.0
-        self._touched = 0.0
-        self._status: dict[str, object] = {}
         self._unwritten = False
+        self._rate = Rate()
+        self._published_at: float | None = None
 
     def stop(self) -> None:
         """End the loop after its present step; a signal handler may call this."""
@@ -130,16 +117,13 @@ class Daemon:
             _log.info("daemon_stopped")
 
     def _step(self) -> None:
-        try:
-            for request in requests.pending(self._root):
-                self._obey(request)
-        except OSError as error:
-            _log.warning("requests_unreadable", reason=error.strerror)
-        self._line.submit(self._inbound.take(self._line.room))
+        if not self._is_short():
+            self._asked.take()
+            self._line.submit(self._inbound.take(self._line.room))
         for finished in self._line.pump(_TICK_SECONDS):
             self._settle(finished)
         self._close()
-        self._answer()
+        self._asked.answer()
         if not self._stopping.is_set():
             self._check()
         now = time.monotonic()
@@ -148,6 +132,15 @@ class Daemon:
         if now - self._reported > _REPORT_SECONDS:
             self._report(running=True)
 
+    def _is_short(self) -> bool:
+        """Whether there is too little room to take anything more; what is under way is finished."""
+        before, self._short = self._short, self._space.shortage()
+        if self._short and not before:
+            _log.error("intake_waits", reason=self._short)
+        elif before and not self._short:
+            _log.info("intake_resumes")
+        return bool(self._short)
+
     def _log_outcomes(self) -> None:
         """Log what became of files lately; counts alone, for a reason may quote the file and so name a patient."""
         self._logged = time.monotonic()
@@ -155,46 +148,12 @@ class Daemon:
         _log.log(level, "files_done", **self._outcomes)
         self._outcomes.clear()
 
-    def _answer(self) -> None:
-        """Tell those who asked what became of their files, once everything of it is written."""
-        for number, asked in list(self._asked.items()):
-            try:
-                if asked.done(self._line):
-                    requests.answer(self._root, number, [self._line.current(each) for each in asked.receipts])
-                    del self._asked[number]
-            except (StaticwadoError, OSError) as why:
-                # The disk refuses files; what is asked for waits for it to be mended, as everything does.
-                _log.warning("answer_delayed", reason=str(why))
-                asked.flush = None
-
-    def _obey(self, request: Request) -> None:
-        asked = _Asked(request)
-        self._asked[request.id] = asked
-        if request.command == "index":
-            self._line.reindex()
-        for path in request.paths:
-            self._take(asked, path)
-        _log.info("request_taken", command=request.command, files=len(request.paths))
-
-    def _take(self, asked: "_Asked", path: Path) -> None:
-        source = named.look(path, requested=asked.request.id)
-        receipt = source if isinstance(source, Receipt) else self._given.known(source)
-        if receipt is not None:
-            asked.receipts.append(receipt)
-        elif isinstance(source, Source):
-            asked.waiting += 1
-            self._line.submit([source])
-
     def _settle(self, finished: Finished) -> None:
         """Tell whoever a source came from what became of it."""
         source, result = finished.source, finished.result
         if source.requested is not None:
-            receipt = self._given.settle(finished, self._line)
-            if receipt:
-                self._outcomes[receipt.outcome] += 1
-                asked = self._asked[source.requested]
-                asked.receipts.append(receipt)
-                asked.waiting -= 1
+            if receipt := self._asked.settle(finished):
+                self._count(receipt)
         elif isinstance(result, Receipt):
             self._closing.append((source, result))
         elif result.incomplete and source.final:
@@ -220,9 +179,9 @@ class Daemon:
 
     def _close(self) -> None:
         """Be done with files of the inbound folders, which have their receipts in the journal."""
-        self._outcomes.update(str(receipt.outcome) for _, receipt in self._closing)
         gone: list[Path] = []
         for source, receipt in self._closing:
+            self._count(receipt)
             try:
                 if self._clear(source, receipt):
                     gone.append(source.path)
@@ -244,61 +203,47 @@ class Daemon:
             return drop.clear(self._drop_dir, receipt)
         return source.after_ingest == "delete" and receipt.outcome in STORED and remove(source)
 
-    def _touch(self) -> None:
-        """Let the report that is there count as one of now; that needs no space."""
-        if self._reported - self._touched > _TOUCH_SECONDS:
-            os.utime(self._state_dir / STATUS)
-            self._touched = self._reported
-
-    def _report_requests(self) -> None:
-        """Show those who wait for an answer how far it is."""
-        for number, asked in self._asked.items():
-            try:
-                requests.report(self._root, number, Counter(str(each.outcome) for each in asked.receipts))
-            except OSError as error:
-                _log.warning("progress_not_written", reason=error.strerror)
+    def _count(self, receipt: Receipt) -> None:
+        self._outcomes[receipt.outcome] += 1
+        if receipt.outcome == "published":
+            self._published_at = time.time()
 
     def _troubles(self) -> list[str]:
         failure = self._line.progress.failure
         if not failure and time.monotonic() - self._refused_at < _REFUSAL_SECONDS:
             failure = self._refusal
-        return [f"the tree can't be written: {failure}"] if failure else []
+        troubles = [f"the tree can't be written: {failure}"] if failure else []
+        return [*troubles, self._short] if self._short else troubles
 
     def _report(self, *, running: bool) -> None:
-        """Write the status for `staticwado status`, if it has changed."""
+        """Say how far everything is, to `staticwado status` and to whoever looks after the daemon."""
         self._reported = time.monotonic()
-        self._report_requests()
+        self._asked.report()
         counts = self._journal.counts()
         backlog = self._inbound.backlog + self._line.backlog
-        status: dict[str, object] = {
-            "running": running,
-            "pid": os.getpid(),
-            "backlog": backlog,
-            "published": sum(counts.get(outcome, 0) for outcome in STORED),
-            "instances": self._line.progress.instances,
-            "studies": self._line.progress.studies,
-            "receipts": dict(counts),
-            "rejected": counts.get("rejected", 0),
-            "waiting": self._inbound.waiting,
-            "degraded": [_printable(each) for each in (*self._inbound.degraded, *self._troubles())],
-            "idle": not backlog and self._line.idle and self._inbound.idle,
-        }
+        report = Report(
+            running=running,
+            pid=os.getpid(),
+            backlog=backlog,
+            waiting=self._inbound.waiting,
+            published=sum(counts.get(outcome, 0) for outcome in STORED),
+            instances=self._line.progress.instances,
+            studies=self._line.progress.studies,
+            receipts={str(outcome): count for outcome, count in counts.items()},
+            rejected=counts.get("rejected", 0),
+            idle=not backlog and self._line.idle and self._inbound.idle,
+            degraded=(*self._inbound.degraded, *self._troubles()),
+            folders=self._inbound.modes,
+            rate=self._rate.note(self._reported, sum(counts.values())),
+            published_at=self._published_at,
+        )
+        self._told(report)
         try:
-            if status == self._status:
-                self._touch()
-                return
-            temporary = self._state_dir / f"{STATUS}.part"
-            temporary.write_bytes(orjson.dumps(status))
-            temporary.rename(self._state_dir / STATUS)
+            self._report_file.write(report)
         except OSError as error:
             # Whoever asks learns that the report is old; the next one may be written again.
             if not self._unwritten:
-                _log.warning("status_not_written", reason=error.strerror)
+                _log.warning("report_not_written", reason=error.strerror)
             self._unwritten = True
         else:
-            self._status, self._unwritten = status, False
-
-
-def _printable(sentence: str) -> str:
-    """A sentence with a folder's name in it, which may hold bytes that are no text."""
-    return sentence.encode("utf-8", "backslashreplace").decode()
+            self._unwritten = False

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from staticwado_daemon.archive import layout
+from staticwado_daemon.cli import execute
+from staticwado_daemon.cli import staticwado as app
 from tests import corpus
 from tests.crash.oracle import differences, leftovers, originals, tree, unreadable
 from tests.crash.victim import Site, Victim
 from tests.system.programs import create
 from tests.system.servers import Server, free_port
-
-pytestmark = pytest.mark.soak
 
 BEFORE = 10
 """Files that are published while there is still room."""
@@ -56,17 +56,28 @@ def use_up_inodes(ballast: Path, left: int) -> None:
             ballast.joinpath(str(spare)).unlink()
 
 
-@pytest.mark.parametrize("state", ["beside the root", "on another disk"])
+BESIDE, ELSEWHERE = "beside the root", "on another disk"
+
+soak = pytest.mark.soak
+
+
 @pytest.mark.parametrize(
-    ("use_up", "left"),
-    [(use_up_bytes, 0), (use_up_bytes, 200), (use_up_bytes, 700), (use_up_inodes, 0), (use_up_inodes, 100)],
+    ("use_up", "left", "state"),
+    [
+        (use_up_bytes, 0, BESIDE),
+        (use_up_inodes, 0, BESIDE),
+        pytest.param(use_up_bytes, 0, ELSEWHERE, marks=soak),
+        pytest.param(use_up_inodes, 0, ELSEWHERE, marks=soak),
+        *(pytest.param(use_up_bytes, left, state, marks=soak) for left in (200, 700) for state in (BESIDE, ELSEWHERE)),
+        *(pytest.param(use_up_inodes, 100, state, marks=soak) for state in (BESIDE, ELSEWHERE)),
+    ],
 )
 def test_work_waits_for_room(
     tmp_path: Path, small_disk: Path, use_up: Callable[[Path, int], None], left: int, state: str
 ) -> None:
     sources = corpus.ct_study(tmp_path / "sources", instances=60, series=2, size=128).files
     root = small_disk / "root"
-    elsewhere = tmp_path / "state" if state == "on another disk" else root / layout.PRIVATE
+    elsewhere = tmp_path / "state" if state == ELSEWHERE else root / layout.PRIVATE
     site = Site(tmp_path / "site", root_elsewhere=root, state_elsewhere=elsewhere)
     server = Server("127.0.0.1", free_port())
     site.prepare(serve={"port": server.port})
@@ -99,14 +110,54 @@ def test_work_waits_for_room(
     assert originals(root) == originals(tmp_path / "reference")
 
 
+@pytest.mark.parametrize(
+    ("minimum", "use_up", "left"),
+    [((16_000_000, 0), use_up_bytes, 12_000), ((0, 1000), use_up_inodes, 800)],
+    ids=["bytes", "inodes"],
+)
+def test_intake_stops_before_the_disk_is_full(
+    tmp_path: Path, small_disk: Path, minimum: tuple[int, int], use_up: Callable[[Path, int], None], left: int
+) -> None:
+    first, second = corpus.ct_study(tmp_path / "sources", instances=2, series=1, size=128).files
+    site = Site(tmp_path / "site", root_elsewhere=small_disk / "root", minimum=minimum).prepare()
+    ballast = small_disk / "ballast"
+    ballast.mkdir()
+    with site.watched():
+        victim = site.start()
+        site.deliver(first)
+        victim.until_published(1)
+        before = tree(site.root / "studies")
+        use_up(ballast, left)
+        _until_degraded(victim, "minFree")
+        site.deliver(second)
+        victim.until(lambda: site.status()["backlog"] == 1, "the file is seen")
+        assert differences(tree(site.root / "studies"), before) == []
+        shutil.rmtree(ballast)
+        victim.until_published(2)
+        assert site.status()["degraded"] == []
+        victim.stop()
+
+
+def test_create_takes_nothing_in_when_the_disk_is_nearly_full(
+    tmp_path: Path, small_disk: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = corpus.ct_study(tmp_path / "sources", instances=1, series=1, size=128).files[0]
+    assert execute(app, "staticwado", ["create", str(source), "--root", str(small_disk / "root")]) == 1
+    assert "minFreeBytes is 1.0 GB; make room or lower it" in capfd.readouterr().err
+    assert list(tree(small_disk / "root/studies")) == ["index.json.gz"]
+
+
 def _until_refused(victim: Victim) -> None:
     """Wait until the status tells of what waits, and why."""
+    _until_degraded(victim, "No space left")
+    victim.until(lambda: victim.site.status()["backlog"] > 0, "the status says that files wait")
 
+
+def _until_degraded(victim: Victim, words: str) -> None:
     def told() -> bool:
-        now = victim.site.status()
-        return now["backlog"] > 0 and not now["idle"] and any("No space left" in each for each in now["degraded"])
+        return any(words in each for each in victim.site.status()["degraded"])
 
-    victim.until(told, "the status says that files wait because the disk is full", seconds=30)
+    victim.until(told, f"the status says: {words}", seconds=30)
 
 
 def _urls(root: Path) -> list[str]:

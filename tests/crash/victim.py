@@ -29,13 +29,15 @@ ENDING_SECONDS = 10.0
 class Site:
     """A directory with an inbound folder, a root and the configuration of their daemon.
 
-    The root and the state directory may also stand somewhere else.
+    The root and the state directory may also stand somewhere else; `minimum` is how many bytes and inodes intake
+    leaves free.
     """
 
     directory: Path
     after_ingest: str = "keep"
     root_elsewhere: Path | None = None
     state_elsewhere: Path | None = None
+    minimum: tuple[int, int] = (0, 0)
 
     @property
     def inbound(self) -> Path:
@@ -66,7 +68,9 @@ class Site:
         self.inbound.mkdir(parents=True)
         inbound = {"dir": str(self.inbound), "afterIngest": self.after_ingest}
         daemon = {"inbound": [inbound], "stateDir": str(self.state), **daemon}
-        write_config(self.directory, {"rootDir": str(self.root)}, daemon)
+        least_bytes, least_inodes = self.minimum
+        static = {"rootDir": str(self.root), "minFreeBytes": least_bytes, "minFreeInodes": least_inodes}
+        write_config(self.directory, static, daemon)
         return self
 
     def deliver(self, source: Path) -> None:

@@ -21,9 +21,12 @@ from staticwado_daemon.inbound.inbox import Inbound
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import OUTCOMES, STORED, Outcome, Receipt
 from staticwado_daemon.inbound.source import AfterIngest, Source, Stamp
+from staticwado_daemon.pipeline import asked
 from staticwado_daemon.pipeline import daemon as module
-from staticwado_daemon.pipeline.daemon import STATUS, Daemon
+from staticwado_daemon.pipeline.daemon import Daemon, Places
 from staticwado_daemon.pipeline.line import Line
+from staticwado_daemon.pipeline.report import REPORT, Report, ReportFile
+from staticwado_daemon.pipeline.space import Space
 from staticwado_daemon.pipeline.staged import Finished, Progress, Unfinished
 
 PATIENCE = 20.0
@@ -43,6 +46,7 @@ class Folders:
     waiting: int = 0
     idle: bool = True
     degraded: list[str] = field(default_factory=list)
+    modes: dict[str, str] = field(default_factory=dict)
     running: bool = False
 
     def start(self) -> None:
@@ -127,6 +131,16 @@ class Belt:
 
 
 @dataclass
+class Disk:
+    """Stands for the free space on the disk."""
+
+    shortage_now: str | None = None
+
+    def shortage(self) -> str | None:
+        return self.shortage_now
+
+
+@dataclass
 class Site:
     """A daemon, what surrounds it, and its directories."""
 
@@ -135,6 +149,8 @@ class Site:
     folders: Folders
     line: Belt
     checks: list[Exception] = field(default_factory=list)
+    told: list[Report] = field(default_factory=list)
+    disk: Disk = field(default_factory=Disk)
 
     def __post_init__(self) -> None:
         for each in (self.root / layout.REQUESTS, self.state, self.inbound, self.directory / "really"):
@@ -142,13 +158,12 @@ class Site:
         (self.directory / "drop").symlink_to(self.directory / "really")
         drop.prepare(self.drop)
         self.daemon = Daemon(
-            self.root,
-            self.state,
+            Places(self.root, self.state, self.drop, cast("Space", self.disk)),
             cast("Line", self.line),
             cast("Inbound", self.folders),
-            self.drop,
             self.journal,
             self._check,
+            self.told.append,
         )
 
     @property
@@ -177,7 +192,7 @@ class Site:
     def status(self) -> dict[str, Any]:
         """What the daemon says of itself now."""
         self.daemon._report(running=True)
-        told: dict[str, Any] = json.loads((self.state / STATUS).read_bytes())
+        told: dict[str, Any] = json.loads((self.state / REPORT).read_bytes())
         return told
 
     def find(self, name: str, after_ingest: AfterIngest = "keep", *, folder: Path | None = None) -> Source:
@@ -455,7 +470,7 @@ def test_a_disk_that_refuses_delays_the_answer_until_a_later_flush_succeeds(
     site.line.failure, site.line.flushed = None, 1  # the first flush is over, and has failed
     site.step()
     assert site.line.calls == ["reindex", "flush"]  # the disk is not asked again at once
-    monkeypatch.setattr(module, "_FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(asked, "_FLUSH_SECONDS", 0.0)
     site.step()
     assert site.line.calls == ["reindex", "flush", "flush"]
     assert not answer.exists()
@@ -517,6 +532,9 @@ def test_the_status_says_how_things_stand(site: Site) -> None:
         "waiting": 2,
         "degraded": ["/in/caf\\udce9 is polled", f"the tree can't be written: {FULL}"],
         "idle": False,
+        "folders": {},
+        "rate": 0.0,
+        "published_at": None,
     }
 
 
@@ -532,32 +550,58 @@ def test_idle_is_who_has_nothing_left_to_do_anywhere(site: Site) -> None:
     assert site.status()["idle"]
 
 
-def test_the_status_is_written_when_it_changes_and_again_when_that_was_refused(
+def test_a_report_that_cannot_be_written_is_logged_once_and_written_when_it_can(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.status()
-    first = (site.state / STATUS).stat()
-    site.status()
-    assert (site.state / STATUS).stat().st_ino == first.st_ino
     site.folders.backlog = 1
 
     def refuse(*_: object) -> None:
-        raise OSError(28, FULL)
+        raise OSError(5, "Input/output error")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_bytes", refuse)
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(ReportFile, "write", refuse)
         assert site.status()["backlog"] == 0
+        site.status()
+    assert [each["event"] for each in logs] == ["report_not_written"]
     assert site.status()["backlog"] == 1
+
+
+def test_who_looks_after_the_daemon_is_told_every_report(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_REPORT_SECONDS", 0.0)
+    site.folders.modes = {"/in": "inotify"}
+    site.step()
+    site.step()
+    assert len(site.told) == 2
+    assert site.told[-1].folders == {"/in": "inotify"}
+
+
+def test_nothing_is_taken_in_while_there_is_too_little_room(site: Site) -> None:
+    site.find("1")
+    asked = site.ask("index")
+    site.disk.shortage_now = "intake waits for space"
+    with capture_logs() as logs:
+        site.step()
+        site.step()
+    assert (site.line.submitted, site.line.calls) == ([], [])
+    assert "intake waits for space" in site.status()["degraded"]
+    assert [each["event"] for each in logs] == ["intake_waits"]
+    site.disk.shortage_now = None
+    site.line.flushed = 1
+    site.step()
+    assert len(site.line.submitted) == 1
+    assert asked.exists()
+    assert site.status()["degraded"] == []
 
 
 def test_the_status_follows_the_steps(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_REPORT_SECONDS", 0.0)
     site.find("1")
     site.step()
-    assert json.loads((site.state / STATUS).read_bytes())["backlog"] == 1
+    assert json.loads((site.state / REPORT).read_bytes())["backlog"] == 1
     site.line.answer = becomes("published")
     site.step()
-    assert json.loads((site.state / STATUS).read_bytes())["published"] == 1
+    assert json.loads((site.state / REPORT).read_bytes())["published"] == 1
 
 
 def test_to_be_told_to_stop_ends_the_loop_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -573,7 +617,7 @@ def test_to_be_told_to_stop_ends_the_loop_at_once(site: Site, monkeypatch: pytes
     thread.join(PATIENCE)
     assert not thread.is_alive()
     assert not site.folders.running
-    assert json.loads((site.state / STATUS).read_bytes())["running"] is False
+    assert json.loads((site.state / REPORT).read_bytes())["running"] is False
 
 
 def test_what_must_end_the_daemon_ends_it_and_is_told(site: Site) -> None:
@@ -584,4 +628,4 @@ def test_what_must_end_the_daemon_ends_it_and_is_told(site: Site) -> None:
         site.daemon.run()
     otherwise.cancel()
     assert not site.folders.running
-    assert json.loads((site.state / STATUS).read_bytes())["running"] is False
+    assert json.loads((site.state / REPORT).read_bytes())["running"] is False

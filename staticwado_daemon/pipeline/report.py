@@ -1,0 +1,158 @@
+"""What the running daemon says of itself: one small file in the state directory, for `status`, health and metrics.
+
+A disk that is full must not silence it, so the space of the next report is always the file's already.
+"""
+
+import os
+import time
+from collections import deque
+from pathlib import Path
+
+import msgspec
+import orjson
+
+REPORT = "status.json"
+"""The file's name below the state directory."""
+
+FRESH_SECONDS = 30.0
+"""A running daemon keeps its report younger than this."""
+
+_ALLOCATED = 8192  # bytes
+_SENTENCES = 4096  # bytes of `degraded`, so that the report fits
+_TOUCH_SECONDS = 5.0
+_RATE_SECONDS = 60.0
+_TRIES = 5
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a daemon and of what is on its way to its tree.
+
+    Attributes:
+        running: false in the last report before the end.
+        pid: of the main process.
+        backlog: sources without a receipt.
+        waiting: those of the backlog that ended too early and wait for the rest.
+        published: sources whose content is in the tree.
+        instances: visible now.
+        studies: visible now.
+        receipts: sources by outcome.
+        rejected: sources that could not be stored.
+        idle: nothing is on its way, and every file of the tree is written.
+        degraded: one sentence for each thing that isn't as it should be.
+        folders: how each inbound folder is followed: "inotify", "polling", "unavailable", or at first "starting".
+        rate: sources per second that got their receipts, over the last minute.
+        published_at: when the latest of them was published (Unix time); None before the first.
+    """
+
+    running: bool
+    pid: int
+    backlog: int
+    waiting: int = 0
+    published: int
+    instances: int
+    studies: int
+    receipts: dict[str, int] = msgspec.field(default_factory=dict)
+    rejected: int
+    idle: bool
+    degraded: tuple[str, ...] = ()
+    folders: dict[str, str] = msgspec.field(default_factory=dict)
+    rate: float = 0.0
+    published_at: float | None = None
+
+
+class ReportFile:
+    """The report's file, as the daemon writes it.
+
+    Args:
+        state_dir: where it stands.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / REPORT
+        self._written: Report | None = None
+        self._touched = 0.0
+
+    def write(self, report: Report) -> None:
+        """Replace the file, or on a disk that takes no new one overwrite it; nothing but its time if nothing changed.
+
+        Raises:
+            OSError: if not even that is possible; whoever asks learns that the report is old.
+        """
+        now = time.monotonic()
+        if report == self._written:
+            if now - self._touched > _TOUCH_SECONDS:
+                os.utime(self._path)
+                self._touched = now
+            return
+        data = _encode(report)
+        try:
+            self._replace(data)
+        except OSError:
+            self._overwrite(data)
+        self._written, self._touched = report, now
+
+    def _replace(self, data: bytes) -> None:
+        part = self._path.with_suffix(".part")
+        try:
+            part.write_bytes(data)
+            part.rename(self._path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+
+    def _overwrite(self, data: bytes) -> None:
+        """Write where the last report stands. Who reads it meanwhile may have to look twice."""
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(descriptor, data, 0)
+        finally:
+            os.close(descriptor)
+
+
+class Rate:
+    """How many things are done per second, from their number at many moments of the last minute."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def note(self, now: float, done: int) -> float:
+        """Take the number at `now` (monotonic seconds); give the mean rate since a minute ago, to a tenth."""
+        self._samples.append((now, done))
+        while self._samples[0][0] < now - _RATE_SECONDS:
+            self._samples.popleft()
+        then, before = self._samples[0]
+        return round((done - before) / (now - then), 1) if now > then else 0.0
+
+
+def read_report(path: Path) -> Report | None:
+    """What the latest daemon last said of itself; None if there is no telling (no file, an older version's).
+
+    Raises:
+        PermissionError: if the file may not be read.
+    """
+    for _ in range(_TRIES):
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Report)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            time.sleep(0.01)  # it may just be being overwritten
+    return None
+
+
+def is_fresh(path: Path) -> bool:
+    """Whether a daemon keeps this report up to date."""
+    try:
+        return time.time() - path.stat().st_mtime < FRESH_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _encode(report: Report) -> bytes:
+    """JSON with blanks behind it, always of the same length, so that each report has room where another stood."""
+    sentences = [each.encode("utf-8", "backslashreplace").decode() for each in report.degraded]
+    while len(orjson.dumps(sentences)) > _SENTENCES:
+        sentences.pop()
+    folders = {each.encode("utf-8", "backslashreplace").decode(): mode for each, mode in report.folders.items()}
+    data = msgspec.json.encode(msgspec.structs.replace(report, degraded=tuple(sentences), folders=folders))
+    return data.ljust(_ALLOCATED) + b"\n"
