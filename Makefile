@@ -24,8 +24,9 @@ lint: .venv/dev.stamp ## ruff (rules and format) and mypy
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-bench: .venv/dev.stamp ## CPU time and rate of `create` on synthetic CT, for each contentType
-	.venv/bin/python tests/bench/throughput.py
+bench: packages .venv/dev.stamp ## what it costs on this machine, next to its budgets; into docs/benchmarks.md
+	@mkdir -p .run
+	.venv/bin/python -m tests.bench --write --scratch .run
 
 soak: packages .venv/dev.stamp ## the long tests, with full counts
 	.venv/bin/python -m pytest -m soak
@@ -35,7 +36,10 @@ clean: ## remove everything that was made here, but not ./dicom
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 packages: # the programs that the tests start
-	@.ci/packages nginx=nginx storescu=dcmtk chromium=chromium npm=npm openssl=openssl rsync=rsync
+	@.ci/packages nginx=nginx storescu=dcmtk chromium=chromium npm=npm openssl=openssl rsync=rsync systemd-analyze=systemd \
+	  gcc=gcc pkg-config=pkgconf python3-config=python3-dev /usr/include/systemd/sd-daemon.h=libsystemd-dev
+
+.venv/dev.stamp: | packages # the last four packages are for building systemd-python
 
 .venv/%.stamp: pyproject.toml # a virtual environment with this checkout and one of its extras
 	@PYTHON="$(PYTHON)" .ci/venv $*

@@ -11,7 +11,9 @@ import importlib
 import json
 import logging
 import os
+import re
 import sys
+import threading
 import traceback
 from typing import Any, Literal, TextIO
 
@@ -74,6 +76,14 @@ def configure(level: Level = "info", style: Style = "auto") -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda told: _log_uncaught(told.exc_type, told.exc_value)
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, *_: object) -> None:
+    """Log what nobody caught; the interpreter would quote its words, and with them a file's name."""
+    if not issubclass(kind, KeyboardInterrupt):
+        structlog.get_logger(__name__).critical("uncaught", kind=kind.__name__, exc_info=error)
 
 
 def _style() -> Style:
@@ -185,13 +195,23 @@ class _JournalHandler(_StderrHandler):
             priority = _PRIORITIES.get(event.pop("level", ""), 6)
             message = _for_people(event)
             if self._journal:
-                fields = {f"STATICWADO_{name.upper()}": str(value) for name, value in event.items()}
-                self._journal.send(message, PRIORITY=str(priority), SYSLOG_IDENTIFIER="staticwado", **fields)
+                # Not `send`, which would name this very line as the origin of each entry.
+                self._journal.sendv(*_fields(message, priority, event))
             else:
                 self.stream.write("".join(f"<{priority}>{line}\n" for line in message.splitlines()))
                 self.flush()
+        except PermissionError:  # a confined worker opens no socket; what it writes to stderr, journald reads as well
+            self._journal = None
+            self.emit(record)
         except Exception:  # noqa: BLE001  # a log line that can't be written must not stop the line
             self.handleError(record)
+
+
+def _fields(message: str, priority: int, event: dict[str, Any]) -> list[str]:
+    """An entry as systemd.journal-fields(7) has it: the usual fields, and one of ours for each key."""
+    usual = {"MESSAGE": message, "PRIORITY": priority, "SYSLOG_IDENTIFIER": "staticwado"}
+    ours = {"STATICWADO_" + re.sub(r"[^A-Z0-9]", "_", name.upper()): value for name, value in event.items()}
+    return [f"{name}={value}" for name, value in {**usual, **ours}.items()]
 
 
 def _for_people(event: dict[str, Any]) -> str:

@@ -1,11 +1,14 @@
 """What the archive holds of a study, read from its own files: no lock is needed, nothing is written.
 
-A file that can't be read costs only what it holds. It is reported and left where it is.
+A damaged file costs only what it holds. It is reported and left where it is. That a file can't be read now (too many
+are open, a server is away) says nothing about what it holds, and is an OSError.
 """
 
+import errno
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -15,6 +18,11 @@ from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt
 
 _log = structlog.get_logger(__name__)
+
+_Item = TypeVar("_Item")
+
+_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.EBADMSG})
+"""What says that a blob isn't there, or is there no more: the last two that its sectors can't be read."""
 
 
 def record_files(root: Path, study: UID) -> list[str]:
@@ -28,23 +36,13 @@ def pack_files(root: Path, study: UID) -> list[str]:
 
 
 def records(root: Path, study: UID) -> list[Record]:
-    """Every readable record of a study."""
-    found: list[Record] = []
-    for path in record_files(root, study):
-        try:
-            found.extend(record.from_file((root / path).read_bytes()))
-        except (Corrupt, OSError) as why:
-            _log.error("record_file_unreadable", study=study, file=path, reason=str(why))
-    return found
+    """Every record of a study that isn't damaged."""
+    return list(_held(root, study, record_files, record.from_file))
 
 
 def remainders(root: Path, study: UID) -> Iterator[tuple[str, bytes]]:
-    """Every readable remainder of a study, with its SHA-256."""
-    for path in pack_files(root, study):
-        try:
-            yield from restore.from_pack((root / path).read_bytes())
-        except (Corrupt, OSError) as why:
-            _log.error("pack_unreadable", study=study, file=path, reason=str(why))
+    """Every remainder of a study that isn't damaged, with its SHA-256."""
+    return _held(root, study, pack_files, restore.from_pack)
 
 
 def place(version: Record, *, published: bool) -> str:
@@ -74,8 +72,30 @@ def _is(path: Path, length: int, sha256: str) -> bool:
             return False
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in _MISSING:
+            return False
+        raise
+
+
+def _held(
+    root: Path, study: UID, files: Callable[[Path, UID], list[str]], parse: Callable[[bytes], Iterable[_Item]]
+) -> Iterator[_Item]:
+    """What the files hold; where some have gone since they were listed, their successor has what they held."""
+    seen: set[str] = set()
+    gone = True
+    while gone:
+        gone = False
+        for path in files(root, study):
+            if path in seen:
+                continue
+            seen.add(path)
+            try:
+                yield from parse((root / path).read_bytes())
+            except FileNotFoundError:
+                gone = True
+            except Corrupt as why:
+                _log.error("file_unreadable", study=study, file=path, reason=str(why))
 
 
 def _files(root: Path, directory: str) -> list[str]:

@@ -4,6 +4,7 @@ It is kept in memory as serialised lines, so that a changed study costs its own 
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import orjson
 
@@ -12,48 +13,57 @@ from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt, Rejected
 
 
+class _Listed(NamedTuple):
+    """A study as it is listed; the fields before its answer are what the list is sorted by."""
+
+    date: str
+    time: str
+    study: UID
+    query: bytes
+    instances: int
+
+
 class StudiesIndex:
-    """Study query answers by Study Instance UID, listed newest first."""
+    """Study query answers by Study Instance UID, listed newest first.
+
+    Attributes:
+        instances: how many instances the listed studies have.
+    """
 
     def __init__(self) -> None:
-        self._lines: dict[UID, bytes] = {}
-        self._order: dict[UID, tuple[str, str, str]] = {}
-        self._instances: dict[UID, int] = {}
-
-    @property
-    def instances(self) -> int:
-        """How many instances the listed studies have."""
-        return sum(self._instances.values())
+        self.instances = 0
+        self._listed: dict[UID, _Listed] = {}
 
     def __len__(self) -> int:
         """How many studies are listed."""
-        return len(self._lines)
+        return len(self._listed)
 
     def __contains__(self, study: UID) -> bool:
         """Whether the study is listed."""
-        return study in self._lines
+        return study in self._listed
 
     def put(self, study: UID, query: bytes) -> None:
         """List a study by its query answer, instead of what was listed for it."""
-        attributes = orjson.loads(query)
-        self._lines[study] = query
-        self._order[study] = (
-            _text(attributes, "00080020"),
-            _text(attributes, "00080030"),
-            study,
+        self._put(study, query, orjson.loads(query))
+
+    def _put(self, study: UID, query: bytes, attributes: dict[str, summary.Attribute]) -> None:
+        self.remove(study)
+        instances = int(_text(attributes, summary.STUDY_RELATED_INSTANCES) or 0)
+        self._listed[study] = _Listed(
+            _text(attributes, "00080020"), _text(attributes, "00080030"), study, query, instances
         )
-        self._instances[study] = int(_text(attributes, summary.STUDY_RELATED_INSTANCES) or 0)
+        self.instances += instances
 
     def remove(self, study: UID) -> None:
         """List a study no more."""
-        self._lines.pop(study, None)
-        self._order.pop(study, None)
-        self._instances.pop(study, None)
+        listed = self._listed.pop(study, None)
+        if listed:
+            self.instances -= listed.instances
 
     def to_file(self) -> bytes:
         """`studies/index.json.gz`."""
-        newest_first = sorted(self._lines, key=lambda study: self._order[study], reverse=True)
-        return gzipped.pack(summary.array(self._lines[study] for study in newest_first))
+        newest_first = sorted(self._listed.values(), reverse=True)
+        return gzipped.pack(summary.array([listed.query for listed in newest_first]))
 
     @classmethod
     def from_file(cls, data: bytes) -> "StudiesIndex":
@@ -74,7 +84,8 @@ class StudiesIndex:
         """
         for query in queries:
             try:
-                self.put(UID(_text(orjson.loads(query), "0020000D")), query)
+                attributes = orjson.loads(query)
+                self._put(UID(_text(attributes, "0020000D")), query, attributes)
             except (Rejected, ValueError) as error:
                 raise Corrupt(f"not a study's query answer: {error}") from error
 

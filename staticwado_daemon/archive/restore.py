@@ -20,7 +20,7 @@ Remainders are kept in packs, one per study and commit, each named by the SHA-25
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import orjson
@@ -81,8 +81,7 @@ def whole(source: bytes) -> bytes:
 
 
 def _recipe(pieces: Sequence[tuple[int, ...]], pixels: Pixels) -> bytes:
-    description = asdict(pixels.description) if pixels.description else None
-    recipe = {"pieces": pieces, "word": pixels.word, "shared": pixels.shared, "pixels": description}
+    recipe = {"pieces": pieces, "word": pixels.word, "shared": pixels.shared, "pixels": pixels.description}
     return orjson.dumps(recipe) + b"\n"
 
 

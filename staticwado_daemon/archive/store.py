@@ -4,88 +4,106 @@ A reader sees the old or the new version of a file or instance, never a gap and 
 stands in the private directory of the same file system, from where `rename` can publish it.
 """
 
-import ctypes
 import errno
-import fcntl
 import itertools
 import os
-import shutil
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import orjson
+import structlog
 
 from staticwado_daemon.archive import gzipped, layout
+from staticwado_daemon.archive.disk import Disk
+from staticwado_daemon.archive.lock import Role, take
 from staticwado_daemon.errors import ConfigError
+
+_log = structlog.get_logger(__name__)
 
 TREE_FORMAT = 1
 UMASK = 0o027
 """Directories are 0750 and files 0640, so that nginx reads them through its group."""
 
-Role = Literal["daemon", "create"]
-"""Who holds a root's lock: a daemon takes requests, anyone else is to be waited for."""
-
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-
 _REMEMBERED_VERSIONS = 1000
 _REMEMBERED_PATHS = 10_000
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
+DISK = Disk()
+
+
+class SyncFailed(OSError):
+    """What was written since the last sync may be lost, and nobody knows which part of it."""
 
 
 class Stage:
     """The files of one instance while they are made, in a private directory of their own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, disk: Disk = DISK) -> None:
         """Begin in `directory`, whose parent may be missing as well, but not what is above."""
-        directory.parent.mkdir(exist_ok=True)
-        directory.mkdir()
+        self._disk = disk
         self._directory = directory
+        with suppress(FileExistsError):
+            disk.mkdir(directory.parent)
+        disk.mkdir(directory)
 
     def write(self, name: str, parts: Sequence[bytes | memoryview]) -> None:
         """Write one file, whose path is relative to the stage."""
         path = self._directory / name
         try:
-            descriptor = os.open(path, _NEW_FILE, 0o666)
+            self._disk.write(path, parts)
         except FileNotFoundError:
             for parent in reversed(path.relative_to(self._directory).parents):
-                (self._directory / parent).mkdir(exist_ok=True)
-            descriptor = os.open(path, _NEW_FILE, 0o666)
-        with os.fdopen(descriptor, "wb", buffering=0) as file:
-            for part in parts:
-                rest = memoryview(part)
-                while rest:
-                    rest = rest[file.write(rest) or 0 :]
+                with suppress(FileExistsError):
+                    self._disk.mkdir(self._directory / parent)
+            self._disk.write(path, parts)
 
 
 class Store:
     """A tree's root, opened for writing by the one process that holds its lock.
+
+    Args:
+        root: of the tree.
+        group: that the tree's files shall belong to, or None.
+        role: what others who want to write here are told.
+        wait_seconds: how long to wait for the lock.
+        disk: what takes the changes.
 
     Raises:
         ConfigError: if the root can't be one, or another process is writing there.
     """
 
     def __init__(
-        self, root: Path, group: str | None = None, *, role: Role = "create", wait_seconds: float = 0.0
+        self,
+        root: Path,
+        group: str | None = None,
+        *,
+        role: Role = "create",
+        wait_seconds: float = 0.0,
+        disk: Disk = DISK,
     ) -> None:
         """Create what is missing, take the lock, and sweep what an earlier process left unfinished."""
         self.root = root
+        self._disk = disk
         self._numbers = itertools.count()
         self._versions: dict[str, set[tuple[int, int]]] = {}
-        try:
-            self._create(group)
-            self._root_descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._lock = _take_lock(root, role, wait_seconds)
-            self._check_format()
-            for leftover in (root / layout.STAGING).iterdir():
-                _sweep(leftover)
-        except OSError as error:
-            raise ConfigError(f"cannot write below {root}: {error.strerror}") from error
+        self._unsynced: set[str] = set()
+        self._suspect: set[str] = set()
+        self._doubted: frozenset[str] | None = frozenset()
+        self._sync_failure: tuple[int | None, str | None] = 0, None
+        self._litter: set[Path] = set()
+        with ExitStack() as undo:
+            try:
+                self._create(group)
+                self._root_descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                undo.callback(os.close, self._root_descriptor)
+                self._lock = take(root, role, wait_seconds)
+                undo.callback(os.close, self._lock)
+                self._open(group)
+            except OSError as error:
+                raise ConfigError(f"cannot write below {root}: {error.strerror}") from error
+            self._close = undo.pop_all().close
 
     def __enter__(self) -> Self:
         """The store closes at the end of a `with` block."""
@@ -95,8 +113,7 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Release the lock."""
-        os.close(self._lock)
-        os.close(self._root_descriptor)
+        self._close()
 
     def _create(self, group: str | None) -> None:
         os.umask(UMASK)
@@ -107,13 +124,28 @@ class Store:
             raise ConfigError(
                 f"{self.root}/studies was not made by staticwado; choose another rootDir, or move it aside"
             )
-        self.root.mkdir(parents=True, exist_ok=True)
-        for name in (layout.PRIVATE, layout.STAGING, layout.DIRTY, layout.REQUESTS, "studies"):
-            (self.root / name).mkdir(exist_ok=True)
+        for name in (layout.STAGING, layout.DIRTY, layout.REQUESTS):
+            self._disk.make_directories(self.root / name)
         if group:
             # Set-group-ID: what is created below belongs to the group that nginx is in.
-            for directory in (self.root, self.root / "studies", self.root / layout.STAGING):
-                _give_to_group(directory, group)
+            for directory in (self.root, self.root / layout.STAGING):
+                self._give(directory, group)
+
+    def _open(self, group: str | None) -> None:
+        """Begin with what is there, now that nobody else writes here."""
+        for leftover in (self.root / layout.STAGING).iterdir():
+            self.sweep(leftover)
+        self._check_format()
+        # Last, for it is by the others that a tree is known to be ours, also after a power cut.
+        self._disk.make_directories(self.root / "studies")
+        if group:
+            self._give(self.root / "studies", group)
+
+    def _give(self, directory: Path, group: str) -> None:
+        try:
+            self._disk.give(directory, group)
+        except LookupError:
+            raise ConfigError(f"there is no group {group!r} on this machine") from None
 
     def _check_format(self) -> None:
         data = self.read(layout.FORMAT)
@@ -160,50 +192,66 @@ class Store:
     def put(self, path: str, data: bytes) -> bool:
         """Make `data` the content of a file; says whether that changed anything."""
         old = self.read(path)
-        if old == data:
+        if old == data and path not in self._suspect:
             return False
         prepared = self.prepare(data)
-        if old is not None:
-            self._make_distinct(path, prepared)
         try:
+            if old is not None:
+                self._make_distinct(path, prepared)
             self.publish(prepared, path)
         except OSError:
-            prepared.unlink(missing_ok=True)
+            self.sweep(prepared)
             raise
+        self._suspect.discard(path)
         return True
 
     def prepare(self, data: bytes) -> Path:
         """Write a file that `publish` will give its name, say after a `sync`."""
         prepared = self._temporary()
         try:
-            prepared.write_bytes(data)
+            self._disk.write(prepared, [data])
         except OSError:
             # On a full disk each leftover would make the next attempt less likely to succeed.
-            prepared.unlink(missing_ok=True)
+            self.sweep(prepared)
             raise
         return prepared
 
     def publish(self, prepared: Path, path: str) -> None:
         """Give a complete file or directory of the staging directory its name; what stood there is swept away."""
         target = self.root / path
+        self._unsynced.add(path)
         try:
-            prepared.rename(target)
+            self._disk.rename(prepared, target)
         except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            prepared.rename(target)
+            self._disk.make_directories(target.parent)
+            self._disk.rename(prepared, target)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR):
                 raise
-            _exchange(prepared, target)
-            _sweep(prepared)
+            self._disk.exchange(prepared, target)
+            self.sweep(prepared)
+
+    def supersede(self, old: Iterable[str], path: str, data: bytes) -> None:
+        """Let one file take the place of several, which go once it is on the disk under its name."""
+        prepared = self.prepare(data)
+        try:
+            self.sync()
+            self.publish(prepared, path)
+        except OSError:
+            self.sweep(prepared)
+            raise
+        self.sync()
+        for each in old:
+            if each != path:
+                self.remove(each)
 
     def replace(self, path: str, other: str) -> None:
         """Let two directories swap places in one step, of which `path` is the one that readers see."""
         for file in (self.root / other).rglob("*"):
             predecessor = self.root / path / file.relative_to(self.root / other)
             if file.is_file() and predecessor.is_file():
-                _be_later(file, predecessor)
-        _exchange(self.root / other, self.root / path)
+                self._be_later(file, predecessor)
+        self._disk.exchange(self.root / other, self.root / path)
 
     def move(self, path: str, other: str) -> None:
         """Move a directory that readers don't see; what stood at `other` is swept away."""
@@ -213,20 +261,68 @@ class Store:
         """Sweep away what stands at `path`, if anything does."""
         aside = self._temporary()
         try:
-            (self.root / path).rename(aside)
+            self._disk.rename(self.root / path, aside)
         except FileNotFoundError:
             return
-        _sweep(aside)
+        self.sweep(aside)
 
     def remove(self, path: str) -> None:
         """Remove a file whose successor stands."""
-        (self.root / path).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            self._disk.unlink(self.root / path)
+
+    def sweep(self, leftover: Path) -> None:
+        """Remove what nobody needs; where the disk refuses, `tidy` tries it again."""
+        try:
+            if leftover.is_dir():
+                self._disk.remove_tree(leftover)
+            elif leftover.exists():
+                self._disk.unlink(leftover)
+        except OSError as error:
+            if not self._litter:
+                _log.warning("not_swept", reason=error.strerror)
+            self._litter.add(leftover)
+            return
+        self._litter.discard(leftover)
+        if self._doubted:
+            self._doubted -= {leftover.name}
+
+    def tidy(self) -> None:
+        """Remove what could not be removed when it was no longer needed."""
+        for leftover in list(self._litter):
+            self.sweep(leftover)
 
     def sync(self) -> None:
-        """Everything written so far is on the disk when this returns."""
-        if _libc.syncfs(self._root_descriptor) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), str(self.root))
+        """Everything written so far is on the disk when this returns.
+
+        Raises:
+            SyncFailed: if some of it may be lost. The kernel tells that once and not of which file, and goes on
+                showing what it could not write until it needs the memory. So nothing is believed that was written
+                since the last success: `put` writes those files again, and `check_staged` refuses what was staged.
+        """
+        try:
+            self._disk.syncfs(self._root_descriptor)
+        except OSError as error:
+            self._sync_failure = error.errno, error.strerror
+            self._suspect |= self._unsynced
+            self._doubted = None
+            raise SyncFailed(error.errno, error.strerror, str(self.root)) from error
+        self._unsynced.clear()
+
+    def unsynced(self, *directories: str) -> list[str]:
+        """The files directly in these directories that have got their names since the last sync that succeeded."""
+        return sorted(path for path in self._unsynced if path.rpartition("/")[0] in directories)
+
+    def check_staged(self, task: Path) -> None:
+        """Make sure that this directory of the staging directory was begun after the last sync that failed.
+
+        Raises:
+            OSError: if it wasn't, for the same reason as that sync.
+        """
+        if self._doubted is None:
+            self._doubted = frozenset(self.names(layout.STAGING))
+        if task.name in self._doubted:
+            raise OSError(*self._sync_failure)
 
     def _temporary(self) -> Path:
         return self.root / layout.STAGING / f"put-{os.getpid()}-{next(self._numbers)}"
@@ -241,77 +337,13 @@ class Store:
         while (second, new.st_size) in used:
             second += 1
         if second != int(new.st_mtime):
-            os.utime(prepared, (second, second))
+            self._disk.utime(prepared, second)
         used.add((second, new.st_size))
         if len(used) > _REMEMBERED_VERSIONS or len(self._versions) > _REMEMBERED_PATHS:
             self._versions.clear()
 
-
-def _give_to_group(directory: Path, group: str) -> None:
-    try:
-        shutil.chown(directory, group=group)
-    except LookupError:
-        raise ConfigError(f"there is no group {group!r} on this machine") from None
-    directory.chmod(0o2750)
-
-
-def _take_lock(root: Path, role: Role, wait_seconds: float) -> int:
-    """Hold the root's lock file; a daemon that was killed may need a moment to let go of it."""
-    lock = os.open(root / layout.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                os.close(lock)
-                raise ConfigError(f"another staticwado is writing to {root}") from None
-            time.sleep(0.05)
-        else:
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, role.encode(), 0)
-            return lock
-
-
-def lock_holder(root: Path) -> Role | None:
-    """Who is writing to this root at the moment; None if nobody is."""
-    try:
-        lock = os.open(root / layout.LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        # Shared, so that two who ask at once don't take each other for a writer.
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return "create" if os.pread(lock, 16, 0) == b"create" else "daemon"
-    finally:
-        os.close(lock)
-    return None
-
-
-def _be_later(new: Path, old: Path) -> None:
-    """Give a file a later mtime second than its predecessor: web servers tell the two apart by it."""
-    before = int(old.stat().st_mtime)
-    if int(new.stat().st_mtime) <= before:
-        os.utime(new, (before + 1, before + 1))
-
-
-def _sweep(leftover: Path) -> None:
-    if leftover.is_dir():
-        shutil.rmtree(leftover)
-    else:
-        leftover.unlink()
-
-
-def _exchange(one: Path, other: Path) -> None:
-    """Let two directories swap places in one step, so that neither name is ever missing (renameat2(2))."""
-    if _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
-        return
-    code = ctypes.get_errno()
-    if code not in (errno.EINVAL, errno.ENOSYS):
-        raise OSError(code, os.strerror(code), str(one), None, str(other))
-    # A file system without exchange (NFS, old overlays): the published name is missing for an instant.
-    aside = one.with_name(one.name + "-exchanged")
-    other.rename(aside)
-    one.rename(other)
-    aside.rename(one)
+    def _be_later(self, new: Path, old: Path) -> None:
+        """Give a file a later mtime second than its predecessor: web servers tell the two apart by it."""
+        before = int(old.stat().st_mtime)
+        if int(new.stat().st_mtime) <= before:
+            self._disk.utime(new, before + 1)

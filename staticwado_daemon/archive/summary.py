@@ -87,7 +87,7 @@ def entry(record: Record) -> Entry:
 
 def array(objects: Iterable[bytes]) -> bytes:
     """A JSON array of serialised objects, one a line."""
-    return b"[\n" + b",\n".join(objects) + b"\n]"
+    return b"".join((b"[\n", b",\n".join(objects), b"\n]"))
 
 
 def objects(body: bytes) -> list[bytes]:

@@ -14,10 +14,13 @@ import click
 from staticwado_daemon import __version__
 from staticwado_daemon.cli.config import config
 from staticwado_daemon.cli.create import create
+from staticwado_daemon.cli.doctor import doctor
+from staticwado_daemon.cli.explain import explain
 from staticwado_daemon.cli.export import export
 from staticwado_daemon.cli.index import index
 from staticwado_daemon.cli.nginx import nginx_config
 from staticwado_daemon.cli.options import CONTEXT, INTERRUPTED, shared
+from staticwado_daemon.cli.rejected import rejected
 from staticwado_daemon.cli.run import run
 from staticwado_daemon.cli.server import dicomwebserver_command
 from staticwado_daemon.cli.status import status
@@ -41,7 +44,7 @@ def staticwado() -> None:
     """Turn folders of DICOM into a static DICOMweb tree that a web server shows to OHIF."""
 
 
-for _command in (create, run, status, index, export, nginx_config, config):
+for _command in (create, run, status, doctor, explain, rejected, index, export, nginx_config, config):
     staticwado.add_command(_command)
 
 

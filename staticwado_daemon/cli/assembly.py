@@ -14,7 +14,7 @@ from staticwado_daemon import log
 from staticwado_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
-    from staticwado_daemon.archive.store import Role
+    from staticwado_daemon.archive.lock import Role
     from staticwado_daemon.config import Storage
     from staticwado_daemon.inbound.journal import Journal
     from staticwado_daemon.pipeline.line import Line
@@ -35,6 +35,7 @@ def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator
     Raises:
         ConfigError: if the root can't be written to or is inside another tree, or another process is writing there.
     """
+    from staticwado_daemon.archive import layout
     from staticwado_daemon.archive.store import Store
     from staticwado_daemon.cli.preflight import nesting_errors
     from staticwado_daemon.dicom.part10 import Limits
@@ -58,7 +59,8 @@ def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator
     with Store(storage.root, storage.group, wait_seconds=LOCK_SECONDS):
         pass  # the tree with its rights stands before anything of ours is put into it
     storage.state_dir.mkdir(parents=True, exist_ok=True)
-    workers = WorkerProcesses(storage.workers, rules, _memory_share(storage.workers), prepare)
+    staging = storage.root / layout.STAGING
+    workers = WorkerProcesses(storage.workers, rules, _memory_share(storage.workers), prepare, staging)
     with (
         closing(Journal(storage.state_dir / JOURNAL)) as journal,
         Line(storage.root, storage.group, workers, journal, prepare, role=role) as line,
@@ -75,7 +77,7 @@ def line_or_daemon(storage: "Storage", level: log.Level) -> Iterator[tuple["Line
     Raises:
         ConfigError: if the root can't be written to.
     """
-    from staticwado_daemon.archive.store import lock_holder
+    from staticwado_daemon.archive.lock import lock_holder
 
     with ExitStack() as stack:
         opened = None
@@ -91,7 +93,7 @@ def line_or_daemon(storage: "Storage", level: log.Level) -> Iterator[tuple["Line
 
 def _turn(root: Path) -> "Role | None":
     """Wait until no other command is writing to the tree; say whether a daemon is."""
-    from staticwado_daemon.archive.store import lock_holder
+    from staticwado_daemon.archive.lock import lock_holder
 
     if lock_holder(root) == "create":
         click.echo(f"waiting for another command that is writing to {root}", err=True)

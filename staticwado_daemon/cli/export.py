@@ -22,11 +22,13 @@ from staticwado_daemon.errors import ConfigError, Rejected, StaticwadoError
 @click.pass_obj
 def export(common: Common, uids: tuple[str, ...], output: Path) -> int:
     """Write the original Part 10 files of studies, series or instances."""
+    from staticwado_daemon import log
     from staticwado_daemon.cli.outcomes import counted
     from staticwado_daemon.cli.preflight import require_tree
     from staticwado_daemon.dicom.uids import UID
     from staticwado_daemon.operate import export as exporting
 
+    log.configure(common.log_level("warning"))
     root = common.configuration().storage().root
     require_tree(root)
     records = []

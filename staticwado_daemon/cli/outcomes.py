@@ -13,15 +13,23 @@ import click
 if TYPE_CHECKING:
     from staticwado_daemon.pipeline.requests import Answer
 
-_COLORS = {"published": "green", "duplicate": None, "superseded": "yellow", "rejected": "red", "ignored": None}
-_MEANINGS = {
+COLORS = {
+    "published": "green",
+    "duplicate": None,
+    "superseded": "yellow",
+    "rejected": "red",
+    "ignored": None,
+    "waiting": "yellow",
+}
+MEANINGS = {
     "published": "in the tree now",
     "duplicate": "known already",
     "superseded": "a newer version of the same instance stands",
     "rejected": "could not be stored",
     "ignored": "nothing to store",
+    "waiting": "ended too early and may get the rest",
 }
-_SHOWN = {"rejected": 20, "ignored": 3}
+_SHOWN = {"rejected": 20, "waiting": 20, "ignored": 3}
 """How many files of an outcome a summary names; --json names them all."""
 
 
@@ -71,7 +79,7 @@ class Progress:
 
     def _show(self) -> None:
         counts = self._counts + self._others
-        told = " · ".join(f"{outcome} {counts[outcome]:,}" for outcome in _COLORS if counts[outcome])
+        told = " · ".join(f"{outcome} {counts[outcome]:,}" for outcome in COLORS if counts[outcome])
         self._bar.update(self._task, completed=counts.total(), description=told)
 
     @property
@@ -86,6 +94,8 @@ class Progress:
 
 def to_json(answers: Sequence["Answer"]) -> str:
     """One object: the counts, and a receipt for each file. File names that aren't UTF-8 keep their bytes (PEP 383)."""
+    from staticwado_daemon.inbound.receipt import OUTCOMES
+
     counts = Counter(answer.outcome for answer in answers)
     receipts = [
         {
@@ -96,17 +106,17 @@ def to_json(answers: Sequence["Answer"]) -> str:
         }
         for answer in answers
     ]
-    return json.dumps({**{outcome: counts[outcome] for outcome in _COLORS}, "receipts": receipts})
+    return json.dumps({**dict.fromkeys(OUTCOMES, 0), **counts, "receipts": receipts})
 
 
 def print_summary(answers: Sequence["Answer"], root: Path, seconds: float) -> None:
     """Print the counts, where the files went, and which ones were not stored and why."""
     counts = Counter(answer.outcome for answer in answers)
     width = len(f"{len(answers):,}")
-    for outcome, color in _COLORS.items():
+    for outcome, color in COLORS.items():
         if counts[outcome]:
             name = click.style(f"{outcome:<10}", fg=color)
-            click.echo(f"  {name}  {counts[outcome]:>{width},}  {_MEANINGS[outcome]}")
+            click.echo(f"  {name}  {counts[outcome]:>{width},}  {MEANINGS[outcome]}")
     rate = f", {len(answers) / seconds:.0f} a second" if 1 <= seconds < len(answers) else ""
     unit = "file" if len(answers) == 1 else "files"
     click.echo(f"  {unit:<10}  {len(answers):>{width},}  in {seconds:.1f} s{rate}, into {printable(str(root))}")
@@ -121,7 +131,7 @@ def _print_reasons(outcome: str, answers: Sequence["Answer"]) -> None:
         by_reason.setdefault(answer.reason or "no reason given", []).append(printable(str(answer.path)))
     left = _SHOWN[outcome]
     for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1])):
-        click.echo(f"\n{click.style(outcome, fg=_COLORS[outcome])}: {printable(reason)} ({len(names):,})")
+        click.echo(f"\n{click.style(outcome, fg=COLORS[outcome])}: {printable(reason)} ({len(names):,})")
         click.echo("".join(f"  {name}\n" for name in names[:left]), nl=False)
         left = max(0, left - len(names))
     if len(answers) > _SHOWN[outcome]:
@@ -141,8 +151,8 @@ def printable(text: str) -> str:
 
 
 def exit_code(answers: Sequence["Answer"]) -> int:
-    """0, or 3 if something was rejected."""
-    return 3 if any(answer.outcome == "rejected" for answer in answers) else 0
+    """0, or 3 if something was rejected or is yet to come."""
+    return 3 if any(answer.outcome in {"rejected", "waiting"} for answer in answers) else 0
 
 
 def print_object(text: str) -> None:

@@ -2,19 +2,17 @@
 
 import functools
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from staticwado_daemon.cli.options import Common, shared, warn
-from staticwado_daemon.cli.server import addresses
+from staticwado_daemon.cli.options import Common, shared
 from staticwado_daemon.errors import ConfigError, StaticwadoError
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
-    from socket import socket
 
     from staticwado_daemon import config
     from staticwado_daemon.cli.service import Told
@@ -32,6 +30,7 @@ def run(common: Common) -> None:
     from staticwado_daemon import log
     from staticwado_daemon.cli.assembly import open_line
     from staticwado_daemon.cli.preflight import run_errors
+    from staticwado_daemon.cli.served import served
     from staticwado_daemon.cli.service import told
 
     configuration = common.configuration()
@@ -42,22 +41,24 @@ def run(common: Common) -> None:
     manager = told()
     with (
         open_line(settings.storage, common.log_level(), role="daemon") as (line, journal),
-        _served(settings.server, prepare) as server,
+        served(settings, prepare) as servers,
     ):
-        daemon = _daemon(settings, line, journal, server, manager)
+        inbound = _inbound(settings, journal, line)
+        check = functools.partial(_check, inbound, servers)
+        daemon = _daemon(settings, line, inbound, journal, check, manager)
         with _ended_by_signals(daemon):
-            daemon.run()
+            try:
+                daemon.run()
+            except OSError as error:
+                # Without the name of the file, which its sender chose.
+                raise StaticwadoError(f"the daemon had to end: {error.strerror}") from error
 
 
-def _daemon(
-    settings: "config.Daemon", line: "Line", journal: "Journal", server: "BaseProcess | None", told: "Told"
-) -> "Daemon":
+def _inbound(settings: "config.Daemon", journal: "Journal", line: "Line") -> "Inbound":
     from staticwado_daemon.inbound import drop
     from staticwado_daemon.inbound.folder import InboundDir
     from staticwado_daemon.inbound.inbox import Inbound
     from staticwado_daemon.inbound.settle import Timing
-    from staticwado_daemon.pipeline.daemon import Daemon, Places
-    from staticwado_daemon.pipeline.space import Space
 
     folders = [InboundDir(each.dir, each.after_ingest) for each in settings.inbound]
     if settings.drop_dir:
@@ -67,18 +68,30 @@ def _daemon(
         reconcile=settings.reconcile_seconds,
         incomplete=settings.incomplete_seconds,
     )
-    inbound = Inbound(folders, journal.known, timing, line.wake)
+    return Inbound(folders, journal.known, timing, line.wake)
+
+
+def _daemon(
+    settings: "config.Daemon",
+    line: "Line",
+    inbound: "Inbound",
+    journal: "Journal",
+    check: Callable[[], None],
+    told: "Told",
+) -> "Daemon":
+    from staticwado_daemon.pipeline.daemon import Daemon, Places
+    from staticwado_daemon.pipeline.space import Space
+
     storage = settings.storage
-    check = functools.partial(_check, inbound, server)
     space = Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
     places = Places(storage.root, storage.state_dir, settings.drop_dir, space)
     return Daemon(places, line, inbound, journal, check, told)
 
 
-def _check(inbound: "Inbound", server: "BaseProcess | None") -> None:
+def _check(inbound: "Inbound", servers: "Sequence[BaseProcess]") -> None:
     if not inbound.alive:
         raise StaticwadoError("a folder is no longer watched because its thread has ended; the log says why")
-    if server and not server.is_alive():
+    if not all(server.is_alive() for server in servers):
         raise StaticwadoError("the embedded server has ended; the log says why")
 
 
@@ -90,41 +103,3 @@ def _ended_by_signals(daemon: "Daemon") -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _served(server: "config.Server | None", prepare: Callable[[], None]) -> "Iterator[BaseProcess | None]":
-    """Run the embedded server, where one is configured, in a process of its own: its clients must not cost the daemon.
-
-    Raises:
-        ConfigError: if its address can't be had.
-    """
-    if server is None:
-        yield None
-        return
-    from staticwado_daemon.pipeline.workers import process_context
-    from staticwado_daemon.web import app, nginx
-
-    if sentence := nginx.exposure_warning(str(nginx.Listen(server.host, server.port))):
-        warn(sentence)
-    with app.bind(server.host, server.port) as listener:
-        process = process_context().Process(
-            target=_serve, args=(listener, server, prepare), name="staticwado-server", daemon=True
-        )
-        process.start()
-    click.echo(addresses(server))
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.join()
-
-
-def _serve(listener: "socket", server: "config.Server", prepare: Callable[[], None]) -> None:
-    """Be the server process."""
-    from staticwado_daemon.pipeline.workers import end_with_parent
-    from staticwado_daemon.web import app
-
-    end_with_parent()
-    prepare()
-    app.serve_on(listener, app.create_app(server.root, server.ohif, server.allow_origin))

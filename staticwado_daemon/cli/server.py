@@ -1,15 +1,12 @@
 """`dicomwebserver`: the embedded web server on its own."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from staticwado_daemon import __version__
 from staticwado_daemon.cli.options import CONTEXT, Common, ohif_option, shared, warn
-
-if TYPE_CHECKING:
-    from staticwado_daemon.config import Server
+from staticwado_daemon.cli.served import addresses, require_gateway
 
 
 @click.command("dicomwebserver", context_settings=CONTEXT)
@@ -24,6 +21,7 @@ def dicomwebserver_command(common: Common, port: int | None, host: str | None, o
     options = {"port": port, "host": host, "clientDir": str(ohif) if ohif else None}
     server = common.configuration(options).server()
 
+    require_gateway()
     from staticwado_daemon import log
     from staticwado_daemon.cli.preflight import require_tree
     from staticwado_daemon.web import app, nginx
@@ -36,11 +34,3 @@ def dicomwebserver_command(common: Common, port: int | None, host: str | None, o
     with app.bind(server.host, server.port) as listener:
         click.echo(f"{server.root}: {addresses(server)}; Ctrl-C ends it")
         app.serve_on(listener, site)
-
-
-def addresses(server: "Server") -> str:
-    """Where a server that has its port is found, as a person may paste it into a browser."""
-    from staticwado_daemon.web import nginx
-
-    url = f"http://{nginx.Listen(server.host, server.port)}"
-    return f"{'OHIF on ' + url + '/, ' if server.ohif else ''}DICOMweb on {url}/dicomweb"

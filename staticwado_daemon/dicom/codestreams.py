@@ -13,7 +13,8 @@ from staticwado_daemon.errors import Corrupt
 # SOF0 to SOF15 without DHT, JPG and DAC, which share their range; and JPEG-LS's SOF55.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
-_MAXIMUM_TILES = 65535
+# The standard has room for 65535; each costs decoders some 12 kB, however small it is.
+_MAXIMUM_TILES = 4096
 _CODING_STYLE_DEFAULT = 0xFF52
 # Markers of the main header have 0xFF4F..0xFF6F; SOT ends it.
 _MAIN_HEADER = range(0xFF4F, 0xFF70)

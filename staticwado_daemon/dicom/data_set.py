@@ -34,16 +34,20 @@ class Limits:
         maximum_elements: elements and items of one data set, nested ones included.
         maximum_element_length: bytes of one value, pixel data excepted.
         inflate_ratio: inflated bytes per byte of a deflated data set ...
-        inflate_floor: ... but never less than this many.
+        inflate_floor: ... but never less than this many ...
+        inflate_ceiling: ... nor more than this many, unless the ratio is one that pixels have.
+        inflate_plain_ratio: that ratio.
         maximum_inline_public_length: longest value, in bytes, that stays in the metadata.
         maximum_inline_private_length: the same for private elements.
     """
 
     maximum_depth: int = 64
-    maximum_elements: int = 2_000_000
+    maximum_elements: int = 1_000_000
     maximum_element_length: int = 1 << 31
     inflate_ratio: int = 200
     inflate_floor: int = 64 << 20
+    inflate_ceiling: int = 256 << 20
+    inflate_plain_ratio: int = 16
     maximum_inline_public_length: int = 131_074
     maximum_inline_private_length: int = 64
 

@@ -20,6 +20,10 @@ FrameSegments = tuple[fragments.Segment, ...]
 # Each frame becomes one file; a million of them is beyond every slide scanner, and 180 MB of segments.
 MAXIMUM_FRAMES = 1 << 20
 
+# Of so many frames each must have cost this many bytes: no file of some kilobytes becomes a million files.
+MAXIMUM_SMALL_FRAMES = 10_000
+MINIMUM_FRAME_LENGTH = 64
+
 _FLOAT_BITS = {"7FE00008": 32, "7FE00009": 64}
 _SUBSAMPLED = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
 
@@ -132,7 +136,8 @@ def frame_segments(instance: Instance, description: PixelDescription) -> Sequenc
     A video has one entry: all fragments of its elementary stream.
 
     Raises:
-        Rejected: if Pixel Data and Number of Frames contradict each other or the encapsulation is malformed.
+        Rejected: if Pixel Data and Number of Frames contradict each other, the encapsulation is malformed, or frames
+            without content are too many.
         Incomplete: if the pixel data is shorter than the frames it should hold.
     """
     pixel_data = _pixel_data(instance)
@@ -164,10 +169,17 @@ def _encapsulated(
     table, found = fragments.read_items(instance.buffer, offset)
     count = 1 if syntax.is_video else description.number_of_frames
     extended = fragments.extended_offsets(instance.attributes, instance.bulk_values)
+    _check_worth(count, sum(length for _, length in found))
     frames = fragments.group(instance.buffer, found, count, (table, extended))
     if syntax.compressed:
         return frames
     return [_cut(frame, description.frame_length) for frame in frames]
+
+
+def _check_worth(count: int, length: int) -> None:
+    """Refuse frames by the thousand that share hardly any bytes."""
+    if count > MAXIMUM_SMALL_FRAMES and length < count * MINIMUM_FRAME_LENGTH:
+        raise Rejected(f"{count} frames in {length} bytes of Pixel Data: too little for a file each")
 
 
 def _cut(frame: FrameSegments, length: int) -> FrameSegments:
@@ -188,6 +200,7 @@ def _native(description: PixelDescription, offset: int, length: int, word: int) 
     needed = -(-bits * count // unit) * word
     if length < needed:
         raise Incomplete(f"Pixel Data has {length} bytes where its attributes promise {needed}")
+    _check_worth(count, length)
 
     def cover(index: int) -> fragments.Segment:
         start = index * bits // unit * word
@@ -212,15 +225,20 @@ def _required(attributes: Attributes, tag: str, name: str, maximum: int, absent:
     if value is None:
         value = absent
     if value is None or not 1 <= value <= maximum:
-        raise Rejected(f"{name} is {'missing or unusable' if value is None else value}")
+        raise Rejected(f"{name} is {'missing or unusable' if value is None else _shown(value)}")
     return value
 
 
 def _number_of_frames(attributes: Attributes) -> int:
     value = attributes.integer("00280008")
     if value is None and attributes.text("00280008"):
-        raise Rejected(f"Number of Frames (0028,0008) is {attributes.text('00280008')[:16]!r}")
+        raise Rejected("Number of Frames (0028,0008) is no whole number")
     count = value or 1
     if not 1 <= count <= MAXIMUM_FRAMES:
-        raise Rejected(f"Number of Frames (0028,0008) is {count}; at most {MAXIMUM_FRAMES} can be stored")
+        raise Rejected(f"Number of Frames (0028,0008) is {_shown(count)}; at most {MAXIMUM_FRAMES} can be stored")
     return count
+
+
+def _shown(number: int) -> str:
+    """A number in a sentence; a value may have hundreds of digits."""
+    return str(number) if abs(number) < 1 << 64 else "absurd"

@@ -122,7 +122,7 @@ def _bulk(vr: str, value: bytes, character_sets: CharacterSets, rules: Rules, no
     if vr in _TEXT_BULK_VRS:
         value = character_sets.decode(value, TEXT_RESETS).encode()
     digest = sha256(value).hexdigest()
-    fragment = orjson.dumps({"vr": vr, "BulkDataURI": rules.bulk_uri(digest)})
+    fragment = _dumped({"vr": vr, "BulkDataURI": rules.bulk_uri(digest)})
     return Converted(fragment, (BulkValue(digest, value),), note)
 
 
@@ -136,7 +136,12 @@ def _values(vr: str, values: list[Any]) -> bytes:
     """Return the attribute; empty components are null (F.2.5), an empty value has no member "Value"."""
     if not values or values == [""]:
         return b'{"vr":"%b"}' % vr.encode()
-    return orjson.dumps({"vr": vr, "Value": [None if value == "" else value for value in values]})
+    return _dumped({"vr": vr, "Value": [None if value == "" else value for value in values]})
+
+
+def _dumped(attribute: dict[str, Any]) -> bytes:
+    # A copy: what orjson returns keeps the 4 kB it was made in, and attributes are kept by the thousand.
+    return b"%b" % orjson.dumps(attribute)
 
 
 def _numeric(tag: int, vr: str, value: bytes) -> Converted:

@@ -36,7 +36,7 @@ from staticwado_daemon.dicom.transfer_syntaxes import (
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Ignored, Incomplete, Rejected
 
-__all__ = ["Buffer", "BulkValue", "Instance", "Limits", "PixelData", "read"]
+__all__ = ["Buffer", "BulkValue", "Instance", "Limits", "PixelData", "look", "read"]
 
 _PREAMBLE_LENGTH: Final = 128
 _PREFIX: Final = b"DICM"
@@ -108,9 +108,8 @@ def read(data: Buffer, limits: Limits, bulk_uri: Callable[[str], str]) -> Instan
         Incomplete: if the file is shorter than it says.
         Rejected: if it can't be kept.
     """
-    prefixed = data[_PREAMBLE_LENGTH : _PREAMBLE_LENGTH + len(_PREFIX)] == _PREFIX
-    if not prefixed:
-        _check_bare_data_set(data)
+    look(data[: len(_BEGINNING)], len(data))
+    prefixed = data[_PREAMBLE_LENGTH : len(_BEGINNING)] == _PREFIX
     meta = _file_meta(data, _PREAMBLE_LENGTH + len(_PREFIX) if prefixed else 0)
     if meta.sop_class_uid == _DICOMDIR:
         raise Ignored("DICOMDIR")
@@ -136,21 +135,25 @@ def read(data: Buffer, limits: Limits, bulk_uri: Callable[[str], str]) -> Instan
     )
 
 
-def _check_bare_data_set(data: Buffer) -> None:
-    """Pass what may be a data set without preamble: it begins with an element of group 0002 or 0008.
+def look(beginning: bytes, size: int) -> None:
+    """Pass what may be a DICOM file, by its first 132 bytes or more and its size.
+
+    It has the prefix, or is a data set without preamble: then it begins with an element of group 0002 or 0008.
 
     Raises:
         Ignored: if it begins like anything else.
         Incomplete: if it hardly begins.
     """
-    beginning = data[: len(_BEGINNING)]
+    beginning = beginning[: len(_BEGINNING)]
+    if beginning.endswith(_PREFIX) and len(beginning) == len(_BEGINNING):
+        return
     if len(beginning) < len(_BEGINNING) and (_BEGINNING.startswith(beginning) or not any(beginning)):
         raise Incomplete("the file ends inside its preamble")
-    if len(data) >= _HEADER.size:
-        group, _, vr, _ = _HEADER.unpack_from(data)
-        (length,) = _LENGTH.unpack_from(data, 4)
+    if len(beginning) >= _HEADER.size:
+        group, _, vr, _ = _HEADER.unpack_from(beginning)
+        (length,) = _LENGTH.unpack_from(beginning, 4)
         explicit = vr in _EXPLICIT_VRS
-        if group in (0x0002, 0x0008) and (explicit or length <= len(data)):
+        if group in (0x0002, 0x0008) and (explicit or length <= size):
             return
         if group == 0x0800 and explicit:  # 0008, big endian
             return
@@ -189,7 +192,12 @@ def _inflated(data: Buffer, offset: int, limits: Limits) -> bytes:
         Incomplete: if the deflated stream has no end.
         Rejected: if it is damaged, or swells beyond the limits.
     """
-    maximum = max(limits.inflate_floor, limits.inflate_ratio * (len(data) - offset))
+    length = len(data) - offset
+    maximum = max(
+        limits.inflate_floor,
+        min(limits.inflate_ratio * length, limits.inflate_ceiling),
+        limits.inflate_plain_ratio * length,
+    )
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         inflated = inflater.decompress(data[offset:], maximum + 1)
@@ -275,8 +283,8 @@ def _uid(attributes: Attributes, tag: str, name: str) -> UID:
 def _valid(text: str, name: str) -> UID:
     try:
         return UID(text)
-    except Rejected:
-        raise Rejected(f"{name} is no UID: {text[:80]!r}") from None
+    except Rejected as why:
+        raise Rejected(f"{name} is {why.reason}") from None
 
 
 def _transfer_syntax_uid(meta: _FileMeta, encoding: Encoding, pixel_data: PixelData | None) -> str:

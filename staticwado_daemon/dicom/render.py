@@ -26,8 +26,8 @@ QUALITY = 80
 
 _PALETTE = "PALETTE COLOR"
 
-# Decoding a larger compressed frame (100 million pixels) takes longer than its thumbnail is worth.
-MAXIMUM_COMPRESSED_BYTES = 1 << 28
+# Decoding a larger compressed frame (60 million pixels) takes longer than its thumbnail is worth, and much memory.
+MAXIMUM_COMPRESSED_BYTES = 1 << 26
 
 # PS3.3 C.7.6.3.1.2, solved for red, green and blue.
 _FROM_YBR_FULL = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.float32)

@@ -17,6 +17,7 @@ from staticwado_daemon.dicom.native import Array, Payload, shape
 from staticwado_daemon.errors import Corrupt
 
 _ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, OSError)
+_PANIC = "PanicException"
 _AS_BYTES = 2  # the plug-ins' newer interface
 
 
@@ -58,8 +59,11 @@ def _decode(payload: Payload, transfer_syntax_uid: str, options: dict[str, int])
         raise Corrupt(f"there is no second decoder for transfer syntax {transfer_syntax_uid}")
     try:
         return bytes(decoder(bytes(payload), version=_AS_BYTES, **options))
-    except _ERRORS as error:
-        raise Corrupt("the frame can't be decoded by the second decoder either") from error
+    except BaseException as error:
+        # What a plug-in in Rust stumbles over is a panic, which is no Exception and can't be imported.
+        if isinstance(error, _ERRORS) or type(error).__name__ == _PANIC:
+            raise Corrupt("the frame can't be decoded by the second decoder either") from error
+        raise
 
 
 @cache

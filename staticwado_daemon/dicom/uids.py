@@ -11,6 +11,7 @@ from typing import Self
 from staticwado_daemon.errors import Rejected
 
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
+_OTHERS = re.compile(r"[^0-9.]", re.ASCII)
 MAXIMUM_LENGTH = 64
 
 
@@ -25,9 +26,20 @@ class UID(str):
 
     def __new__(cls, text: str) -> Self:
         """Validate `text`; trailing padding must have been removed by the reader."""
-        if len(text) > MAXIMUM_LENGTH or not _UID.fullmatch(text):
-            raise Rejected(f"invalid UID {text[:80]!r}")
+        if fault := _fault(text):
+            raise Rejected(f"no UID: it {fault}")
         return super().__new__(cls, text)
+
+
+def _fault(text: str) -> str:
+    """Say what keeps a text from being a UID, "" if nothing does; without the text, which may be anybody's name."""
+    if not text:
+        return "is empty"
+    if _OTHERS.search(text):
+        return "has characters other than digits and dots"
+    if len(text) > MAXIMUM_LENGTH:
+        return f"has {len(text)} characters, more than {MAXIMUM_LENGTH}"
+    return "" if _UID.fullmatch(text) else "has a dot without a number before or after it"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -48,7 +48,7 @@ class LookupTable:
 
     def apply(self, values: Levels) -> Levels:
         """Return the outputs; inputs beyond the table's ends get its end outputs."""
-        index = np.clip(np.rint(values - self.first), 0, len(self.outputs) - 1)
+        index = np.clip(np.nan_to_num(np.rint(values - self.first)), 0, len(self.outputs) - 1)
         levels: Levels = self.outputs[index.astype(np.int64)]
         return levels
 

@@ -8,6 +8,7 @@ file durable, and rename it into the drop folder.
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,14 +50,71 @@ def clear(drop: Path, receipt: Receipt) -> bool:
     return _set_aside(drop.resolve(), receipt, receipt.stamp)
 
 
+def bring_back(drop: Path, receipt: Receipt) -> Path | None:
+    """Move a file that was set aside back into the drop folder, so that it is taken again; on return it is durable.
+
+    The reason beside it goes; its receipt, which is history, is for the caller to withdraw.
+
+    Returns:
+        where the file is now: where the receipt says, or at a free name beside that if another file has come there.
+        None if it is no longer among the rejected, or no longer what it was.
+
+    Raises:
+        Transient: if it can't be moved now.
+    """
+    drop = drop.resolve()
+    try:
+        kept = find_rejected(drop, receipt)
+        if kept is None:
+            return None
+        target = _free_name(receipt.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        kept.rename(target)
+        for directory in (target.parent, kept.parent):
+            _sync(directory)
+        _reason_beside(kept).unlink(missing_ok=True)
+    except OSError as error:
+        raise Transient(f"a rejected file can't be brought back: {error.strerror}") from error
+    return target
+
+
+def find_rejected(drop: Path, receipt: Receipt) -> Path | None:
+    """Find what was set aside with this receipt; several files of one name may have been."""
+    if receipt.stamp is None or not receipt.path.is_relative_to(drop):
+        return None
+    for place in (receipt.path.relative_to(drop), receipt.path.name):
+        first = _short_name(drop / REJECTED / place)
+        for path in (first, *_others(first)):
+            if _is_same_file(path, receipt.stamp):
+                return path
+    return None
+
+
+def _others(first: Path) -> Iterator[Path]:
+    """What was set aside when the first name was taken."""
+    try:
+        names = [entry.name for entry in os.scandir(first.parent) if entry.name.startswith(f"{first.name}.")]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    yield from (first.with_name(name) for name in sorted(names) if not name.endswith(REASON_SUFFIX))
+
+
+def _is_same_file(path: Path, stamp: Stamp) -> bool:
+    """Whether the file has this size and time; its inode is another one after a copy to a new disk."""
+    try:
+        found = Stamp.of(path.lstat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return (found.size, found.mtime_ns) == (stamp.size, stamp.mtime_ns)
+
+
 def _set_aside(drop: Path, receipt: Receipt, stamp: Stamp) -> bool:
     try:
-        if Stamp.of(os.lstat(receipt.path)) != stamp:
+        if not stamp.is_untouched(receipt.path.lstat()):
             return False
-        target = _free_name(drop / REJECTED / receipt.path.relative_to(drop))
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = _free_name(_room(drop, receipt.path))
         # The reason comes first: a reason without its file is harmless, a file without its reason is a riddle.
-        _write(target.with_name(target.name + REASON_SUFFIX), _reason(drop, receipt))
+        _write(_reason_beside(target), _reason(drop, receipt))
         receipt.path.rename(target)
     except FileNotFoundError:
         return True
@@ -65,18 +123,37 @@ def _set_aside(drop: Path, receipt: Receipt, stamp: Stamp) -> bool:
     return True
 
 
+def _room(drop: Path, path: Path) -> Path:
+    """Where a file of the drop folder goes when it is rejected; its directory is there on return."""
+    target = drop / REJECTED / path.relative_to(drop)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        # A rejected file has the name of this one's directory.
+        return drop / REJECTED / path.name
+    return target
+
+
 def _free_name(wanted: Path) -> Path:
     """Find a name that is free, the wanted one if possible, with room for the reason's suffix."""
+    first = target = _short_name(wanted)
+    number = 1
+    while os.path.lexists(target):
+        number += 1
+        target = first.with_name(f"{first.name}.{number}")
+    return target
+
+
+def _short_name(wanted: Path) -> Path:
     name = os.fsencode(wanted.name)
     if len(name) > _MAXIMUM_NAME:
         digest = hashlib.sha256(name).hexdigest()[:16].encode()
         name = name[: _MAXIMUM_NAME - len(digest) - 1] + b"-" + digest
-    target = wanted.with_name(os.fsdecode(name))
-    number = 1
-    while os.path.lexists(target):
-        number += 1
-        target = target.with_name(f"{os.fsdecode(name)}.{number}")
-    return target
+    return wanted.with_name(os.fsdecode(name))
+
+
+def _reason_beside(path: Path) -> Path:
+    return path.with_name(path.name + REASON_SUFFIX)
 
 
 def _reason(drop: Path, receipt: Receipt) -> bytes:
@@ -98,8 +175,20 @@ def _reason(drop: Path, receipt: Receipt) -> bytes:
 def _write(path: Path, data: bytes) -> None:
     """Write a small file whole or not at all."""
     temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -224,8 +224,9 @@ class Folder:
 
     def _sight(self, status: os.stat_result) -> Sight:
         # Nobody but the kernel sets ctime, so on a local disk it dates the last change, whatever mtime claims.
-        still = 0.0 if self.lookout.remote else max(0.0, time.time() - status.st_ctime)
-        return Sight(Stamp.of(status), still, stat.S_ISREG(status.st_mode))
+        local = not self.lookout.remote
+        still = max(0.0, time.time() - status.st_ctime) if local else 0.0
+        return Sight(Stamp.of(status, ctime=local), still, stat.S_ISREG(status.st_mode))
 
     def _scan(self) -> None:
         """Begin a full scan if it is time, and go on with the one under way."""
@@ -240,9 +241,8 @@ class Folder:
             return
         completed = self.scans.completed
         for path, status in self.scans.portion(_SLICE):
-            sight = self._sight(status)
-            if self._desk.wants(path, sight.stamp, self):
-                self.tracker.found(path, sight)
+            if self._desk.wants(path, Stamp.of(status), self):
+                self.tracker.found(path, self._sight(status))
         if self.scans.completed > completed:
             self._after_full_scan()
 

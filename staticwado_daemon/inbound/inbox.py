@@ -1,13 +1,15 @@
 """All inbound folders together: complete files to take, each exactly once.
 
 A file goes through three states: followed by its folder until it is complete, *ready* until it is taken, *in flight*
-until its receipt is in the journal. What happens to a file in flight is remembered, and followed up afterwards.
+until its receipt is in the journal. What happens to a file in flight is remembered, and followed up afterwards. A file
+that vanishes before it was read was no input, and gets no receipt.
 """
 
 import heapq
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +25,7 @@ _log = structlog.get_logger()
 
 Known = Callable[[str, Stamp], Outcome | None]
 
+_LONGEST_PAUSE = 3600.0  # seconds between two tries to remove a file that can't be removed
 _ROOM = 20_000  # ready files beyond which folders stop scanning: a million waiting files need no million objects
 
 
@@ -30,6 +33,16 @@ _ROOM = 20_000  # ready files beyond which folders stop scanning: a million wait
 class _Entry:
     source: Source
     folder: Folder
+
+
+@dataclass(frozen=True, slots=True)
+class _LeftOver:
+    """A file that is done with and was to go, but could not be removed."""
+
+    stamp: Stamp
+    folder: Folder
+    pause: float  # seconds
+    until: float  # the clock time from which on it is taken again, to be removed this time
 
 
 class Inbound:
@@ -57,8 +70,10 @@ class Inbound:
         self._order: list[str] = []  # a heap of the paths in _ready, and of some that have left it
         self._in_flight: dict[str, _Entry] = {}
         self._later: dict[str, _Entry] = {}  # complete again while in flight
-        self._finished: dict[str, Stamp] = {}  # stored and to be removed, but still there: not to be offered again
+        self._left_over: dict[str, _LeftOver] = {}
         self._denied: set[str] = set()  # rejected for want of permission: wanted as soon as that is granted
+        self._reconcile = timing.reconcile
+        self._clock = clock
         self._folders = [Folder(spec, timing, self, clock) for spec in _disjoint(dirs)]
 
     def start(self) -> None:
@@ -93,13 +108,14 @@ class Inbound:
         with self._lock:
             entry = self._in_flight.get(path)
         # The file system is asked without the lock: it may take its time.
-        left_over = entry is not None and entry.source.after_ingest == "delete" and os.path.lexists(path)
+        stays = entry is not None and _was_to_go(entry, receipt) and _is_there(entry.source)
         with self._lock:
             self._in_flight.pop(path, None)
+            before = self._left_over.pop(path, None)
             if receipt.reason == NO_PERMISSION:
                 self._denied.add(path)
-            if entry is not None and left_over:
-                self._finished[path] = entry.source.stamp
+            if entry is not None and stays:
+                self._left_over[path] = self._next_try(entry, before)
             again = self._follow_up(path)
         if again:
             self._wake()
@@ -127,7 +143,7 @@ class Inbound:
         for folder in self._folders:
             if folder.holds(str(path)):
                 with self._lock:
-                    self._finished.pop(str(path), None)
+                    self._left_over.pop(str(path), None)
                     self._denied.discard(str(path))
                 folder.hear("appeared", str(path))
                 return True
@@ -162,8 +178,13 @@ class Inbound:
 
     @property
     def degraded(self) -> list[str]:
-        """One sentence for each folder that isn't as it should be."""
-        return [complaint for folder in self._folders if (complaint := folder.complaint) is not None]
+        """One sentence for each thing that isn't as it should be with a folder."""
+        with self._lock:
+            counts = Counter(each.folder.root for each in self._left_over.values())
+        return [complaint for folder in self._folders if (complaint := folder.complaint) is not None] + [
+            f"{root} can't be emptied, files left over: {count}; check permissions and free space"
+            for root, count in counts.items()
+        ]
 
     # The folders' side: called from their threads.
 
@@ -196,11 +217,11 @@ class Inbound:
     def scanned(self, folder: Folder) -> None:
         """Forget what was remembered of files of the folder that are gone: all that was there has been seen."""
         with self._lock:
-            remembered = [path for path in {*self._finished, *self._denied} if folder.holds(path)]
+            remembered = [path for path in {*self._left_over, *self._denied} if folder.holds(path)]
         gone = [path for path in remembered if not os.path.lexists(path)]
         with self._lock:
             for path in gone:
-                self._finished.pop(path, None)
+                self._left_over.pop(path, None)
                 self._denied.discard(path)
 
     # With the lock held.
@@ -210,6 +231,13 @@ class Inbound:
             heapq.heappush(self._order, path)
         self._ready[path] = entry
 
+    def _next_try(self, entry: _Entry, before: _LeftOver | None) -> _LeftOver:
+        """Each time twice as long after the last: what can't be removed is read again each time."""
+        pause = self._reconcile
+        if before is not None and before.stamp == entry.source.stamp:
+            pause = max(pause, min(2 * before.pause, _LONGEST_PAUSE))
+        return _LeftOver(entry.source.stamp, entry.folder, pause, self._clock() + pause)
+
     def _follow_up(self, path: str) -> bool:
         entry = self._later.pop(path, None)
         if entry is None:
@@ -218,7 +246,8 @@ class Inbound:
         return True
 
     def _is_unknown(self, path: str, stamp: Stamp, folder: Folder) -> bool:
-        if self._finished.get(path) == stamp:
+        left_over = self._left_over.get(path)
+        if left_over is not None and left_over.stamp == stamp and self._clock() < left_over.until:
             return False
         if path in self._denied:
             if not os.access(path, os.R_OK):
@@ -228,6 +257,17 @@ class Inbound:
         outcome = self._known(path, stamp)
         # A file with a receipt in a folder to be emptied was to go when the daemon was interrupted: take it again.
         return outcome is None or folder.sets_aside or (outcome in STORED and folder.after_ingest == "delete")
+
+
+def _was_to_go(entry: _Entry, receipt: Receipt) -> bool:
+    return entry.source.after_ingest == "delete" and (receipt.outcome in STORED or entry.folder.sets_aside)
+
+
+def _is_there(source: Source) -> bool:
+    try:
+        return Stamp.of(source.path.lstat()) == source.stamp
+    except OSError:
+        return False
 
 
 def _disjoint(dirs: Sequence[InboundDir]) -> list[InboundDir]:

@@ -42,6 +42,10 @@ _REASONS = """
 SELECT coalesce(reason, ''), count(*), min(CASE removed WHEN 0 THEN path END) FROM receipts
 WHERE outcome = ? GROUP BY reason ORDER BY count(*) DESC, reason LIMIT ?
 """
+_PUBLISHED_SINCE = "SELECT count(*), min(at) FROM receipts WHERE outcome = 'published' AND at > ?"
+_REMOVED = """
+SELECT id, outcome FROM receipts WHERE path = ? AND removed = 1 AND inode = ? AND size = ? AND mtime_ns = ?
+"""
 _PACK = struct.Struct("<qqq").pack
 
 
@@ -94,6 +98,17 @@ class JournalReader:
         """List the most frequent reasons for an outcome, at most `limit` of them."""
         rows = self._ask(_REASONS, (outcome, limit))
         return [Reason(text, count, Path(os.fsdecode(path)) if path else None) for text, count, path in rows]
+
+    def published_since(self, at: float) -> tuple[int, float]:
+        """Count the receipts of published files after a Unix time, and say when the first of them was written."""
+        ((count, first),) = self._ask(_PUBLISHED_SINCE, (at,))
+        return count, first or at
+
+    def check(self) -> None:
+        """Read all of the file; raises Corrupt if some of it isn't as SQLite wrote it."""
+        ((verdict,),) = self._ask("PRAGMA quick_check(1)")
+        if verdict != "ok":
+            raise Corrupt(f"the journal is damaged: {verdict}")
 
     def _open(self, path: Path) -> sqlite3.Connection:
         with tables.translated():
@@ -202,14 +217,25 @@ class Journal(JournalReader):
 
         self._commit(remove)
 
-    def forget(self, path: Path) -> None:
-        """Withdraw a file's receipt, so that the file is taken again."""
+    def forget(self, path: Path, removed: Stamp | None = None) -> None:
+        """Withdraw a file's receipt, so that the file is taken again.
+
+        Args:
+            path: the file's.
+            removed: instead of the file that is there, one that was removed (or set aside) in this state.
+        """
         encoded = os.fsencode(path)
 
         def delete(database: sqlite3.Connection) -> _Change:
             change = _Change()
-            _withdraw(database, encoded, change)
-            database.execute("DELETE FROM receipts WHERE path = ? AND removed = 0", (encoded,))
+            if removed is None:
+                _withdraw(database, encoded, change)
+                database.execute("DELETE FROM receipts WHERE path = ? AND removed = 0", (encoded,))
+                return change
+            state = (encoded, tables.signed(removed.inode), removed.size, removed.mtime_ns)
+            for number, outcome in database.execute(_REMOVED, state).fetchall():
+                database.execute("DELETE FROM receipts WHERE id = ?", (number,))
+                change.counts[tables.outcome_of(outcome)] -= 1
             return change
 
         self._commit(delete)

@@ -62,6 +62,7 @@ def look(path: Path, requested: str | None = None) -> Source | Receipt:
         requested: the id of the request that names it.
     """
     try:
-        return Source(path, Stamp.of(path.lstat()), requested=requested)
+        # Whoever names a file says that it is complete.
+        return Source(path, Stamp.of(path.lstat()), requested=requested, final=True)
     except OSError as error:
         return Receipt(path, None, "rejected", f"cannot be read: {error.strerror}")

@@ -144,7 +144,7 @@ class Tracker:
             self.drop(path)
             return "gone"
         now = self._clock()
-        if sight.stamp == candidate.stamp:
+        if sight.stamp == candidate.stamp and sight.stamp.ctime_ns == candidate.stamp.ctime_ns:
             candidate.since = min(candidate.since, now - sight.still)
         else:
             candidate.stamp, candidate.since = sight.stamp, now - sight.still

@@ -5,7 +5,8 @@ import fcntl
 import os
 import signal
 import stat
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
@@ -30,17 +31,27 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What tells one state of a file from another without reading it (`os.stat_result` fields)."""
+    """What tells one state of a file from another without reading it (`os.stat_result` fields).
+
+    `ctime_ns` sees what the others don't: a change after which mtime was set back. It also sees a chmod, which changes
+    nothing for us, so it is no part of the state; it matters while a file is being followed, read or removed.
+    """
 
     device: int
     inode: int
     size: int  # bytes
     mtime_ns: int
+    ctime_ns: int | None = field(default=None, compare=False)  # None: not known, or not to be relied upon
 
     @classmethod
-    def of(cls, status: os.stat_result) -> Self:
-        """Take the stamp of a stat result."""
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    def of(cls, status: os.stat_result, *, ctime: bool = False) -> Self:
+        """Take the stamp of a stat result, with its ctime or without."""
+        ctime_ns = status.st_ctime_ns if ctime else None
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, ctime_ns)
+
+    def is_untouched(self, status: os.stat_result) -> bool:
+        """Whether the file is in this state and, as far as is known, was in no other since."""
+        return self == Stamp.of(status) and self.ctime_ns in {None, status.st_ctime_ns}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +66,10 @@ class Source:
     tries: int = 0  # how often it came back in this state, through no fault of its own
 
 
-def read(source: Source) -> bytes:
+def read(source: Source, look: Callable[[bytes, int], None] | None = None) -> bytes:
     """Read the whole file, provided that it is still in the state its stamp describes.
+
+    `look` is shown the first kilobyte and the file's size; what it raises spares reading the rest.
 
     The bytes are copied with pread, never mapped: users truncate files, and a truncated mapping kills the process.
 
@@ -69,10 +82,12 @@ def read(source: Source) -> bytes:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise Rejected(not_a_file(before.st_mode))
-        if Stamp.of(before) != source.stamp:
+        if not source.stamp.is_untouched(before):
             raise Transient("the file changed before it was read")
+        if look:
+            look(os.pread(descriptor, 1024, 0), before.st_size)
         data = _read_all(descriptor, before.st_size)
-        if len(data) != before.st_size or Stamp.of(os.fstat(descriptor)) != source.stamp:
+        if len(data) != before.st_size or not source.stamp.is_untouched(os.fstat(descriptor)):
             raise Transient("the file changed while it was read")
     except OSError as error:
         raise Transient(f"the file can't be read: {error.strerror}") from error
@@ -118,7 +133,7 @@ def remove(source: Source) -> bool:
         Transient: if it can't be removed now.
     """
     try:
-        if Stamp.of(os.lstat(source.path)) != source.stamp:
+        if not source.stamp.is_untouched(source.path.lstat()):
             return False
         source.path.unlink()
     except FileNotFoundError:

@@ -11,7 +11,7 @@ import msgspec
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.index import StudiesIndex
-from staticwado_daemon.archive.store import lock_holder
+from staticwado_daemon.archive.lock import Role, lock_holder
 from staticwado_daemon.errors import Corrupt, Transient
 from staticwado_daemon.inbound.journal import JournalReader
 from staticwado_daemon.inbound.receipt import OUTCOMES, STORED, Outcome
@@ -95,7 +95,7 @@ def read(root: Path, state_dir: Path, journal: Path, before: Status | None = Non
     if holder == "daemon" and told and told.running and _lives(told.pid) and is_fresh(state_dir / REPORT):
         now = _as_told(told, root)
     else:
-        now = _as_it_stands(root, told, journal, running=None if holder == "daemon" else False)
+        now = _as_it_stands(root, told, journal, holder)
     return _with_reasons(now, journal, before)
 
 
@@ -126,14 +126,14 @@ def _as_told(told: Report, root: Path) -> Status:
         studies=told.studies,
         receipts={outcome: told.receipts.get(outcome, 0) for outcome in OUTCOMES},
         rejected=told.rejected,
-        published_at=told.published_at or _listed_at(root),
+        published_at=told.published_at or _listed_at(root, told.studies),
         idle=told.idle,
         degraded=told.degraded,
         folders=told.folders,
     )
 
 
-def _as_it_stands(root: Path, told: Report | None, journal: Path, *, running: bool | None) -> Status:
+def _as_it_stands(root: Path, told: Report | None, journal: Path, holder: Role | None) -> Status:
     """What the files say, and of what can't be known from them what the latest daemon said."""
     index = studies_index(root)
     backlog = told.backlog if told else 0
@@ -145,8 +145,8 @@ def _as_it_stands(root: Path, told: Report | None, journal: Path, *, running: bo
     except (Transient, Corrupt) as why:
         degraded = (_unreadable(why),)
     return Status(
-        running=running,
-        state="unknown" if running is None else "stopped",
+        running=None if holder == "daemon" else False,
+        state="unknown" if holder == "daemon" else "stopped",
         backlog=backlog,
         waiting=told.waiting if told else 0,
         published=sum(counts[outcome] for outcome in STORED),
@@ -154,8 +154,8 @@ def _as_it_stands(root: Path, told: Report | None, journal: Path, *, running: bo
         studies=len(index),
         receipts={str(outcome): count for outcome, count in counts.items()},
         rejected=counts["rejected"],
-        published_at=(told and told.published_at) or _listed_at(root),
-        idle=lock_holder(root) is None and not backlog and not _dirty(root),
+        published_at=(told and told.published_at) or _listed_at(root, len(index)),
+        idle=holder is None and not backlog and not _dirty(root),
         degraded=degraded,
     )
 
@@ -204,10 +204,11 @@ def _unreadable(why: Exception) -> str:
     return f"the journal can't be read, so that receipts and reasons are missing here: {why}"
 
 
-def _listed_at(root: Path) -> float | None:
+def _listed_at(root: Path, studies: int) -> float | None:
+    """When the list of studies was written, if there are any."""
     try:
-        return (root / layout.STUDIES_INDEX).stat().st_mtime if len(studies_index(root)) else None
-    except (FileNotFoundError, Corrupt):
+        return (root / layout.STUDIES_INDEX).stat().st_mtime if studies else None
+    except FileNotFoundError:
         return None
 
 

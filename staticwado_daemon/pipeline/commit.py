@@ -8,11 +8,10 @@ The order of the steps is what makes a crash harmless (`store` makes each of the
 4. a new version changes places with the published one (`arrange`).
 
 A crash before 3 leaves files without a record, which the next attempt replaces. After 3 the mark makes the next start
-arrange and publish the study, without the source.
+arrange and publish the study, without the source. What a power cut takes from it is found by the mark, too (`recover`).
 """
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -64,6 +63,8 @@ def commit(store: Store, studies: Studies, batch: Sequence[Staged]) -> Commit:
     accepted: list[_Accepted] = []
     try:
         store.check()
+        for task in _tasks(batch):
+            store.check_staged(task)
         for staged in batch:
             _decide(store, studies.get(staged.record.identity.study), staged, result, accepted)
         if accepted:
@@ -75,10 +76,15 @@ def commit(store: Store, studies: Studies, batch: Sequence[Staged]) -> Commit:
     return result
 
 
-def sweep(batch: Sequence[Staged]) -> None:
+def sweep(store: Store, batch: Sequence[Staged]) -> None:
     """Remove what is left of the staging directories of a batch, also of the sources that it does not name."""
-    for task in {staged.directory.parent for staged in batch}:
-        shutil.rmtree(task, ignore_errors=True)
+    for task in _tasks(batch):
+        store.sweep(task)
+
+
+def _tasks(batch: Sequence[Staged]) -> Iterable[Path]:
+    """The staging directories, each shared by instances that were ingested together."""
+    return dict.fromkeys(staged.directory.parent for staged in batch)
 
 
 def arrange(store: Store, versions: Sequence[Record]) -> None:
@@ -126,7 +132,7 @@ def _decide(store: Store, study: Study, staged: Staged, result: Commit, accepted
         if staged.source.after_ingest == "delete" and known.source != staged.record.source:
             _keep_original(store, staged)
         under_way = any(each.record is known for each in accepted)
-        if not under_way and not _is_whole(store, study, known, published=known is versions[0]):
+        if not under_way and not is_whole(store, study, known, published=known is versions[0]):
             _mend(study, staged, known, accepted)
             result.dirty.setdefault(identity.study, set()).add(identity.series)
         return
@@ -150,7 +156,7 @@ def _mend(study: Study, staged: Staged, known: Record, accepted: list[_Accepted]
         accepted.append(_Accepted(staged, new, holdings.place(new, published=True)))
 
 
-def _is_whole(store: Store, study: Study, known: Record, *, published: bool) -> bool:
+def is_whole(store: Store, study: Study, known: Record, *, published: bool) -> bool:
     """Whether everything that a record speaks of is there."""
     return (
         holdings.holds(store.root / holdings.place(known, published=published), known)
@@ -177,7 +183,7 @@ def _store(store: Store, studies: Studies, accepted: Sequence[_Accepted]) -> Non
             store.publish(path, name)
     except OSError:
         for path, _ in prepared:
-            path.unlink(missing_ok=True)
+            store.sweep(path)
         raise
     for identity in dict.fromkeys(each.staged.record.identity for each in accepted):
         versions = studies.get(identity.study).versions(identity)
@@ -191,14 +197,18 @@ def _prepare(store: Store, accepted: Sequence[_Accepted], prepared: list[tuple[P
     for each in accepted:
         by_study.setdefault(each.staged.record.identity.study, []).append(each)
     for study, members in by_study.items():
-        store.put(layout.dirty_mark(study), b"")
         name, data = restore.to_pack(each.staged.remainder for each in members)
         prepared.append((store.prepare(data), f"{layout.restore_dir(study)}/{name}"))
+        directories = layout.records_dir(study), layout.pending_dir(study)
+        unsynced = store.unsynced(*directories)
         records = [each.record for each in members if each.record]
         if records:
             name, data = record.to_file(records)
-            directory = layout.pending_dir(study) if len(records) == 1 else layout.records_dir(study)
-            prepared.append((store.prepare(data), f"{directory}/{name}"))
+            path = f"{directories[len(records) == 1]}/{name}"
+            prepared.append((store.prepare(data), path))
+            unsynced.append(path)
+        # With the mark stand the records whose blobs a power cut may keep from their places (`recover`).
+        store.put(layout.dirty_mark(study), "\n".join(unsynced).encode())
 
 
 def _place(store: Store, accepted: _Accepted) -> None:

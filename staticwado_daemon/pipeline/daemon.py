@@ -81,7 +81,7 @@ class Daemon:
         self._journal = journal
         self._check = check
         self._told = told
-        self._asked = Asked(places.root, line, journal)
+        self._asked = Asked(places.root, line, journal, inbound, self._drop_dir)
         self._closing: list[tuple[Source, Receipt]] = []
         self._outcomes: Counter[str] = Counter()
         self._logged = 0.0
@@ -161,6 +161,7 @@ class Daemon:
         else:
             if result.refused:
                 self._note_refusal(result.reason)
+            self._asked.note(source.path, result)
             self._inbound.retry(source, incomplete=result.incomplete)
 
     def _note_refusal(self, reason: str) -> None:
@@ -182,6 +183,7 @@ class Daemon:
         gone: list[Path] = []
         for source, receipt in self._closing:
             self._count(receipt)
+            self._asked.note(source.path, receipt)
             try:
                 if self._clear(source, receipt):
                     gone.append(source.path)

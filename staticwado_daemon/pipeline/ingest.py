@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from pydicom._uid_dict import UID_dictionary
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.dicom import part10
-from staticwado_daemon.dicom.part10 import Limits
+from staticwado_daemon.dicom.part10 import Instance, Limits
 from staticwado_daemon.dicom.transcode import ContentType
 from staticwado_daemon.errors import Ignored, Incomplete, Rejected, Transient
 from staticwado_daemon.inbound import source as sources
@@ -23,6 +24,8 @@ from staticwado_daemon.pipeline.staged import Staged, Unfinished
 from staticwado_daemon.pipeline.staging import stage
 
 _log = structlog.get_logger(__name__)
+
+_SOP_CLASS_UID, _ROWS = "00080016", "00280010"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,10 @@ def ingest(source: Source, directory: Path, rules: Rules) -> Staged | Receipt | 
     Bad input is a receipt, not an exception; what may be better another time is `Unfinished`.
     """
     try:
-        data = sources.read(source)
+        data = sources.read(source, part10.look)
         instance = part10.read(data, rules.limits, layout.bulk_uri)
+        if not source.final and _lacks_pixels(instance):
+            return Unfinished("an image without Pixel Data", incomplete=True)
         return stage(
             source,
             data,
@@ -80,3 +85,11 @@ def ingest(source: Source, directory: Path, rules: Rules) -> Staged | Receipt | 
         kind = type(why).__name__
         _log.exception("ingest_failed", kind=kind)
         return Receipt(source.path, source.stamp, "rejected", f"internal error ({kind}); please report it")
+
+
+def _lacks_pixels(instance: Instance) -> bool:
+    """Whether an image ends before its Pixel Data: it may have been cut off between two elements, and be arriving."""
+    if instance.pixel_data is not None:
+        return False
+    name = UID_dictionary.get(instance.attributes.text(_SOP_CLASS_UID), ("",))[0]
+    return _ROWS in instance.attributes or name.endswith("Image Storage")

@@ -12,6 +12,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,7 +22,9 @@ from typing import Self, TypeAlias
 import structlog
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.store import Role
+from staticwado_daemon.archive.disk import Disk
+from staticwado_daemon.archive.lock import Role
+from staticwado_daemon.archive.store import DISK
 from staticwado_daemon.dicom.uids import Identity
 from staticwado_daemon.errors import ConfigError, StaticwadoError, Transient
 from staticwado_daemon.inbound.journal import Journal
@@ -62,6 +65,7 @@ class Line:
         journal: where receipts go.
         prepare: configures logging in the publisher process.
         role: what others who want to write to the root are told of this line.
+        disk: what takes the changes to the tree.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Line:
         prepare: Callable[[], None],
         *,
         role: Role,
+        disk: Disk = DISK,
     ) -> None:
         self._root = root
         self._workers = workers
@@ -93,7 +98,7 @@ class Line:
         context = process_context()
         self._connection, theirs = context.Pipe()
         self._publisher = context.Process(
-            target=publisher.run, args=(theirs, root, group, role, prepare), name="staticwado-publisher"
+            target=publisher.run, args=(theirs, root, group, role, prepare, disk), name="staticwado-publisher"
         )
         self._listener = threading.Thread(target=self._listen, args=(self._connection,), daemon=True)
         self._theirs: Connection | None = theirs
@@ -126,15 +131,11 @@ class Line:
     ) -> None:
         """Stop; what the publisher has been given is still finished."""
         self._workers.__exit__(kind, error, traceback)
-        try:
+        with suppress(OSError):  # it has died before; the next start finds its studies marked dirty
             self._connection.send(None)
-        except (BrokenPipeError, OSError):
-            # It has died before; the next start finds its studies marked dirty.
-            self._publisher.join()
-        else:
-            self._listener.join()
-            self._publisher.join()
-            self._take_replies_left()
+        self._listener.join()
+        self._publisher.join()
+        self._take_replies_left()
         self._connection.close()
 
     @property

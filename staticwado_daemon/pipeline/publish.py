@@ -117,12 +117,12 @@ def group(store: Store, study: UID) -> None:
     if len(files) > MAXIMUM_FILES:
         readable = {path: records for path in files if (records := _read(store, path, record.from_file))}
         name, data = record.to_file({each for records in readable.values() for each in records})
-        _supersede(store, readable, f"{layout.records_dir(study)}/{name}", data)
+        store.supersede(readable, f"{layout.records_dir(study)}/{name}", data)
     files = holdings.pack_files(store.root, study)
     if len(files) > MAXIMUM_FILES:
         packs = {path: remainders for path in files if (remainders := _read(store, path, restore.from_pack))}
         name, data = restore.to_pack(dict(each for remainders in packs.values() for each in remainders).values())
-        _supersede(store, packs, f"{layout.restore_dir(study)}/{name}", data)
+        store.supersede(packs, f"{layout.restore_dir(study)}/{name}", data)
 
 
 def _read(store: Store, path: str, parse: Callable[[bytes], Iterable[_Item]]) -> list[_Item]:
@@ -132,16 +132,6 @@ def _read(store: Store, path: str, parse: Callable[[bytes], Iterable[_Item]]) ->
     except Corrupt as why:
         _log.error("not_grouped", file=path, reason=str(why))
         return []
-
-
-def _supersede(store: Store, old: Iterable[str], path: str, data: bytes) -> None:
-    prepared = store.prepare(data)
-    store.sync()
-    store.publish(prepared, path)
-    store.sync()
-    for each in old:
-        if each != path:
-            store.remove(each)
 
 
 def _put(store: Store, path: str, objects: Iterable[bytes]) -> None:

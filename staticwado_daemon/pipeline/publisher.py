@@ -17,12 +17,15 @@ from typing import TypeAlias
 import structlog
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.store import Role, Store
+from staticwado_daemon.archive.disk import Disk
+from staticwado_daemon.archive.lock import Role
+from staticwado_daemon.archive.store import DISK, Store, SyncFailed
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import ConfigError
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.pipeline import publish
-from staticwado_daemon.pipeline.commit import arrange, commit, sweep
+from staticwado_daemon.pipeline.commit import commit, sweep
+from staticwado_daemon.pipeline.recover import recover
 from staticwado_daemon.pipeline.staged import Committed, Flushed, Progress, Staged
 from staticwado_daemon.pipeline.studies import Studies
 
@@ -72,14 +75,16 @@ Message: TypeAlias = Batch | Reindex | Flush | None
 Reply: TypeAlias = Committed | Flushed | Progress | ConfigError
 
 
-def run(connection: Connection, root: Path, group: str | None, role: Role, prepare: Callable[[], None]) -> None:
-    """Be the publisher of `root` until told to end or until nobody is left at the other side."""
+def run(
+    connection: Connection, root: Path, group: str | None, role: Role, prepare: Callable[[], None], disk: Disk = DISK
+) -> None:
+    """Be the publisher of `root`, which is on `disk`, until told to end or until nobody is left at the other side."""
     # The main process ends this one: a terminal's Ctrl-C and a service manager's SIGTERM reach the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     prepare()
     try:
-        store = Store(root, group, role=role, wait_seconds=LOCK_SECONDS)
+        store = Store(root, group, role=role, wait_seconds=LOCK_SECONDS, disk=disk)
     except ConfigError as error:
         connection.send(error)
         return
@@ -155,6 +160,7 @@ class Publisher:
             self._publish_cold(everything=bool(flushes) or ending)
             self._taken += len(messages)
             self._report()
+            self._store.tidy()
             for number in flushes:
                 self._connection.send(Flushed(number, self._failure))
             if ending:
@@ -189,7 +195,7 @@ class Publisher:
             superseded.extend(done.superseded)
         if failure is None:
             self._failures.pop("commit", None)
-        sweep(batch.staged)
+        sweep(self._store, batch.staged)
         return Committed(batch.number, tuple(receipts), tuple(superseded), failure)
 
     def _answer(self, commits: list[Committed]) -> None:
@@ -235,15 +241,21 @@ class Publisher:
             work.hot_due = ended + HOT_DUTY * (ended - started)
 
     def _publish_study(self, uid: UID, work: _Work) -> None:
-        study = self._studies.get(uid)
         if work.changed is None:
-            for versions in study.conflicts():
-                arrange(self._store, versions)
+            recover(self._store, self._studies, uid)
+        study = self._studies.get(uid)
         if study.series_uids():
             publish.publish_hot(self._store, study, work.changed or study.series_uids(), self._index)
-            if self._index_due is None:
-                self._index_due = self._index_rest
+            self._list()
+        elif uid in self._index:
+            self._index.remove(uid)
+            self._list()
         work.changed = set()
+
+    def _list(self) -> None:
+        """Note that the studies index has changed."""
+        if self._index_due is None:
+            self._index_due = self._index_rest
 
     def _publish_index(self, *, everything: bool) -> None:
         started = time.monotonic()
@@ -281,6 +293,8 @@ class Publisher:
             else:
                 self._failures.pop(uid, None)
                 written.append(uid)
+        # A sync that failed for a later study left the earlier ones to be written again.
+        written = [uid for uid in written if not self._work[uid].is_hot]
         try:
             if written:
                 self._store.sync()
@@ -297,8 +311,14 @@ class Publisher:
     def _refused(self, what: str, error: OSError) -> str:
         """Note that the disk refused something, a study by its UID; until it succeeds that is a failure."""
         reason = error.strerror or str(error)
+        if self._failures.get(what) != reason:
+            _log.error("disk_refused", what=what, reason=reason)
         self._failures[what] = reason
-        _log.error("disk_refused", what=what, reason=reason)
+        if isinstance(error, SyncFailed):
+            # Studies without a mark are on the disk; of the others any file may be lost.
+            for uid in self._work:
+                self._touch(uid, None)
+            self._list()
         return reason
 
     @property

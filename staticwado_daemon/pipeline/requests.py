@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.store import lock_holder
+from staticwado_daemon.archive.lock import lock_holder
 from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound.receipt import Receipt
 
-Command = Literal["create", "index"]
+Command = Literal["create", "index", "retry"]
 
 _POLL_SECONDS = 0.1
 _STALE_SECONDS = 86_400.0
@@ -45,7 +45,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one file of a request."""
+    """What became of one file of a request.
+
+    Attributes:
+        path: the file's.
+        outcome: as in a receipt, or "waiting": it ended too early and is followed until it has the rest.
+        reason: why, in one sentence.
+        instance: its SOP Instance UID, if it is known.
+    """
 
     path: Path
     outcome: str
@@ -151,9 +158,9 @@ def report(root: Path, request: str, outcomes: Mapping[str, int]) -> None:
     _write(root / layout.REQUESTS / f"{request}.progress", dict(outcomes))
 
 
-def answer(root: Path, request: str, receipts: Sequence[Receipt]) -> None:
+def answer(root: Path, request: str, results: Sequence[Receipt | Answer]) -> None:
     """Say what became of a request's files; that ends it."""
-    answers = [Answer.of(receipt) for receipt in receipts]
+    answers = [Answer.of(each) if isinstance(each, Receipt) else each for each in results]
     rows = [(str(each.path), each.outcome, each.reason, each.instance) for each in answers]
     place = root / layout.REQUESTS / f"{request}.answer"
     _write(place, rows)

@@ -21,6 +21,7 @@ class Study:
         self._entries: dict[UID, dict[UID, Entry]] = {}
         self._series: dict[UID, Series] = {}
         self._remainders: set[str] | None = None
+        self._added: set[str] = set()
         for versions in self._versions.values():
             self.size += sum(len(each.dataset) for each in versions[1:])
             self._show(versions[0])
@@ -45,15 +46,14 @@ class Study:
         """Take in a record with the next revision, which makes it the winner."""
         others = [each for each in self.versions(new.identity) if each.content != new.content]
         self._versions[new.identity] = [new, *others]
-        if self._remainders is not None:
-            self._remainders.add(new.remainder[0])
+        self._added.add(new.remainder[0])
         self._show(new)
 
     def has_remainder(self, root: Path, version: Record) -> bool:
         """Whether a pack of the study has what restoring this version needs."""
         if self._remainders is None:
             self._remainders = {digest for digest, _ in holdings.remainders(root, self.uid)}
-        return version.remainder[0] in self._remainders
+        return version.remainder[0] in self._remainders or version.remainder[0] in self._added
 
     def _show(self, winner: Record) -> None:
         entry = summary.entry(winner)

@@ -2,6 +2,9 @@
 
 A worker holds nothing that matters. If it dies or takes too long, the future of its task says so and another process
 takes its place. Each has a pipe of its own: what they shared, one that was killed could leave locked for the others.
+
+It takes files apart that anyone may have made, so it is not trusted: the kernel confines it to its job (`confine`),
+and its answers are taken for values only, and only for those of its task (`answers`).
 """
 
 import ctypes
@@ -14,27 +17,37 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TypeAlias
+from typing import Protocol, Self
+
+import structlog
 
 from staticwado_daemon.archive.store import UMASK
 from staticwado_daemon.errors import StaticwadoError
-from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source
-from staticwado_daemon.pipeline import ingest
+from staticwado_daemon.pipeline import answers, confine, ingest
+from staticwado_daemon.pipeline.answers import Result
 from staticwado_daemon.pipeline.ingest import Rules
-from staticwado_daemon.pipeline.staged import Staged, Unfinished
 
-Result: TypeAlias = Staged | Receipt | Unfinished
+__all__ = ["Result", "WorkerLostError", "WorkerProcesses", "Workers"]
+
+_log = structlog.get_logger(__name__)
 
 LEAST_SECONDS = 60.0
 BYTES_PER_SECOND = 1_000_000
 """What a worker that reads and transcodes is certainly faster than: one that is slower hangs, and is killed."""
 
 _PR_SET_PDEATHSIG = 1
+
+_OPEN_FILES = 64
+"""A worker has its pipe, its log and one file open at a time; libraries being loaded are a few more."""
+
+_FIRST_TO_GO = "500"
+"""Short of memory, the kernel shall end a worker, whose task is tried again, before the daemon (proc(5))."""
 
 
 class WorkerLostError(StaticwadoError):
@@ -77,11 +90,12 @@ class WorkerProcesses:
         rules: how they ingest.
         memory: bytes of data one worker may hold (RLIMIT_DATA).
         prepare: called once in each process, to configure its logging.
+        staging: the directory below which tasks have theirs, and the only one that a worker may write to.
     """
 
-    def __init__(self, count: int, rules: Rules, memory: int, prepare: Callable[[], None]) -> None:
+    def __init__(self, count: int, rules: Rules, memory: int, prepare: Callable[[], None], staging: Path) -> None:
         self.count = count
-        self._begin = functools.partial(_Worker, rules, memory, prepare)
+        self._begin = functools.partial(_Worker, _Duties(rules, memory, prepare, staging))
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._running: set[_Worker] = set()
@@ -99,6 +113,8 @@ class WorkerProcesses:
 
     def __enter__(self) -> Self:
         """Start working."""
+        for shortcoming in confine.shortcomings():
+            _log.warning("workers_less_confined", reason=shortcoming)
         for keeper in self._keepers:
             keeper.start()
         return self
@@ -121,6 +137,9 @@ class WorkerProcesses:
         worker: _Worker | None = None
         while (task := self._tasks.get()) is not None:
             try:
+                if worker and not worker.may_write():
+                    self._dismiss(worker)
+                    worker = None
                 worker = worker or self._hire()
                 results = worker.do(task)
             except Exception as failure:  # noqa: BLE001 - whatever it is, it is the task's failure, told by its future
@@ -148,18 +167,32 @@ class WorkerProcesses:
         worker.join()
 
 
+@dataclass(frozen=True, slots=True)
+class _Duties:
+    """What a worker is told once: see `WorkerProcesses`."""
+
+    rules: Rules
+    memory: int
+    prepare: Callable[[], None]
+    staging: Path
+
+
 class _Worker:
     """One process and this side of its pipe."""
 
-    def __init__(self, rules: Rules, memory: int, prepare: Callable[[], None]) -> None:
+    def __init__(self, duties: _Duties) -> None:
+        self._staging = duties.staging
+        self._confined_to = _directory(duties.staging)
         context = process_context()
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_work, args=(theirs, rules, memory, prepare), name="staticwado-worker", daemon=True
-        )
+        self._process = context.Process(target=_work, args=(theirs, duties), name="staticwado-worker", daemon=True)
         self._process.start()
         # Only the process may hold its end, so that its death closes it.
         theirs.close()
+
+    def may_write(self) -> bool:
+        """Whether the staging directory is still the one that the process is confined to, not one that replaced it."""
+        return _directory(self._staging) == self._confined_to
 
     def do(self, task: _Task) -> list[Result]:
         """Have a task done.
@@ -167,15 +200,26 @@ class _Worker:
         Raises:
             WorkerLostError: if the process died.
             TimeoutError: if it takes too long.
+            Corrupt: if what it answers is no answer.
         """
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            self.kill()
+
+        # A limit on everything: a process may also hang with half its answer in the pipe.
+        limit = threading.Timer(time_limit(task.sources), expire)
+        limit.daemon = True
+        limit.start()
         try:
             self._connection.send((task.sources, task.directory))
-            if not self._connection.poll(time_limit(task.sources)):
-                raise TimeoutError
-            results: list[Result] = self._connection.recv()
+            answer = self._connection.recv_bytes()
         except (EOFError, ConnectionError) as error:
-            raise WorkerLostError("the process died") from error
-        return results
+            raise TimeoutError if expired.is_set() else WorkerLostError("the process died") from error
+        finally:
+            limit.cancel()
+        return answers.unpack(answer, task.sources, task.directory)
 
     def kill(self) -> None:
         """End the process at once."""
@@ -187,22 +231,43 @@ class _Worker:
         self._connection.close()
 
 
-def _work(connection: Connection, rules: Rules, memory: int, prepare: Callable[[], None]) -> None:
-    """Be a worker: it ends with its parent, leaves Ctrl-C to the main process, and can't eat the machine."""
+def _directory(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _work(connection: Connection, duties: _Duties) -> None:
+    """Be a worker: it ends with its parent, leaves Ctrl-C to the main process, and can't harm the machine."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    with suppress(OSError):  # where /proc isn't what it should be, all processes are equal
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
+    _limit(resource.RLIMIT_DATA, duties.memory)
+    _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    _limit(resource.RLIMIT_CORE, 0)
     os.umask(UMASK)
-    prepare()
+    duties.prepare()
+    confine.confine(duties.staging)
     try:
         while True:
             sources, directory = connection.recv()
-            connection.send(ingest.ingest_batch(sources, directory, rules))
+            connection.send_bytes(answers.pack(ingest.ingest_batch(sources, directory, duties.rules)))
     except (EOFError, ConnectionError):
         # The main process is gone, and so is whoever wanted the results.
         return
+
+
+def _limit(what: int, value: int) -> None:
+    """Set a resource limit of this process, unless there is a lower one.
+
+    The size of files has none: a frame may be as large as the file that it comes from.
+    """
+    _, most = resource.getrlimit(what)
+    value = value if most == resource.RLIM_INFINITY else min(value, most)
+    resource.setrlimit(what, (value, value))
 
 
 def time_limit(sources: Sequence[Source]) -> float:

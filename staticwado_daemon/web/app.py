@@ -20,21 +20,28 @@ from starlette.websockets import WebSocketClose
 
 from staticwado_daemon.archive import routes
 from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.operate.metrics import Watched
+from staticwado_daemon.web import health
 from staticwado_daemon.web import ohif as viewer
+from staticwado_daemon.web.connection import ASKING_SECONDS, Connection
 from staticwado_daemon.web.static import Offer, answer, plain
 
 _REFUSED_PATH = re.compile(rf"{routes.REFUSED_PATH}|%(?![0-9a-f]{{2}})", re.IGNORECASE)
-_GRACE_SECONDS = 5
+_AUTHORITY = re.compile("^https?://[^/]*", re.IGNORECASE)
+"""What a request target may begin with, and every server must read over (RFC 9112 section 3.2.2)."""
+
+_GRACE_SECONDS = 2
 _BACKLOG = 1024
 
 
 class Site:
     """The ASGI application of a tree and, where `ohif` is named, of the viewer."""
 
-    def __init__(self, root: Path, ohif: Path | None, allow_origin: str | None) -> None:
+    def __init__(self, root: Path, ohif: Path | None, allow_origin: str | None, watched: Watched | None) -> None:
         self._root = str(root.absolute())
         self._sharing = routes.Sharing.with_origin(allow_origin)
         self._ohif = str(ohif.absolute()) if ohif else None
+        self._watched = watched
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -45,7 +52,7 @@ class Site:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        path = re.sub("/{2,}", "/", request.scope["path"])
+        path = re.sub("/{2,}", "/", _AUTHORITY.sub("", request.scope["path"]))
         in_tree = path == routes.PREFIX or path.startswith(f"{routes.PREFIX}/")
         headers = {**routes.COMMON_HEADERS, **(self._sharing.answer if in_tree else {})}
         if request.method not in routes.METHODS:
@@ -61,6 +68,8 @@ class Site:
             )
         if in_tree:
             return await self._dicomweb(request, path, headers)
+        if self._watched and path in health.URLS:
+            return await health.answer(path, self._watched)
         return await self._viewer(request, path, headers)
 
     async def _dicomweb(self, request: Request, path: str, headers: dict[str, str]) -> Response:
@@ -92,16 +101,19 @@ class Site:
         return await answer(request, self._ohif, offer)
 
 
-def create_app(root: Path, ohif: Path | None = None, allow_origin: str | None = None) -> Starlette:
+def create_app(
+    root: Path, ohif: Path | None = None, allow_origin: str | None = None, watched: Watched | None = None
+) -> Starlette:
     """The application that serves the tree in `root` below /dicomweb and the viewer's files in `ohif` on /.
 
-    Neither has to exist yet. Web pages of `allow_origin` may read the tree as well, see `routes.Sharing`.
+    Neither has to exist yet. Web pages of `allow_origin` may read the tree as well, see `routes.Sharing`. With
+    `watched` it also answers `health.URLS`.
 
     Raises:
         ConfigError: if `allow_origin` isn't an origin.
     """
     app = Starlette()
-    app.router.default = Site(root, ohif, allow_origin)
+    app.router.default = Site(root, ohif, allow_origin, watched)
     return app
 
 
@@ -134,17 +146,12 @@ def serve_on(listener: socket.socket, app: Starlette) -> None:
 
 
 @contextmanager
-def serving(
-    root: Path, host: str, port: int, ohif: Path | None = None, allow_origin: str | None = None
-) -> Iterator[str]:
+def serving(app: Starlette, host: str, port: int) -> Iterator[str]:
     """Serve from a thread as long as the context lasts; gives the URL.
 
-    `root`, `ohif` and `allow_origin` are as for `create_app`.
-
     Raises:
-        ConfigError: if the address can't be had, or `allow_origin` isn't an origin.
+        ConfigError: if the address can't be had.
     """
-    app = create_app(root, ohif, allow_origin)
     with bind(host, port) as listener:
         server = _server(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="serve", daemon=True)
@@ -162,7 +169,10 @@ def _server(app: Starlette) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             app,
+            http=Connection,
+            timeout_keep_alive=int(ASKING_SECONDS),
             log_config=None,
+            log_level="error",  # its warnings are about clients, who would fill the log at will
             access_log=False,  # it would have the query, which may hold a patient's name
             server_header=False,
             lifespan="off",

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
+import structlog
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -18,7 +19,10 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from staticwado_daemon.archive.routes import File
 from staticwado_daemon.web.conditional import Version, accepts_gzip, byte_range, precondition
 
-_PIECE = 512 << 10
+_PIECE = 128 << 10
+"""Bytes; a client that doesn't read holds two or three of them in memory."""
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,9 @@ def _answer(request: Request, root: str, offer: Offer) -> Response:
         found = _find(root, offer, accepts_gzip=accepted)
     except PermissionError:
         return plain(403, offer.headers)
+    except OSError as error:
+        _log.error("file_not_opened", reason=error.strerror)  # without its name, which has UIDs
+        return plain(500, offer.headers)
     if found is None:
         return plain(offer.missing, {**offer.headers, **(offer.good_headers if offer.missing == 204 else {})})
     unpack = found.gzipped and not accepted

@@ -1,83 +1,56 @@
-"""What one CT instance costs: `create` on 250 and on 1,000 of them; the slope between the two leaves start-up out.
+"""What one CT instance costs: `create` on a few and on many of them; the slope between the two leaves start-up out."""
 
-Usage: python tests/bench/throughput.py [htj2k|jls|none ...]
-"""
-
-import ctypes
-import json
-import os
-import resource
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY))
+from tests.bench import floor
+from tests.bench.processes import ROLES, Usage, create
+from tests.bench.table import Row, at_least, at_most
 
-from tests import corpus  # noqa: E402  (a script of the repository, not of its package)
-
-FEW, MANY = 250, 1000
-ROUNDS = 2
-MODES = ("none", "htj2k", "jls")
-_PR_SET_CHILD_SUBREAPER = 36
+START_UP_SECONDS = 2.0
+PROCESS_BYTES = 300e6
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """Seconds for one run."""
+class Budget:
+    """CPU milliseconds per instance, and instances per second on two cores."""
 
-    cpu: float
-    wall: float
-
-
-def main(modes: Sequence[str]) -> None:
-    """Print one line for each mode."""
-    # Worker processes outlive their parent by a moment; as their new parent we are told what they used.
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    with tempfile.TemporaryDirectory() as scratch:
-        study = corpus.ct_study(Path(scratch) / "study", instances=MANY)
-        print(f"{'contentType':<12} {'CPU ms/instance':>16} {'instances/s':>12} {'start-up CPU s':>15}")
-        for mode in modes:
-            few, many = (_best(study.files[:count], mode, Path(scratch)) for count in (FEW, MANY))
-            slope = (many.cpu - few.cpu) / (MANY - FEW)
-            rate = (MANY - FEW) / (many.wall - few.wall)
-            print(f"{mode:<12} {slope * 1e3:>16.2f} {rate:>12.0f} {few.cpu - FEW * slope:>15.2f}", flush=True)
+    milliseconds: float
+    rate: float
 
 
-def _best(files: Sequence[Path], mode: str, scratch: Path) -> Cost:
-    """Run it twice; the lower figure is the program's, the difference the machine's."""
-    runs = [_create(files, mode, scratch / f"{mode}-{len(files)}-{turn}") for turn in range(ROUNDS)]
-    return Cost(min(run.cpu for run in runs), min(run.wall for run in runs))
+BUDGETS = {"none": Budget(5.0, 350), "htj2k": Budget(7.5, 240), "jls": Budget(13.5, 135)}
+_PARTS = ("studies", "instances", "deduplicated", "restore", ".staticwado")
 
 
-def _create(files: Sequence[Path], mode: str, root: Path) -> Cost:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-m", "staticwado_daemon.cli", "create", "--json", "--root", str(root), "-t", mode]
-    before, started = _used(), time.perf_counter()
-    ran = subprocess.run([*command, *map(str, files)], capture_output=True, check=True, env=environment)
-    wall = time.perf_counter() - started
-    _wait_for_orphans()
-    if json.loads(ran.stdout)["published"] != len(files):
-        raise SystemExit(f"not all {len(files)} instances were published")
-    return Cost(_used() - before, wall)
+def measure(mode: str, files: Sequence[Path], few: int, scratch: Path, rounds: int) -> Iterator[Row]:
+    """For one way to store frames: cost and rate, both next to the straight line's, memory and bytes."""
+    root = scratch / f"{mode}-{len(files)}"
+    start = _best(files[:few], scratch / f"{mode}-{few}", mode, rounds)
+    end = _best(files, root, mode, rounds)
+    least = floor.milliseconds(mode, files[:few], scratch / f"{mode}-floor")
+    more, budget = len(files) - few, BUDGETS[mode]
+    cost = (end.cpu - start.cpu) / more * 1e3
+    yield at_most(f"{mode}: CPU ms per instance", cost, budget.milliseconds)
+    yield Row(f"{mode}: CPU ms per instance of the straight line", f"{least:.2f}")
+    yield Row(f"{mode}: ours as a multiple of it", f"{cost / least:.2f}")
+    yield at_least(f"{mode}: instances per second", more / (end.wall - start.wall), budget.rate)
+    yield at_most(f"{mode}: start-up, CPU s", start.cpu - few * cost / 1e3, START_UP_SECONDS)
+    for role in ROLES:
+        yield at_most(f"{mode}: peak memory, {role}, MB", end.peaks[role] / 1e6, PROCESS_BYTES / 1e6, ".0f")
+    source = sum(path.stat().st_size for path in files)
+    yield Row(f"{mode}: bytes written, % of the source", f"{end.written / source:.1%}")
+    for part in _PARTS:
+        yield Row(f"{mode}: {part}/, % of the source", f"{_size(root.with_name(f'{root.name}-0') / part) / source:.2%}")
 
 
-def _used() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def _best(files: Sequence[Path], root: Path, mode: str, rounds: int) -> Usage:
+    """Run it a few times; the lower figures are the program's, the difference the machine's."""
+    usages = [create(files, root.with_name(f"{root.name}-{turn}"), mode) for turn in range(rounds)]
+    last = usages[-1]
+    return Usage(min(each.cpu for each in usages), min(each.wall for each in usages), last.peaks, last.written)
 
 
-def _wait_for_orphans() -> None:
-    while True:
-        try:
-            os.wait()
-        except ChildProcessError:
-            return
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:] or MODES)
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

@@ -21,6 +21,9 @@ from tests.system.programs import REPOSITORY, STATICWADO, staticwado, write_conf
 READY_SECONDS = 5.0
 """From its start, after a crash, until a daemon says that it runs."""
 
+READY_SHARE = 0.5
+"""How many of those that will be killed are first waited for; the others may die while they start."""
+
 PATIENCE = 120.0
 ENDING_SECONDS = 10.0
 
@@ -141,8 +144,9 @@ class Victim:
             raise
 
     def until_ready(self) -> None:
-        """Wait until it says that it runs, which must be soon."""
-        self.until(lambda: self.site.status()["running"], "ready", READY_SECONDS)
+        """Wait until it says that it runs, which must be soon, as soon as a machine lets it that is busy otherwise."""
+        crowd = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        self.until(lambda: self.site.status()["running"], "ready", READY_SECONDS * crowd)
 
     def until_published(self, sources: int) -> None:
         """Wait until nothing waits and that many sources are in the tree."""
@@ -202,6 +206,9 @@ def through_kills(site: Site, sources: Sequence[Path], kills: int, seed: int) ->
             portion = sources[number * len(sources) // kills : (number + 1) * len(sources) // kills]
             life = chance.uniform(0.1, 3.5)
             victim = site.start()
+            if chance.random() < READY_SHARE:
+                victim.until_ready()
+                life += time.monotonic() - victim.started
             for moment, source in zip(sorted(chance.uniform(0, life) for _ in portion), portion, strict=True):
                 victim.live(moment)
                 site.deliver(source)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from staticwado_daemon.web.app import serving
+from staticwado_daemon.web.app import create_app, serving
 from staticwado_daemon.web.nginx import nginx_config
 
 _PATIENCE_SECONDS = 20
@@ -99,7 +99,7 @@ def start_nginx_for(
 @contextmanager
 def start_embedded(root: Path, ohif: Path | None = None, allow_origin: str | None = None) -> Iterator[Server]:
     """Run the embedded server for this tree until the context ends."""
-    with serving(root, "127.0.0.1", 0, ohif, allow_origin) as url:
+    with serving(create_app(root, ohif, allow_origin), "127.0.0.1", 0) as url:
         yield Server("127.0.0.1", int(url.rpartition(":")[2]))
 
 

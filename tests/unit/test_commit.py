@@ -24,7 +24,7 @@ def store(tmp_path):
 
 def commit(store, studies, batch):
     done = committing.commit(store, studies, batch)
-    committing.sweep(batch)
+    committing.sweep(store, batch)
     return done
 
 

@@ -139,7 +139,7 @@ def test_the_readme_names_the_other_programs() -> None:
 def test_the_status_for_monitoring_is_shown_as_it_is() -> None:
     shown = re.search(r'^    (\{"running".*?\})$', OPERATING, re.MULTILINE | re.DOTALL)
     assert shown
-    assert tuple(json.loads(shown[1])) == Status.__struct_fields__
+    assert tuple(json.loads(shown[1])) == Status.__struct_encode_fields__
 
 
 def test_the_backup_chapter_names_everything_private_that_lasts() -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.inbound import drop as module
-from staticwado_daemon.inbound.drop import clear, prepare
+from staticwado_daemon.inbound.drop import bring_back, clear, prepare
 from staticwado_daemon.inbound.receipt import Outcome, Receipt
 from staticwado_daemon.inbound.reconcile import walk
 from staticwado_daemon.inbound.source import Stamp
@@ -122,3 +123,95 @@ def test_a_full_disk_is_tried_again_and_loses_nothing(drop: Path, monkeypatch: p
     assert "DOE" not in str(caught.value)
     assert files(drop) == {"DOE^JANE.dcm"}
     assert clear(drop, receipt)
+
+
+def test_what_was_set_aside_is_brought_back_without_its_reason(drop: Path) -> None:
+    receipt = dropped(drop / "sub" / "a.dcm", "rejected", "bad")
+    assert clear(drop, receipt)
+    (drop / "sub").rmdir()
+    assert bring_back(drop, receipt) == drop / "sub" / "a.dcm"
+    assert files(drop) == {"sub/a.dcm"}
+    assert Stamp.of((drop / "sub/a.dcm").lstat()) == receipt.stamp
+    assert bring_back(drop, receipt) is None
+
+
+def test_of_several_files_of_one_name_the_right_one_is_brought_back(drop: Path) -> None:
+    receipts = []
+    for number in range(4):
+        receipt = dropped(drop / "a.dcm", "rejected", f"reason {number}")
+        os.utime(receipt.path, ns=(number, number))
+        receipts.append(replace(receipt, stamp=Stamp.of(receipt.path.lstat())))
+        assert clear(drop, receipts[-1])
+    for number in (2, 0, 3, 1):  # those that are left don't have consecutive names
+        assert bring_back(drop, receipts[number]) == drop / "a.dcm"
+        assert (drop / "a.dcm").stat().st_mtime_ns == number
+        (drop / "a.dcm").unlink()
+    assert files(drop) == set()
+
+
+def test_what_is_brought_back_takes_no_other_files_place(drop: Path) -> None:
+    receipt = dropped(drop / "a.dcm", "rejected", "bad")
+    assert clear(drop, receipt)
+    (drop / "a.dcm").write_bytes(b"came later")
+    assert bring_back(drop, receipt) == drop / "a.dcm.2"
+    assert (drop / "a.dcm").read_bytes() == b"came later"
+    assert (drop / "a.dcm.2").read_bytes() == b"some bytes"
+
+
+@pytest.mark.parametrize("name", [b"n" * 255, b"caf\xe9.dcm"])
+def test_long_names_and_those_that_are_not_utf8_are_found_among_the_rejected(drop: Path, name: bytes) -> None:
+    receipt = dropped(drop / os.fsdecode(name), "rejected", "bad")
+    assert clear(drop, receipt)
+    back = bring_back(drop, receipt)
+    assert back is not None
+    assert back.read_bytes() == b"some bytes"
+    assert files(drop) == {back.name}
+
+
+def test_only_what_was_set_aside_and_is_unchanged_is_brought_back(drop: Path, tmp_path: Path) -> None:
+    receipt = dropped(drop / "a.dcm", "rejected", "bad")
+    assert bring_back(drop, receipt) is None  # it was never moved
+    assert clear(drop, receipt)
+    assert bring_back(drop, replace(receipt, stamp=None)) is None
+    assert bring_back(drop, replace(receipt, path=tmp_path / "a.dcm")) is None
+    (drop / "rejected/a.dcm").write_bytes(b"mended by hand")
+    assert bring_back(drop, receipt) is None
+    assert files(drop) == {"rejected/a.dcm", "rejected/a.dcm.reason.json"}
+
+
+def test_a_failure_to_bring_back_loses_nothing(drop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    receipt = dropped(drop / "DOE^JANE.dcm", "rejected", "bad")
+    assert clear(drop, receipt)
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system", str(receipt.path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises(Transient) as caught:
+            bring_back(drop, receipt)
+    assert "DOE" not in str(caught.value)
+    assert files(drop) == {"rejected/DOE^JANE.dcm", "rejected/DOE^JANE.dcm.reason.json"}
+    assert bring_back(drop, receipt) == receipt.path
+
+
+def test_a_rejected_file_with_the_name_of_anothers_directory(drop: Path) -> None:
+    first = dropped(drop / "a", "rejected", "bad")
+    assert clear(drop, first)
+    second = dropped(drop / "a" / "b.dcm", "rejected", "worse")
+    assert clear(drop, second)
+    assert files(drop) == {f"rejected/{name}{end}" for name in ("a", "b.dcm") for end in ("", ".reason.json")}
+    assert bring_back(drop, second) == drop / "a" / "b.dcm"
+
+
+def test_a_full_disk_leaves_no_litter(drop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    receipt = dropped(drop / "a.dcm", "rejected", "bad")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(Transient):
+            clear(drop, receipt)
+    assert files(drop) == {"a.dcm"}

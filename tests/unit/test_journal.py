@@ -158,6 +158,7 @@ def test_find_by_any_uid(journal: Journal) -> None:
         (lambda journal: journal.write([receipt(1)]), {"current"}),
         (lambda journal: journal.removed([Path("/in/a")]), {"current"}),
         (lambda journal: journal.forget(Path("/in/a")), {"current"}),
+        (lambda journal: journal.forget(Path("/in/a"), receipt(1).stamp), {"history"}),
         (lambda journal: journal.counts(), set()),
     ],
 )
@@ -248,6 +249,19 @@ def test_forget_makes_a_file_new_again(journal: Journal, path: Path) -> None:
     assert known(journal, receipt(1)) is None
     assert known(Journal(path), receipt(1)) is None
     assert journal.counts()["rejected"] == 0
+
+
+def test_the_receipt_of_one_removed_file_is_withdrawn_and_no_other(journal: Journal, path: Path) -> None:
+    name = Path("/drop/IM1.dcm")
+    for number in range(3):
+        journal.write([receipt(number, "rejected", path=name)])
+        journal.removed([name])
+    journal.write([receipt(3, "rejected", path=name)])
+    journal.forget(name, receipt(1).stamp)
+    for opened in (journal, Journal(path, now=lambda: NOW)):
+        assert [one.content for one in opened.find(name)] == [f"{number:064x}" for number in (3, 2, 0)]
+        assert opened.counts()["rejected"] == 3
+        assert known(opened, receipt(3, path=name)) == "rejected"
 
 
 def test_a_path_may_be_used_again_after_its_file_was_removed(journal: Journal, path: Path) -> None:

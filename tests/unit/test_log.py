@@ -45,6 +45,13 @@ SCRIPT = """
 """
 
 
+@pytest.fixture
+def no_systemd(tmp_path: Path) -> str:
+    """A PYTHONPATH in which systemd-python isn't installed."""
+    (tmp_path / "systemd.py").write_text("raise ImportError")
+    return f"{tmp_path}:{Path.cwd()}"
+
+
 def _run(level: str, style: str, **environment: str) -> subprocess.CompletedProcess[str]:
     script = textwrap.dedent(SCRIPT.format(level=level, style=style))
     return subprocess.run(
@@ -57,8 +64,8 @@ def _events(stderr: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("style", ["auto", "console", "json", "journal"])
-def test_no_style_tells_a_patients_name_by_default(style: str) -> None:
-    ran = _run("info", style)
+def test_no_style_tells_a_patients_name_by_default(style: str, no_systemd: str) -> None:
+    ran = _run("info", style, PYTHONPATH=no_systemd)
     assert "DOE" not in ran.stderr
     assert ran.stdout == ""
     assert "study_published" in ran.stderr
@@ -113,9 +120,8 @@ def test_events_are_single_json_lines_with_time_and_origin() -> None:
     }
 
 
-def test_journal_lines_carry_their_priority_where_systemd_python_is_absent(tmp_path: Path) -> None:
-    (tmp_path / "systemd.py").write_text("raise ImportError")
-    lines = _run("info", "journal", PYTHONPATH=f"{tmp_path}:{Path.cwd()}").stderr.splitlines()
+def test_journal_lines_carry_their_priority_where_systemd_python_is_absent(no_systemd: str) -> None:
+    lines = _run("info", "journal", PYTHONPATH=no_systemd).stderr.splitlines()
     assert "<6>study_published study=1.2.3 instances=4 logger=staticwado_daemon.pipeline.line" in lines
     assert all(line.startswith(("<3>", "<4>", "<6>")) for line in lines)
     assert any(line.startswith("<3>Corrupt: record file 12ab") for line in lines)
@@ -124,32 +130,36 @@ def test_journal_lines_carry_their_priority_where_systemd_python_is_absent(tmp_p
 def test_journal_entries_carry_fields(tmp_path: Path) -> None:
     (tmp_path / "systemd").mkdir()
     (tmp_path / "systemd/__init__.py").touch()
-    fake = "import json\n\n\ndef send(message, **fields):\n    print(json.dumps([message, fields]))\n"
-    (tmp_path / "systemd/journal.py").write_text(fake)
+    (tmp_path / "systemd/journal.py").write_text(
+        "import json\n\n\ndef sendv(*fields):\n    print(json.dumps(fields))\n"
+    )
     ran = _run("info", "journal", PYTHONPATH=f"{tmp_path}:{Path.cwd()}")
     assert ran.stderr == ""
     assert json.loads(ran.stdout.splitlines()[0]) == [
-        "study_published study=1.2.3 instances=4 logger=staticwado_daemon.pipeline.line",
-        {
-            "PRIORITY": "6",
-            "SYSLOG_IDENTIFIER": "staticwado",
-            "STATICWADO_STUDY": "1.2.3",
-            "STATICWADO_INSTANCES": "4",
-            "STATICWADO_EVENT": "study_published",
-            "STATICWADO_LOGGER": "staticwado_daemon.pipeline.line",
-        },
+        "MESSAGE=study_published study=1.2.3 instances=4 logger=staticwado_daemon.pipeline.line",
+        "PRIORITY=6",
+        "SYSLOG_IDENTIFIER=staticwado",
+        "STATICWADO_STUDY=1.2.3",
+        "STATICWADO_INSTANCES=4",
+        "STATICWADO_EVENT=study_published",
+        "STATICWADO_LOGGER=staticwado_daemon.pipeline.line",
     ]
     assert "DOE" not in ran.stdout
 
 
-def test_the_journal_is_recognised_by_its_stream(tmp_path: Path) -> None:
+def test_a_field_has_a_name_that_the_journal_takes() -> None:
+    fields = log._fields("words", 4, {"event": "x", "what-of.it": 1})
+    assert fields[-1] == "STATICWADO_WHAT_OF_IT=1"
+
+
+def test_the_journal_is_recognised_by_its_stream(tmp_path: Path, no_systemd: str) -> None:
     script = textwrap.dedent(SCRIPT.format(level="info", style="auto"))
     with (tmp_path / "stderr").open("w+") as stderr:
         status = os.fstat(stderr.fileno())
         for stream, first in ((f"{status.st_dev}:{status.st_ino}", "<6>"), ("1:2", "{")):
             stderr.truncate(0)
             stderr.seek(0)
-            environment = {**os.environ, "JOURNAL_STREAM": stream}
+            environment = {**os.environ, "JOURNAL_STREAM": stream, "PYTHONPATH": no_systemd}
             subprocess.run([sys.executable, "-c", script], stderr=stderr, check=True, env=environment)
             stderr.seek(0)
             assert stderr.readline().startswith(first)

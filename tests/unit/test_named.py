@@ -82,5 +82,7 @@ def test_names_that_are_not_utf8_are_found(top: Path) -> None:
 
 def test_a_file_is_taken_as_it_stands_and_a_vanished_one_is_rejected(top: Path) -> None:
     touch(top / "a.dcm")
-    assert look(top / "a.dcm", "7") == Source(top / "a.dcm", Stamp.of((top / "a.dcm").stat()), requested="7")
+    assert look(top / "a.dcm", "7") == Source(
+        top / "a.dcm", Stamp.of((top / "a.dcm").stat()), requested="7", final=True
+    )
     assert look(top / "b.dcm") == Receipt(top / "b.dcm", None, "rejected", "cannot be read: No such file or directory")

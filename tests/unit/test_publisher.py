@@ -448,8 +448,8 @@ def test_a_batch_that_is_refused_fails_alone_and_succeeds_later(store: Store, di
     with serving(store, *batches) as side:
         assert side.committed(1) == Committed(1, (None,), failure=FULL)
         assert [receipt.outcome for receipt in side.committed(2).receipts] == ["published"]
-        assert store.names(layout.STAGING) == []
         side.at_rest()
+        assert store.names(layout.STAGING) == []
         assert listed(store) == ["1.9"]
         disk.take_everything()
         side.tell(Batch(3, (stage(store.root),)))

@@ -58,7 +58,7 @@ def opened(name: str) -> Opened | None:
     prefixed = data[128:132] == b"DICM"
     try:
         if not prefixed:
-            part10._check_bare_data_set(data)
+            part10.look(data, len(data))
         meta = part10._file_meta(data, 132 if prefixed else 0)
         if transfer_syntax(meta.transfer_syntax_uid).deflated:
             data = part10._inflated(data, meta.dataset_offset, Limits())

@@ -71,6 +71,13 @@ def test_a_changed_inode_is_a_changed_file(tracker: Tracker, clock: Clock) -> No
     assert looked_at(tracker, clock, Sight(replace(STAMP, inode=9))) == "wait"
 
 
+def test_a_change_after_which_the_time_was_set_back_is_a_change(tracker: Tracker, clock: Clock) -> None:
+    tracker.found("/in/a", Sight(replace(STAMP, ctime_ns=1)))
+    assert looked_at(tracker, clock, Sight(replace(STAMP, ctime_ns=2))) == "wait"
+    assert looked_at(tracker, clock, Sight(replace(STAMP, ctime_ns=2))) == "ready"
+    assert clock.now == 1004.0
+
+
 def test_what_its_file_system_calls_old_is_complete_at_once(tracker: Tracker, clock: Clock) -> None:
     tracker.found("/in/a", Sight(STAMP, still=30.0))
     assert looked_at(tracker, clock, Sight(STAMP, still=30.0)) == "ready"

@@ -1,5 +1,6 @@
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,20 @@ def test_removes_only_what_is_still_the_same(tmp_path: Path) -> None:
     assert remove(source_of(path))
     assert not path.exists()
     assert remove(source)  # gone is gone
+
+
+def test_a_change_after_which_the_time_was_set_back_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    path.write_bytes(b"one")
+    status = path.lstat()
+    careful, careless = Source(path, Stamp.of(status, ctime=True)), Source(path, Stamp.of(status))
+    assert read(careful) == b"one"
+    time.sleep(0.02)  # the file system's clock ticks
+    path.write_bytes(b"two")
+    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    assert careful == careless == source_of(path)  # no part of what is known
+    with pytest.raises(Transient, match="changed before"):
+        read(careful)
+    assert not remove(careful)
+    assert read(careless) == b"two"
+    assert remove(careless)

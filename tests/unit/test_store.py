@@ -1,10 +1,15 @@
+import errno
 import subprocess
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.store import Stage, Store, lock_holder
+from staticwado_daemon.archive.disk import Disk
+from staticwado_daemon.archive.lock import lock_holder
+from staticwado_daemon.archive.store import Stage, Store, SyncFailed
 from staticwado_daemon.errors import ConfigError
 
 
@@ -131,3 +136,96 @@ def test_a_root_that_cannot_be_written_is_a_clear_error(tmp_path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigError, match="cannot write below"):
         Store(tmp_path / "file" / "root")
+
+
+class Faulty(Disk):
+    """A disk whose next syncs fail, or that doesn't remove anything."""
+
+    def __init__(self) -> None:
+        self.loses = iter(())
+        self.keeps = False
+
+    def syncfs(self, descriptor: int) -> None:
+        if next(self.loses, False):
+            raise OSError(errno.EIO, "lost")
+        super().syncfs(descriptor)
+
+    def remove_tree(self, path: Path) -> None:
+        if self.keeps:
+            raise OSError(errno.EROFS, "read-only")
+        super().remove_tree(path)
+
+
+@pytest.fixture
+def faulty(tmp_path):
+    disk = Faulty()
+    with Store(tmp_path / "root", disk=disk) as opened:
+        yield opened, disk
+
+
+def test_after_a_failed_sync_equal_files_are_written_again_but_only_once(faulty) -> None:
+    store, disk = faulty
+    store.put("studies/1.2/before", b"x")
+    store.sync()
+    store.put("studies/1.2/after", b"x")
+    disk.loses = iter((True,))
+    with pytest.raises(SyncFailed, match="lost"):
+        store.sync()
+    assert not store.put("studies/1.2/before", b"x")
+    assert store.put("studies/1.2/after", b"x")
+    assert not store.put("studies/1.2/after", b"x")
+
+
+def test_what_was_staged_before_a_failed_sync_is_refused_for_the_same_reason(faulty) -> None:
+    store, disk = faulty
+    before = staged(store, "before", {"instance/x": b""})
+    store.check_staged(before)
+    disk.loses = iter((True,))
+    with pytest.raises(SyncFailed):
+        store.sync()
+    with pytest.raises(OSError, match="lost"):
+        store.check_staged(before)
+    store.check_staged(staged(store, "after", {"instance/x": b""}))
+    store.sync()
+    with pytest.raises(OSError, match="lost"):
+        store.check_staged(before)
+    store.sweep(before)
+    store.check_staged(staged(store, "before", {"instance/x": b""}))
+
+
+def test_what_has_got_its_name_since_the_last_sync_is_known(faulty) -> None:
+    store, disk = faulty
+    store.put("instances/1.2/a.gz", b"x")
+    store.put("deduplicated/1.2/b.gz", b"x")
+    store.put("instances/1.20/c.gz", b"x")
+    names = ["deduplicated/1.2/b.gz", "instances/1.2/a.gz"]
+    disk.loses = iter((True,))
+    assert store.unsynced("instances/1.2", "deduplicated/1.2") == names
+    with pytest.raises(SyncFailed):
+        store.sync()
+    assert store.unsynced("instances/1.2", "deduplicated/1.2") == names
+    store.sync()
+    assert store.unsynced("instances/1.2", "deduplicated/1.2") == []
+
+
+def test_what_the_disk_would_not_remove_is_removed_later(faulty) -> None:
+    store, disk = faulty
+    disk.keeps = True
+    store.sweep(staged(store, "task", {"instance/x": b""}))
+    store.tidy()
+    assert store.names(layout.STAGING) == ["task"]
+    disk.keeps = False
+    store.tidy()
+    assert store.names(layout.STAGING) == []
+
+
+@pytest.mark.parametrize(("syncs", "names"), [((True,), ["a", "b"]), ((False, True), ["a", "ab", "b"]), ((), ["ab"])])
+def test_files_give_way_to_their_successor_once_it_is_on_the_disk(faulty, syncs, names) -> None:
+    store, disk = faulty
+    for name in ("a", "b"):
+        store.put(f"instances/1.2/{name}", name.encode())
+    disk.loses = iter(syncs)
+    with pytest.raises(SyncFailed) if syncs else nullcontext():
+        store.supersede(["instances/1.2/a", "instances/1.2/b"], "instances/1.2/ab", b"ab")
+    assert store.names("instances/1.2") == names
+    assert store.names(layout.STAGING) == []

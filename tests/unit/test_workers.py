@@ -22,8 +22,8 @@ def _nothing() -> None:
 
 
 @pytest.fixture
-def workers() -> Iterator[WorkerProcesses]:
-    with WorkerProcesses(1, Rules("none", Limits()), 2 << 30, _nothing) as started:
+def workers(tmp_path: Path) -> Iterator[WorkerProcesses]:
+    with WorkerProcesses(1, Rules("none", Limits()), 2 << 30, _nothing, tmp_path) as started:
         yield started
 
 
@@ -70,7 +70,7 @@ def test_a_process_that_hangs_is_replaced(
 
 
 def test_the_end_does_not_wait_for_a_task_under_way(source: Source, tmp_path: Path) -> None:
-    with WorkerProcesses(1, Rules("none", Limits()), 2 << 30, _nothing) as workers:
+    with WorkerProcesses(1, Rules("none", Limits()), 2 << 30, _nothing, tmp_path) as workers:
         assert _outcome(workers, source, tmp_path / "a") == "ignored"
         (worker,) = workers._running
         os.kill(worker._process.pid, signal.SIGSTOP)

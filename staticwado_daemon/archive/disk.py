@@ -1,0 +1,91 @@
+"""The calls by which a tree changes and by which its changes become durable: the one seam below the one writer.
+
+Nobody else makes them, so whoever wants to know what the writer asks of a file system, or to refuse it something,
+stands in for `Disk`. Reading isn't among them: it changes nothing.
+"""
+
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+class Disk:
+    """A file system as the kernel offers it; it has no state, so that it can be handed to other processes.
+
+    Each method but `make_directories` is one step after which the process may find its end. All raise OSError.
+    """
+
+    def write(self, path: Path, parts: Sequence[bytes | memoryview]) -> None:
+        """Make a new file of these bytes, one after the other."""
+        with os.fdopen(os.open(path, _NEW_FILE, 0o666), "wb", buffering=0) as file:
+            for part in parts:
+                rest = memoryview(part)
+                while rest:
+                    rest = rest[file.write(rest) or 0 :]
+
+    def mkdir(self, path: Path) -> None:
+        """Make a directory."""
+        path.mkdir()
+
+    def rename(self, path: Path, target: Path) -> None:
+        """Give a file or directory another name; an existing file, or empty directory, of that name is replaced."""
+        path.rename(target)
+
+    def exchange(self, one: Path, other: Path) -> None:
+        """Let two names swap what they stand for in one step, so that neither is ever missing (renameat2(2))."""
+        if _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS):
+            raise OSError(code, os.strerror(code), str(one), None, str(other))
+        # A file system without exchange (NFS, old overlays): the published name is missing for an instant.
+        aside = one.with_name(one.name + "-exchanged")
+        other.rename(aside)
+        one.rename(other)
+        aside.rename(one)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
+        path.unlink()
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a directory with all that it holds; interrupted, it leaves some of that."""
+        shutil.rmtree(path)
+
+    def utime(self, path: Path, second: int) -> None:
+        """Set when a file was last changed, in whole seconds since the epoch."""
+        os.utime(path, (second, second))
+
+    def give(self, directory: Path, group: str) -> None:
+        """Let a directory, and what will be made in it, belong to a group; LookupError if there is no such group."""
+        shutil.chown(directory, group=group)
+        directory.chmod(0o2750)
+
+    def syncfs(self, descriptor: int) -> None:
+        """Have everything on the disk that was written to the file system of an open directory so far (syncfs(2)).
+
+        Since Linux 5.8 a write that failed in the meantime is told here, but only once to each open directory.
+        """
+        if _libc.syncfs(descriptor) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+
+    def make_directories(self, path: Path) -> None:
+        """Make a directory and what is missing above it; it may be there already."""
+        try:
+            self.mkdir(path)
+        except FileNotFoundError:
+            self.make_directories(path.parent)
+            self.make_directories(path)
+        except OSError:
+            if not path.is_dir():
+                raise

@@ -1,0 +1,305 @@
+"""What became of a file, or what a UID stands for: from the journal, the tree and the folders, reading only."""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from staticwado_daemon.archive import layout
+from staticwado_daemon.archive.lock import lock_holder
+from staticwado_daemon.dicom.uids import MAXIMUM_LENGTH, UID, Identity
+from staticwado_daemon.errors import Rejected, StaticwadoError
+from staticwado_daemon.inbound import drop, names
+from staticwado_daemon.inbound.journal import JournalReader
+from staticwado_daemon.inbound.receipt import Receipt
+from staticwado_daemon.inbound.source import Stamp, not_a_file
+from staticwado_daemon.operate import whereabouts
+from staticwado_daemon.operate.rejected import names_of
+from staticwado_daemon.operate.whereabouts import Holdings, Instance, Series, Study
+from staticwado_daemon.pipeline.report import REPORT, read_report
+
+Now = Literal["unchanged", "changed", "gone", "unreadable"]
+
+_PREFIX = re.compile(r"[0-9][0-9.]*", re.ASCII)
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where to look.
+
+    Attributes:
+        root: of the tree.
+        state_dir: where the daemon's report stands.
+        journal: of receipts; it may be absent.
+        inbound: the folders that are watched, without the drop folder.
+        drop_dir: the drop folder, if there is one.
+    """
+
+    root: Path
+    state_dir: Path
+    journal: Path
+    inbound: tuple[Path, ...] = ()
+    drop_dir: Path | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What became of one content of a path, and when (Unix time)."""
+
+    outcome: str
+    reason: str | None
+    at: float | None
+    bytes: int | None
+    study: str | None
+    series: str | None
+    instance: str | None
+    source: str | None
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="file"):
+    """What is known of a file.
+
+    Attributes:
+        path: under which it was received; else as it was asked for.
+        now: whether it is still what it was when it got its latest receipt; None without one.
+        note: without a receipt: one sentence on why there is none.
+        set_aside: where it is now, if it was moved to `rejected/`.
+        receipts: the latest first, then those of earlier contents of the same path.
+        instance: what its latest content became, if that was stored.
+        same_content: other files that brought the same content.
+    """
+
+    path: str
+    now: Now | None = None
+    note: str | None = None
+    set_aside: str | None = None
+    receipts: tuple[Outcome, ...] = ()
+    instance: Instance | None = None
+    same_content: tuple[str, ...] = ()
+
+
+def explain_file(places: Places, path: Path) -> File:
+    """Say what became of the file at an absolute path.
+
+    Raises:
+        Transient: if the journal can't be read now.
+        Corrupt: if it is damaged.
+        StaticwadoError: if nothing is known of it at all.
+    """
+    with _journal(places) as journal:
+        for candidate in names_of(path, places.drop_dir):
+            receipts = journal.find(candidate) if journal else []
+            if receipts:
+                others = journal.find(receipts[0].identity.instance) if journal and receipts[0].identity else []
+                return _known(places, candidate, receipts, others)
+    return File(path=str(path), note=_why_unknown(places, path))
+
+
+def explain_uid(places: Places, text: str) -> tuple[Study | Series | Instance, ...]:
+    """Say what a Study, Series or SOP Instance UID stands for; several things if several studies have it.
+
+    Args:
+        places: where to look.
+        text: the UID, or as much of the beginning of a Study or Series Instance UID as no other one begins with.
+
+    Raises:
+        Transient: if the journal can't be read now.
+        Corrupt: if it is damaged.
+        StaticwadoError: if it is unknown, or the beginning of several.
+    """
+    with _journal(places) as journal:
+        uid = _completed(places.root, text) if not (studies := _studies_of(places.root, text, journal)) else UID(text)
+        receipts = journal.find(uid) if journal else []
+    found: list[Study | Series | Instance] = []
+    for study in studies or _directories(places.root, uid):
+        held = Holdings(places.root, study)
+        if uid == study:
+            found.append(whereabouts.study(held))
+        if any(identity.series == uid for identity in held.versions):
+            found.append(whereabouts.series(held, uid))
+        found += [
+            whereabouts.instance(held, identity, receipts) for identity in held.versions if identity.instance == uid
+        ]
+    if not found:
+        raise StaticwadoError(f"{uid} is known, but {places.root} has no readable record of it")
+    return tuple(found)
+
+
+def looks_like_uid(text: str) -> bool:
+    """Whether a text can be a UID, or the beginning of one."""
+    return bool(_PREFIX.fullmatch(text)) and len(text) <= MAXIMUM_LENGTH
+
+
+# Files
+
+
+def _known(places: Places, path: Path, receipts: list[Receipt], others: list[Receipt]) -> File:
+    latest = receipts[0]
+    identity, content = latest.identity, latest.content
+    return File(
+        path=str(path),
+        now=_compare(path, latest),
+        set_aside=_set_aside(places, latest),
+        receipts=tuple(map(_outcome, receipts)),
+        instance=whereabouts.instance(Holdings(places.root, identity.study), identity, others) if identity else None,
+        same_content=tuple(
+            dict.fromkeys(
+                str(each.path)
+                for each in others
+                if (each.identity, each.content) == (identity, content) and each.path != path
+            )
+        ),
+    )
+
+
+def _outcome(receipt: Receipt) -> Outcome:
+    identity = receipt.identity
+    return Outcome(
+        outcome=receipt.outcome,
+        reason=receipt.reason,
+        at=receipt.at,
+        bytes=receipt.stamp.size if receipt.stamp else None,
+        study=identity.study if identity else None,
+        series=identity.series if identity else None,
+        instance=identity.instance if identity else None,
+        source=receipt.source,
+    )
+
+
+def _compare(path: Path, receipt: Receipt) -> Now:
+    """Compare a file with its receipt, byte by byte where that says what the bytes were."""
+    try:
+        status = path.lstat()
+        if receipt.source and stat.S_ISREG(status.st_mode):
+            with path.open("rb") as file:
+                same = hashlib.file_digest(file, "sha256").hexdigest() == receipt.source
+        else:
+            stamp, now = receipt.stamp, Stamp.of(status)
+            same = stamp is not None and (now.inode, now.size, now.mtime_ns) == (
+                stamp.inode,
+                stamp.size,
+                stamp.mtime_ns,
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return "gone"
+    except OSError:
+        return "unreadable"
+    return "unchanged" if same else "changed"
+
+
+def _set_aside(places: Places, receipt: Receipt) -> str | None:
+    place = drop.find_rejected(places.drop_dir.resolve(), receipt) if places.drop_dir else None
+    return str(place) if place else None
+
+
+def _why_unknown(places: Places, path: Path) -> str:
+    """One sentence on why a file has no receipt.
+
+    Raises:
+        StaticwadoError: if there is no such file either.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise StaticwadoError(f"{path}: there is no such file, and none is known to have come from there") from None
+    real = os.path.realpath(path.parent) + "/" + path.name
+    if stat.S_ISDIR(mode):
+        return "it is a folder: name a file in it"
+    if real.startswith(os.path.realpath(places.root) + "/"):
+        return "it is a file of the tree itself"
+    folder = _folder_of(places, real)
+    if folder is None:
+        return "it lies in none of the inbound folders, so no daemon looks at it; `staticwado create` takes it"
+    relative = real[len(folder) + 1 :]
+    if places.drop_dir and folder == os.path.realpath(places.drop_dir) and relative.startswith(f"{drop.REJECTED}/"):
+        return "it was set aside, but its receipt is no longer known; `staticwado create` tries it again"
+    for part in relative.split("/"):
+        if names.skip_directory(part):
+            why = names.reason_to_skip(part) or "litter of desktops or storage"
+            return f"it is passed over because of its name: {part} is a {why}; `staticwado create` takes it"
+    return _why_not_yet(places, folder, mode)
+
+
+def _why_not_yet(places: Places, folder: str, mode: int) -> str:
+    """One sentence on what an input without a receipt waits for."""
+    if lock_holder(places.root) != "daemon":
+        return "it has not been taken, because no daemon is running"
+    report = read_report(places.state_dir / REPORT)
+    if report and report.folders.get(folder) == "unavailable":
+        return f"it has not been taken, because {folder} is unavailable to the daemon"
+    if not stat.S_ISREG(mode):
+        return f"it has not been looked at yet; it is {not_a_file(mode)}, and will be rejected"
+    if report and report.waiting:
+        return "it has not been taken yet: it waits for its turn, is being written, or ended too early and may go on"
+    return "it has not been taken yet: it waits for its turn, or is still being written"
+
+
+def _folder_of(places: Places, real: str) -> str | None:
+    """The inbound folder in which a path lies, the innermost if several."""
+    folders = [*places.inbound, *([places.drop_dir] if places.drop_dir else [])]
+    holding = [each for each in map(os.path.realpath, folders) if real.startswith(f"{each}/")]
+    return max(holding, key=len, default=None)
+
+
+# UIDs
+
+
+def _studies_of(root: Path, text: str, journal: JournalReader | None) -> list[UID]:
+    """The studies that are, or have, what a whole UID names; none if it names nothing."""
+    try:
+        uid = UID(text)
+    except Rejected:
+        return []
+    if _is_study(root, uid):
+        return [uid]
+    # The journal knows it at once, but not for ever, and not of a tree that came from elsewhere.
+    identities: set[Identity] = {each.identity for each in (journal.find(uid) if journal else []) if each.identity}
+    return sorted({each.study for each in identities if _is_study(root, each.study)}) or _directories(root, uid)
+
+
+def _is_study(root: Path, uid: UID) -> bool:
+    return any((root / each).is_dir() for each in (layout.study_dir(uid), layout.records_dir(uid)))
+
+
+def _directories(root: Path, uid: UID) -> list[UID]:
+    """The studies that have a directory for a series or an instance of this UID."""
+    if _is_study(root, uid):
+        return [uid]
+    found = [*root.glob(f"studies/*/series/{uid}"), *root.glob(f"studies/*/series/*/instances/{uid}")]
+    return sorted({UID(path.relative_to(root).parts[1]) for path in found})
+
+
+def _completed(root: Path, prefix: str) -> UID:
+    """The one Study or Series Instance UID that begins like this.
+
+    Raises:
+        StaticwadoError: if there is none, or more than one.
+    """
+    found = _beginning(root, f"studies/{prefix}*") or _beginning(root, f"studies/*/series/{prefix}*")
+    if len(found) == 1:
+        return UID(found[0])
+    if found:
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        raise StaticwadoError(f"{prefix} is the beginning of several UIDs: {', '.join(found[:_NAMED])}{more}")
+    raise StaticwadoError(f"{prefix} is no study, series or instance in {root}, nor the beginning of a study or series")
+
+
+def _beginning(root: Path, pattern: str) -> list[str]:
+    return sorted({path.name for path in root.glob(pattern) if path.is_dir()})
+
+
+@contextmanager
+def _journal(places: Places) -> Iterator[JournalReader | None]:
+    """The journal; None if there is none as yet, or one of another version."""
+    if not places.journal.exists():
+        yield None
+        return
+    with closing(JournalReader(places.journal)) as reader:
+        yield reader if reader.begun else None

@@ -1,0 +1,109 @@
+"""What Prometheus is told about a tree and its daemon: read when it asks, counts and times only."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from staticwado_daemon import __version__
+from staticwado_daemon.inbound.receipt import OUTCOMES
+from staticwado_daemon.operate.health import Health, look
+from staticwado_daemon.pipeline.report import Report
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""The text format, which everything that reads metrics understands."""
+
+FOLDER_MODES = ("inotify", "polling", "unavailable", "starting")
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Where to look.
+
+    Attributes:
+        report: the file in which the daemon says how it is.
+        root: of the tree; only the free space of its file system is asked for.
+    """
+
+    report: Path
+    root: Path
+
+
+def exposition(watched: Watched) -> bytes:
+    """All metrics as they are now, in the text format of Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(_Collector(watched))
+    return generate_latest(registry)
+
+
+class _Collector(Collector):
+    """Everything is a gauge. Receipts too: a later file supersedes an earlier one, whose receipt then says so."""
+
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Look, and yield one family after the other; what isn't known has none."""
+        health = look(self._watched.report)
+        yield _labelled("staticwado_build_info", "The version of staticwado.", "version", {__version__: 1})
+        yield from _of_health(health)
+        if health.report:
+            yield from _of_report(health.report)
+        yield from _of_disk(self._watched.root)
+
+
+def _of_health(health: Health) -> Iterator[GaugeMetricFamily]:
+    yield _gauge("staticwado_up", "Whether the daemon runs and reports.", health.status != "down")
+    yield _gauge(
+        "staticwado_degraded", "Whether something isn't as it should be; `status` says what.", health.status != "ok"
+    )
+    if health.age is not None:
+        yield _gauge("staticwado_report_age_seconds", "Since the daemon's last report.", health.age)
+
+
+def _of_report(report: Report) -> Iterator[GaugeMetricFamily]:
+    receipts = {str(outcome): report.receipts.get(outcome, 0) for outcome in OUTCOMES}
+    yield _labelled("staticwado_receipts", "Input files by what has become of them.", "outcome", receipts)
+    yield _gauge("staticwado_backlog", "Input files without a receipt.", report.backlog)
+    yield _gauge("staticwado_waiting", "Those of the backlog that wait for their rest.", report.waiting)
+    yield _gauge("staticwado_instances", "Instances that can be seen.", report.instances)
+    yield _gauge("staticwado_studies", "Studies that can be seen.", report.studies)
+    if report.published_at is not None:
+        yield _gauge(
+            "staticwado_last_published_timestamp_seconds",
+            "When the latest instance was published, since the daemon's start.",
+            report.published_at,
+        )
+    modes = Counter(report.folders.values())
+    yield _labelled(
+        "staticwado_folders",
+        "Inbound folders by how they are followed.",
+        "mode",
+        {mode: modes[mode] for mode in FOLDER_MODES},
+    )
+
+
+def _of_disk(root: Path) -> Iterator[GaugeMetricFamily]:
+    try:
+        free = os.statvfs(root)
+    except OSError:
+        return
+    yield _gauge("staticwado_disk_free_bytes", "Free on the tree's file system.", free.f_bavail * free.f_frsize)
+    if free.f_files:  # some file systems don't count them
+        yield _gauge("staticwado_disk_free_inodes", "Free on the tree's file system.", free.f_favail)
+
+
+def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, documentation, value)
+
+
+def _labelled(name: str, documentation: str, label: str, values: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, documentation, labels=(label,))
+    for value, count in values.items():
+        family.add_metric((value,), count)
+    return family

@@ -1,0 +1,323 @@
+"""Where the bytes of a study, series or instance are, and which versions of an instance there are.
+
+Only the study in question is read, never the whole tree, and nothing is written; so a daemon may be at work meanwhile.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+
+from staticwado_daemon.archive import holdings, layout, record, restore
+from staticwado_daemon.archive.merge import merge
+from staticwado_daemon.archive.record import Record
+from staticwado_daemon.dicom.uids import UID, Identity
+from staticwado_daemon.errors import Corrupt
+from staticwado_daemon.inbound.receipt import Receipt
+
+
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One file of a version: its path below the root, its length in bytes, and whether it is there in that length."""
+
+    path: str
+    bytes: int
+    there: bool
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A source that brought a version: its path, what became of it, and when (Unix time)."""
+
+    path: str
+    outcome: str
+    at: float | None
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One content of an instance.
+
+    Attributes:
+        revision: the highest one is published.
+        published: whether it is the one that is shown; the others are kept.
+        content: SHA-256 of the data set.
+        source: SHA-256 of the file that came in.
+        source_transfer_syntax: Transfer Syntax UID of that file.
+        stored_transfer_syntax: of the frames as they are stored.
+        directory: of its files, below the root.
+        files: what it consists of.
+        record: the record's file, below the root; None if that has just been replaced.
+        remainder: the pack with what the source held besides its frames; None if it is missing.
+        original: the source kept whole, if it is.
+        received: the sources that brought it, newest first, as far as the journal remembers.
+    """
+
+    revision: int
+    published: bool
+    content: str
+    source: str
+    source_transfer_syntax: str
+    stored_transfer_syntax: str
+    directory: str
+    files: tuple[StoredFile, ...]
+    record: str | None
+    remainder: str | None
+    original: str | None
+    received: tuple[Received, ...]
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="instance"):
+    """An instance: its identity and all its versions, the published one first."""
+
+    study: str
+    series: str
+    instance: str
+    versions: tuple[Version, ...]
+    unreadable: tuple[str, ...]
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How many files there are below a directory, and how many bytes they hold."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+class Conflict(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An instance that came with several contents, and how many."""
+
+    series: str
+    instance: str
+    versions: int
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="series"):
+    """A series as it is published.
+
+    Attributes:
+        study: whose it is.
+        series: Series Instance UID.
+        number: Series Number (0020,0011), None if it has none.
+        modality: (0008,0060), "" if it has none.
+        description: Series Description (0008,103E), "" if it has none.
+        instances: how many are published.
+        published: its published files.
+        published_at: when its metadata were last written (Unix time); None if they aren't yet.
+        conflicts: its instances of several versions.
+    """
+
+    study: str
+    series: str
+    number: int | None
+    modality: str
+    description: str
+    instances: int
+    published: Usage
+    published_at: float | None
+    conflicts: tuple[Conflict, ...]
+
+
+class Study(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="study"):
+    """A study: what is published of it, what else it takes, and its series.
+
+    Attributes:
+        study: Study Instance UID.
+        instances: how many are published.
+        dirty: whether some file of it is yet to be written.
+        published_at: when its list of series was last written (Unix time); None if it isn't yet.
+        published: its files below `studies/`.
+        records: its record files.
+        restore: what belongs to the originals besides frames.
+        kept: versions that are not shown.
+        series: in the order of their numbers, then of their UIDs.
+        unreadable: record files that can't be read, each with the reason.
+    """
+
+    study: str
+    instances: int
+    dirty: bool
+    published_at: float | None
+    published: Usage
+    records: Usage
+    restore: Usage
+    kept: Usage
+    series: tuple[Series, ...]
+    unreadable: tuple[str, ...]
+
+
+class Holdings:
+    """The records of one study, each with the file that it is in.
+
+    Args:
+        root: of the tree.
+        study: whose records are read.
+    """
+
+    def __init__(self, root: Path, study: UID) -> None:
+        self.root = root
+        self.study = study
+        self.unreadable: list[str] = []
+        self._files: dict[tuple[Identity, str, int], str] = {}
+        records: list[Record] = []
+        for path in holdings.record_files(root, study):
+            try:
+                found = list(record.from_file((root / path).read_bytes()))
+            except FileNotFoundError:
+                continue  # it was merged into another one, which is read as well, or was read before
+            except (Corrupt, OSError) as why:
+                self.unreadable.append(f"{path}: {why}")
+            else:
+                records.extend(found)
+                self._files |= {_key(each): path for each in found}
+        self.versions = merge(records)
+
+    def record_file(self, version: Record) -> str | None:
+        """The file that a record is in."""
+        return self._files.get(_key(version))
+
+
+def instance(held: Holdings, identity: Identity, receipts: Iterable[Receipt]) -> Instance:
+    """Describe an instance.
+
+    Args:
+        held: its study.
+        identity: which one.
+        receipts: those that name it, newest first.
+    """
+    versions = held.versions.get(identity, [])
+    packs = _packs(held.root, held.study, {each.remainder[0] for each in versions})
+    mine = [each for each in receipts if each.identity == identity]
+    return Instance(
+        study=identity.study,
+        series=identity.series,
+        instance=identity.instance,
+        versions=tuple(
+            _version(held, each, number == 0, packs.get(each.remainder[0]), mine)
+            for number, each in enumerate(versions)
+        ),
+        unreadable=tuple(held.unreadable),
+    )
+
+
+def series(held: Holdings, uid: UID) -> Series:
+    """Describe one series of a study."""
+    members = [versions for identity, versions in held.versions.items() if identity.series == uid]
+    dataset: dict[str, Any] = orjson.loads(members[0][0].dataset) if members else {}
+    directory = held.root / layout.series_dir(held.study, uid)
+    return Series(
+        study=held.study,
+        series=uid,
+        number=_number(dataset, "00200011"),
+        modality=_text(dataset, "00080060"),
+        description=_text(dataset, "0008103E"),
+        instances=len(members),
+        published=_usage([directory]),
+        published_at=_written_at(directory / layout.METADATA),
+        conflicts=tuple(
+            Conflict(series=uid, instance=each[0].identity.instance, versions=len(each))
+            for each in members
+            if len(each) > 1
+        ),
+    )
+
+
+def study(held: Holdings) -> Study:
+    """Describe a study."""
+    root, uid = held.root, held.study
+    members = [series(held, each) for each in {identity.series for identity in held.versions}]
+    return Study(
+        study=uid,
+        instances=len(held.versions),
+        dirty=(root / layout.dirty_mark(uid)).exists(),
+        published_at=_written_at(root / layout.study_dir(uid) / "series/index.json.gz"),
+        published=_usage([root / layout.study_dir(uid)]),
+        records=_usage([root / layout.records_dir(uid), root / layout.pending_dir(uid)]),
+        restore=_usage([root / layout.restore_dir(uid)]),
+        kept=_usage([root / layout.KEPT / uid]),
+        series=tuple(sorted(members, key=lambda each: (each.number is None, each.number or 0, each.series))),
+        unreadable=tuple(held.unreadable),
+    )
+
+
+def _version(held: Holdings, of: Record, published: bool, pack: str | None, receipts: Iterable[Receipt]) -> Version:
+    directory = holdings.place(of, published=published)
+    dataset: dict[str, Any] = orjson.loads(of.dataset)
+    original = layout.original(of.source)
+    return Version(
+        revision=of.revision,
+        published=published,
+        content=of.content,
+        source=of.source,
+        source_transfer_syntax=of.source_transfer_syntax,
+        stored_transfer_syntax=_text(dataset, "00083002") or of.source_transfer_syntax,
+        directory=directory,
+        files=tuple(_stored_files(held, of, directory)),
+        record=held.record_file(of),
+        remainder=pack,
+        original=original if (held.root / original).exists() else None,
+        received=tuple(
+            Received(path=str(each.path), outcome=each.outcome, at=each.at)
+            for each in receipts
+            if each.content == of.content
+        ),
+    )
+
+
+def _stored_files(held: Holdings, of: Record, directory: str) -> Iterator[StoredFile]:
+    for blob in of.blobs:
+        home = layout.study_dir(held.study) if layout.is_bulk(blob.path) else directory
+        path = f"{home}/{blob.path}"
+        try:
+            there = (held.root / path).stat().st_size == blob.length
+        except OSError:
+            there = False
+        yield StoredFile(path=path, bytes=blob.length, there=there)
+
+
+def _packs(root: Path, study: UID, wanted: set[str]) -> dict[str, str]:
+    """The packs in which the wanted remainders are, by digest."""
+    found: dict[str, str] = {}
+    for path in holdings.pack_files(root, study):
+        if wanted <= found.keys():
+            break
+        try:
+            held = {digest for digest, _ in restore.from_pack((root / path).read_bytes())}
+        except (Corrupt, OSError):
+            continue  # what is in it counts as missing, and is told so
+        found |= dict.fromkeys(wanted & held, path)
+    return found
+
+
+def _usage(directories: Iterable[Path]) -> Usage:
+    files = size = 0
+    for directory in directories:
+        for place, _, names in os.walk(directory):
+            for name in names:
+                try:
+                    size += os.lstat(f"{place}/{name}").st_size
+                except FileNotFoundError:
+                    continue  # replaced just now
+                files += 1
+    return Usage(files=files, bytes=size)
+
+
+def _written_at(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _key(version: Record) -> tuple[Identity, str, int]:
+    return version.identity, version.content, version.revision
+
+
+def _number(dataset: dict[str, Any], tag: str) -> int | None:
+    values = dataset.get(tag, {}).get("Value")
+    return int(values[0]) if values and isinstance(values[0], int | float) else None
+
+
+def _text(dataset: dict[str, Any], tag: str) -> str:
+    values = dataset.get(tag, {}).get("Value")
+    return str(values[0]) if values else ""

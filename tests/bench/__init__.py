@@ -1,0 +1,1 @@
+"""What the line costs on this machine: `python -m tests.bench`, or `make bench`."""

@@ -1,0 +1,128 @@
+"""What is said of a daemon's health, and what Prometheus is told, from reports as a daemon writes them."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from staticwado_daemon import __version__
+from staticwado_daemon.operate import health
+from staticwado_daemon.operate.metrics import Watched, exposition
+from staticwado_daemon.pipeline.report import FRESH_SECONDS, REPORT, Report, ReportFile
+
+FOLDER = "/srv/Doe^Jane"
+TROUBLE = f"{FOLDER} can't be read: it is polled"
+
+
+def write(directory: Path, *, age: float = 0.0, **changes: Any) -> Watched:
+    """A report of this age as the daemon would have written it."""
+    usual = {
+        "running": True,
+        "pid": 1,
+        "backlog": 3,
+        "waiting": 1,
+        "published": 15,
+        "instances": 12,
+        "studies": 2,
+        "receipts": {"published": 12, "duplicate": 3, "rejected": 4},
+        "rejected": 4,
+        "idle": False,
+        "folders": {FOLDER: "polling", "/srv/b": "inotify", "/srv/c": "inotify"},
+        "published_at": 1_700_000_000.5,
+    }
+    ReportFile(directory).write(Report(**{**usual, **changes}))
+    then = time.time() - age
+    os.utime(directory / REPORT, (then, then))
+    return Watched(directory / REPORT, directory)
+
+
+def samples(watched: Watched) -> Mapping[str, float]:
+    """The metrics by name and, in braces, the one label's value."""
+    families = text_string_to_metric_families(exposition(watched).decode())
+    return {
+        sample.name + "".join(f"{{{value}}}" for value in sample.labels.values()): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_a_daemon_at_work(tmp_path: Path) -> None:
+    found = dict(samples(write(tmp_path)))
+    assert 0 <= found.pop("staticwado_report_age_seconds") < 5
+    assert found.pop("staticwado_disk_free_bytes") > 0
+    found.pop("staticwado_disk_free_inodes", None)
+    assert found == {
+        f"staticwado_build_info{{{__version__}}}": 1,
+        "staticwado_up": 1,
+        "staticwado_degraded": 0,
+        "staticwado_receipts{published}": 12,
+        "staticwado_receipts{duplicate}": 3,
+        "staticwado_receipts{superseded}": 0,
+        "staticwado_receipts{rejected}": 4,
+        "staticwado_receipts{ignored}": 0,
+        "staticwado_backlog": 3,
+        "staticwado_waiting": 1,
+        "staticwado_instances": 12,
+        "staticwado_studies": 2,
+        "staticwado_last_published_timestamp_seconds": 1_700_000_000.5,
+        "staticwado_folders{inotify}": 2,
+        "staticwado_folders{polling}": 1,
+        "staticwado_folders{unavailable}": 0,
+        "staticwado_folders{starting}": 0,
+    }
+
+
+def test_no_folder_and_no_sentence_is_a_label(tmp_path: Path) -> None:
+    watched = write(tmp_path, degraded=(TROUBLE,))
+    assert b"Doe" not in exposition(watched)
+    assert samples(watched)["staticwado_degraded"] == 1
+
+
+def test_unknown_outcomes_and_modes_add_no_series(tmp_path: Path) -> None:
+    usual = samples(write(tmp_path))
+    odd = samples(write(tmp_path, receipts={"Doe": 1}, folders={FOLDER: "Jane"}))
+    assert usual.keys() == odd.keys()
+
+
+def test_nothing_published_yet(tmp_path: Path) -> None:
+    assert "staticwado_last_published_timestamp_seconds" not in samples(write(tmp_path, published_at=None))
+
+
+def test_without_a_report_or_a_tree(tmp_path: Path) -> None:
+    found = samples(Watched(tmp_path / "none", tmp_path / "nowhere"))
+    assert found == {f"staticwado_build_info{{{__version__}}}": 1, "staticwado_up": 0, "staticwado_degraded": 1}
+
+
+@pytest.mark.parametrize(
+    ("report", "status", "reasons"),
+    [
+        ({}, "ok", ()),
+        ({"degraded": (TROUBLE,)}, "degraded", (TROUBLE,)),
+        ({"age": FRESH_SECONDS - 5}, "ok", ()),
+        ({"age": -3600}, "ok", ()),
+        ({"age": FRESH_SECONDS + 5}, "down", ("the daemon has not reported for more than 30 s",)),
+        ({"running": False}, "down", ("the daemon has ended",)),
+        ({"running": False, "age": 3600, "degraded": (TROUBLE,)}, "down", ("the daemon has ended",)),
+    ],
+)
+def test_health(tmp_path: Path, report: dict[str, Any], status: str, reasons: tuple[str, ...]) -> None:
+    watched = write(tmp_path, **report)
+    found = health.look(watched.report)
+    assert (found.status, found.reasons) == (status, reasons)
+    assert samples(watched)["staticwado_up"] == (status != "down")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"{}", msgspec.json.encode({"running": True})])
+def test_a_report_that_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / REPORT).write_bytes(content)
+    assert health.look(tmp_path / REPORT).status == "down"
+
+
+def test_no_report(tmp_path: Path) -> None:
+    assert health.look(tmp_path / REPORT).reasons == ("no daemon has reported yet",)
+    assert health.look(tmp_path).status == "down"
