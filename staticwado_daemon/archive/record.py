@@ -22,6 +22,7 @@ from typing import Any
 import orjson
 
 from staticwado_daemon.archive import gzipped
+from staticwado_daemon.dicom.serialised import serialised
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt, Rejected
 
@@ -120,7 +121,7 @@ def parse(line: bytes) -> Record:
             source_transfer_syntax=head["sourceTransferSyntaxUID"],
             blobs=tuple(Blob(*blob) for blob in head["blobs"]),
             remainder=(head["remainder"][0], head["remainder"][1]),
-            source_attributes=orjson.dumps(head["sourceAttributes"]),
+            source_attributes=serialised(head["sourceAttributes"]),
             dataset=line[cut + len(_DATASET) : -1],
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, IndexError, Rejected) as error:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from staticwado_daemon.archive.record import Record
+from staticwado_daemon.dicom.serialised import serialised
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt
 
@@ -161,12 +162,12 @@ def study_thumbnail(series: Sequence[Series]) -> Identity | None:
 
 
 def _dump(attributes: dict[str, Attribute]) -> bytes:
-    return orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS)
+    return serialised(attributes, orjson.OPT_SORT_KEYS)
 
 
 def _select(dataset: dict[str, Attribute], tags: Sequence[str]) -> bytes:
     """The named attributes that have a value to list, serialised in ascending order of their tags."""
-    return orjson.dumps({tag: dataset[tag] for tag in tags if tag in dataset and _is_listable(dataset[tag])})
+    return serialised({tag: dataset[tag] for tag in tags if tag in dataset and _is_listable(dataset[tag])})
 
 
 def _is_listable(attribute: Attribute) -> bool:

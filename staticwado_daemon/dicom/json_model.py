@@ -20,10 +20,9 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-import orjson
-
 from staticwado_daemon.dicom.character_sets import NAME_RESETS, TEXT_RESETS, CharacterSets
 from staticwado_daemon.dicom.data_set import BulkValue, Rules
+from staticwado_daemon.dicom.serialised import serialised
 from staticwado_daemon.errors import Rejected
 
 UTF8_CHARACTER_SET: Final = b'{"vr":"CS","Value":["ISO_IR 192"]}'
@@ -122,7 +121,7 @@ def _bulk(vr: str, value: bytes, character_sets: CharacterSets, rules: Rules, no
     if vr in _TEXT_BULK_VRS:
         value = character_sets.decode(value, TEXT_RESETS).encode()
     digest = sha256(value).hexdigest()
-    fragment = _dumped({"vr": vr, "BulkDataURI": rules.bulk_uri(digest)})
+    fragment = serialised({"vr": vr, "BulkDataURI": rules.bulk_uri(digest)})
     return Converted(fragment, (BulkValue(digest, value),), note)
 
 
@@ -136,12 +135,7 @@ def _values(vr: str, values: list[Any]) -> bytes:
     """Return the attribute; empty components are null (F.2.5), an empty value has no member "Value"."""
     if not values or values == [""]:
         return b'{"vr":"%b"}' % vr.encode()
-    return _dumped({"vr": vr, "Value": [None if value == "" else value for value in values]})
-
-
-def _dumped(attribute: dict[str, Any]) -> bytes:
-    # A copy: what orjson returns keeps the 4 kB it was made in, and attributes are kept by the thousand.
-    return b"%b" % orjson.dumps(attribute)
+    return serialised({"vr": vr, "Value": [None if value == "" else value for value in values]})
 
 
 def _numeric(tag: int, vr: str, value: bytes) -> Converted:

@@ -44,7 +44,7 @@ class _Watched:
     def look(self, main: int) -> None:
         for pid in _descendants(main):
             try:
-                role = "main" if pid == main else _role(pid)
+                role = "main" if pid == main else _role(pid, main)
                 peak = _number(pid, "status", "VmHWM") * 1024
                 written = _number(pid, "io", "write_bytes")
             except OSError:
@@ -108,12 +108,12 @@ def _descendants(main: int) -> list[int]:
     return found
 
 
-def _role(pid: int) -> str:
-    """What a process of the daemon is: workers are the ones with limited data, forked, as the publisher is."""
+def _role(pid: int, main: int) -> str:
+    """What a process is: the fork server is the main one's child; of its own, workers have their data limited."""
     command = Path(f"/proc/{pid}/cmdline").read_bytes()
     if b"multiprocessing.forkserver" not in command:
         return "other"
-    if Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split():
+    if _number(pid, "status", "PPid") == main:
         return "fork server"
     limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
     data = next(line for line in limits.splitlines() if line.startswith("Max data size"))
