@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
-from staticwado_daemon.archive import gzipped, layout, restore
+from staticwado_daemon.archive import gzipped, layout, restore, summary
 from staticwado_daemon.archive.record import Blob
 from staticwado_daemon.archive.store import Stage
 from staticwado_daemon.inbound.source import Source, Stamp
-from staticwado_daemon.pipeline.staged import Staged
+from staticwado_daemon.pipeline.staged import Staged, bulk_directory
 from tests.records import make_dataset, make_record
 
 _numbers = itertools.count()
@@ -31,21 +31,24 @@ def stage(
     """Stage an instance below `root`: one frame that holds `content`, a thumbnail, bulk data files named `bulk`."""
     directory = root / layout.STAGING / f"task{next(_numbers)}" / "0"
     writer = Stage(directory)
-    writer.write("instance/frames/1.mht", [content.encode()])
-    writer.write("instance/thumbnail", [b"jpeg " + content.encode()])
+    writer.write("frames/1.mht", [content.encode()])
+    writer.write("thumbnail", [b"jpeg " + content.encode()])
+    dataset = make_dataset(study, series, instance, **values)
+    writer.write("metadata.gz", [gzipped.pack(summary.array([dataset]))])
+    bulk_writer = Stage(bulk_directory(directory))
     for name in bulk:
-        writer.write(name, [b"bulk"])
+        bulk_writer.write(name, [b"bulk"])
     remainder = restore.whole(content.encode())
-    paths = {f"instance/{name}": name for name in ("frames/1.mht", "thumbnail")} | {name: name for name in bulk}
+    paths = [directory / "frames/1.mht", directory / "thumbnail", *(bulk_directory(directory) / name for name in bulk)]
     made = make_record(
         study,
         series,
         instance,
         content,
         revision=0,
-        blobs=tuple(_blob(directory / path, name) for path, name in paths.items()),
+        blobs=tuple(map(_blob, paths, ("frames/1.mht", "thumbnail", *bulk))),
         remainder=(hashlib.sha256(remainder).hexdigest(), len(remainder)),
-        dataset=make_dataset(study, series, instance, **values),
+        dataset=dataset,
     )
     source = source or Source(Path("/in") / f"{instance}-{content}", Stamp(1, 2, 3, 4))
     return Staged(source, directory, made, bulk, remainder, ())

@@ -6,8 +6,10 @@ stands in for `Disk`. Reading isn't among them: it changes nothing.
 
 import ctypes
 import errno
+import grp
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,9 +68,12 @@ class Disk:
         os.utime(path, (second, second))
 
     def give(self, directory: Path, group: str) -> None:
-        """Let a directory, and what will be made in it, belong to a group; LookupError if there is no such group."""
-        shutil.chown(directory, group=group)
-        directory.chmod(0o2750)
+        """Let a directory, and what will be made in it, belong to a group; KeyError if there is no such group."""
+        wanted, now = grp.getgrnam(group).gr_gid, directory.stat()
+        # What is right is left alone: a confined service may not be allowed to touch it.
+        if (now.st_gid, stat.S_IMODE(now.st_mode)) != (wanted, 0o2750):
+            os.chown(directory, -1, wanted)
+            directory.chmod(0o2750)
 
     def syncfs(self, descriptor: int) -> None:
         """Have everything on the disk that was written to the file system of an open directory so far (syncfs(2)).

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import structlog
 
-from staticwado_daemon.archive import layout, record, restore
+from staticwado_daemon.archive import gzipped, layout, record, restore, summary
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt
@@ -52,10 +52,23 @@ def place(version: Record, *, published: bool) -> str:
 
 
 def holds(directory: Path, version: Record) -> bool:
-    """Whether a directory has all of a version's own blobs, by length and digest; bulk data are the study's."""
-    return all(
+    """Whether a directory has a version's metadata and all its own blobs, by digest; bulk data are the study's."""
+    return _has_metadata(directory, version) and all(
         _is(directory / blob.path, blob.length, blob.sha256) for blob in version.blobs if not layout.is_bulk(blob.path)
     )
+
+
+def _has_metadata(directory: Path, version: Record) -> bool:
+    """Whether the metadata are this version's: two that differ in an attribute alone have the same blobs."""
+    try:
+        data = gzipped.unpack((directory / layout.METADATA).read_bytes())
+    except Corrupt:
+        return False
+    except OSError as error:
+        if error.errno in _MISSING:
+            return False
+        raise
+    return data == summary.array([version.dataset])
 
 
 def holds_bulk(root: Path, version: Record) -> bool:

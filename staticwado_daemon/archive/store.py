@@ -27,9 +27,6 @@ TREE_FORMAT = 1
 UMASK = 0o027
 """Directories are 0750 and files 0640, so that nginx reads them through its group."""
 
-_REMEMBERED_VERSIONS = 1000
-_REMEMBERED_PATHS = 10_000
-
 DISK = Disk()
 
 
@@ -38,26 +35,26 @@ class SyncFailed(OSError):
 
 
 class Stage:
-    """The files of one instance while they are made, in a private directory of their own."""
+    """Files while they are made, in a private directory that comes with the first of them."""
 
     def __init__(self, directory: Path, disk: Disk = DISK) -> None:
         """Begin in `directory`, whose parent may be missing as well, but not what is above."""
         self._disk = disk
         self._directory = directory
-        with suppress(FileExistsError):
-            disk.mkdir(directory.parent)
-        disk.mkdir(directory)
+        self._made = {directory.parent.parent}
 
     def write(self, name: str, parts: Sequence[bytes | memoryview]) -> None:
         """Write one file, whose path is relative to the stage."""
         path = self._directory / name
-        try:
-            self._disk.write(path, parts)
-        except FileNotFoundError:
-            for parent in reversed(path.relative_to(self._directory).parents):
-                with suppress(FileExistsError):
-                    self._disk.mkdir(self._directory / parent)
-            self._disk.write(path, parts)
+        self._make(path.parent)
+        self._disk.write(path, parts)
+
+    def _make(self, directory: Path) -> None:
+        if directory not in self._made:
+            self._make(directory.parent)
+            with suppress(FileExistsError):
+                self._disk.mkdir(directory)
+            self._made.add(directory)
 
 
 class Store:
@@ -87,7 +84,6 @@ class Store:
         self.root = root
         self._disk = disk
         self._numbers = itertools.count()
-        self._versions: dict[str, set[tuple[int, int]]] = {}
         self._unsynced: set[str] = set()
         self._suspect: set[str] = set()
         self._doubted: frozenset[str] | None = frozenset()
@@ -197,7 +193,7 @@ class Store:
         prepared = self.prepare(data)
         try:
             if old is not None:
-                self._make_distinct(path, prepared)
+                self._be_later(prepared, self.root / path)
             self.publish(prepared, path)
         except OSError:
             self.sweep(prepared)
@@ -326,21 +322,6 @@ class Store:
 
     def _temporary(self) -> Path:
         return self.root / layout.STAGING / f"put-{os.getpid()}-{next(self._numbers)}"
-
-    def _make_distinct(self, path: str, prepared: Path) -> None:
-        """Let each version of a file have its own mtime second or size: web servers make the ETag of these two."""
-        status = (self.root / path).stat()
-        used = self._versions.setdefault(path, set())
-        used.add((int(status.st_mtime), status.st_size))
-        new = prepared.stat()
-        second = int(new.st_mtime)
-        while (second, new.st_size) in used:
-            second += 1
-        if second != int(new.st_mtime):
-            self._disk.utime(prepared, second)
-        used.add((second, new.st_size))
-        if len(used) > _REMEMBERED_VERSIONS or len(self._versions) > _REMEMBERED_PATHS:
-            self._versions.clear()
 
     def _be_later(self, new: Path, old: Path) -> None:
         """Give a file a later mtime second than its predecessor: web servers tell the two apart by it."""

@@ -167,7 +167,7 @@ def is_whole(store: Store, study: Study, known: Record, *, published: bool) -> b
 
 def _keep_original(store: Store, staged: Staged) -> None:
     """Keep a source whole that is to be deleted although only its data set, not its file meta information, is known."""
-    stored = staged.directory / "instance"
+    stored = staged.directory
     pieces = restore.rebuild(staged.record, staged.remainder, lambda name: (stored / name).read_bytes())
     store.put(layout.original(staged.record.source), gzipped.pack(b"".join(pieces)))
 
@@ -215,8 +215,8 @@ def _place(store: Store, accepted: _Accepted) -> None:
     staged = accepted.staged
     study = layout.study_dir(staged.record.identity.study)
     for name in staged.bulk:
-        store.publish(staged.directory / name, f"{study}/{name}")
-    store.publish(staged.directory / "instance", accepted.target)
+        store.publish(staged.bulk_directory / name, f"{study}/{name}")
+    store.publish(staged.directory, accepted.target)
 
 
 def _receipt(staged: Staged, outcome: Outcome) -> Receipt:

@@ -15,9 +15,9 @@ class Staged:
 
     Attributes:
         source: the file it was read from.
-        directory: holds `instance/`, the instance directory to be, and `bulkdata/`.
+        directory: the instance directory to be, and nothing else: thrown-away directories cost the file system dearly.
         record: what will be recorded of it; the writer gives it its revision.
-        bulk: bulk data files, relative to the study and to `directory` alike.
+        bulk: bulk data files, relative to the study and to `bulk_directory` alike.
         remainder: what the source holds besides its frames (`archive.restore`).
         warnings: what was degraded while reading.
     """
@@ -28,6 +28,16 @@ class Staged:
     bulk: tuple[str, ...]
     remainder: bytes
     warnings: tuple[str, ...]
+
+    @property
+    def bulk_directory(self) -> Path:
+        """Where the bulk data files stand; missing if there are none."""
+        return bulk_directory(self.directory)
+
+
+def bulk_directory(directory: Path) -> Path:
+    """The directory for the bulk data of the instance that is staged in `directory`."""
+    return directory.with_name(f"{directory.name}-bulk")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The files of one instance, written into its staging directory: frames, bulk data, documents, thumbnail, metadata.
 
-What stands there in the end is what the instance directory will be, plus `bulkdata/`, which belongs to the study.
+What stands there in the end is what the instance directory will be. Bulk data, which belong to the study, stand aside.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from staticwado_daemon.dicom.transcode import ContentType
 from staticwado_daemon.dicom.transfer_syntaxes import transfer_syntax
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound.source import Source
-from staticwado_daemon.pipeline.staged import Staged
+from staticwado_daemon.pipeline.staged import Staged, bulk_directory
 
 AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
 MODALITY = "00080060"
@@ -45,15 +45,16 @@ _PDF = "application/pdf"
 
 @dataclass(slots=True)
 class _Files:
-    """The staging directory while it fills."""
+    """The staging directories while they fill."""
 
-    stage: Stage
+    instance: Stage
+    study: Stage
     blobs: list[Blob] = field(default_factory=list)
     bulk: list[str] = field(default_factory=list)
 
     def add(self, name: str, data: bytes) -> None:
         """A file of the instance directory."""
-        self.stage.write(f"instance/{name}", [data])
+        self.instance.write(name, [data])
         self._note(name, data)
 
     def add_frame(self, number: int, part_type: str, payload: native.Payload, *, compress: bool) -> None:
@@ -68,7 +69,7 @@ class _Files:
         packed = gzipped.pack_if_smaller(body)
         name = layout.bulk_file(sha256, gzipped=packed is not None)
         data = body if packed is None else packed
-        self.stage.write(name, [data])
+        self.study.write(name, [data])
         self.bulk.append(name)
         self._note(name, data)
 
@@ -85,7 +86,7 @@ def stage(
         Rejected: if the pixel data isn't what the attributes say.
         OSError: if the disk doesn't take it.
     """
-    files = _Files(Stage(directory))
+    files = _Files(Stage(directory), Stage(bulk_directory(directory)))
     changes: dict[str, bytes | None] = {AVAILABLE_TRANSFER_SYNTAX_UID: _uid(instance.transfer_syntax_uid)}
     pixels = restore.Pixels()
     if instance.pixel_data is not None:
@@ -96,7 +97,7 @@ def stage(
     if instance.attributes.text(MODALITY) in WHOLE_MODALITIES:
         files.add(layout.FULL_INSTANCE, gzipped.pack(multipart.wrap("application/dicom", data)))
     dataset = instance.attributes.with_changes(changes).to_json()
-    files.stage.write(f"instance/{layout.METADATA}", [gzipped.pack(summary.array([dataset]))])
+    files.instance.write(layout.METADATA, [gzipped.pack(summary.array([dataset]))])
     # Offsets are into the inflated data set where it was deflated: those aren't bytes of the file.
     remainder = restore.split(data, pixels) if instance.buffer is data else restore.whole(data)
     record = Record(
@@ -123,9 +124,8 @@ def _is_intricate(pixels: restore.Pixels) -> bool:
 
 def _restores(record: Record, remainder: bytes, directory: Path) -> bool:
     """Whether the source comes back from what was stored."""
-    stored = directory / "instance"
     try:
-        pieces = restore.rebuild(record, remainder, lambda name: (stored / name).read_bytes())
+        pieces = restore.rebuild(record, remainder, lambda name: (directory / name).read_bytes())
         return restore.matches(record.source, pieces)
     except (Corrupt, ValueError):
         return False

@@ -9,13 +9,14 @@ import pytest
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.dicom.uids import UID, Identity
-from staticwado_daemon.errors import Transient
+from staticwado_daemon.errors import StaticwadoError, Transient
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.named import look
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source
 from staticwado_daemon.pipeline import create as module
 from staticwado_daemon.pipeline.line import Line
+from staticwado_daemon.pipeline.space import Space
 from staticwado_daemon.pipeline.staged import Finished, Unfinished
 
 IDENTITY = Identity(UID("1.2"), UID("1.3"), UID("1.4"))
@@ -72,11 +73,15 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def create(
-    line: Instant, journal: Journal, root: Path, inputs: Sequence[Source | Receipt]
+    line: Instant,
+    journal: Journal,
+    root: Path,
+    inputs: Sequence[Source | Receipt],
+    minimum: tuple[int, int] = (0, 0),
 ) -> tuple[list[Receipt], list[Receipt]]:
     """What `create` returns, and what it told while it went on."""
     told: list[Receipt] = []
-    return module.create(cast("Line", line), journal, root, inputs, told.append), told
+    return module.create(cast("Line", line), journal, Space(root, *minimum), inputs, told.append), told
 
 
 def test_every_input_has_one_receipt_the_vanished_included(tmp_path: Path, journal: Journal, files: list[Path]) -> None:
@@ -122,6 +127,13 @@ def test_an_incomplete_file_is_rejected_at_once(tmp_path: Path, journal: Journal
     create(line, journal, tmp_path, [look(files[0])])
     assert line.submitted == files[:1]
     assert journal.find(files[0])[0].reason == "ends too early"
+
+
+def test_nothing_is_taken_while_there_is_too_little_room(tmp_path: Path, journal: Journal, files: list[Path]) -> None:
+    line = Instant(published)
+    with pytest.raises(StaticwadoError, match="minFreeBytes"):
+        create(line, journal, tmp_path, [look(files[0])], minimum=(10**18, 0))
+    assert line.submitted == []
 
 
 def test_a_journal_that_refuses_costs_no_answer(
