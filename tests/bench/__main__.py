@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown:
         parser.error(f"no such group: {', '.join(sorted(unknown))}")
     counts = QUICK if options.quick else Counts()
-    with tempfile.TemporaryDirectory(prefix="staticwado-bench-", dir=options.scratch) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix="staticwado-bench-", dir=options.scratch and options.scratch.resolve()
+    ) as scratch:
         described = machine.describe(Path(scratch))
         print("\n".join(f"{name}: {value}" for name, value in described), end="\n\n", flush=True)
         measured: list[tuple[str, Sequence[Row]]] = []
@@ -88,7 +90,7 @@ def _throughput(files: Sequence[Path], counts: Counts, scratch: Path) -> Iterato
 
 
 def _scaling(files: Sequence[Path], counts: Counts, scratch: Path) -> Iterator[Row]:
-    yield from scaling.one_study(files, (counts.few, counts.some, counts.many), scratch)
+    yield from scaling.one_study(files, (counts.few, counts.some, counts.many), scratch, counts.rounds)
     small = material.small_studies(scratch / "small-studies", counts.small_studies, 10)
     yield from scaling.many_studies(small, counts.small_studies, scratch)
 

@@ -4,16 +4,16 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from tests.bench.processes import create
+from tests.bench.processes import best, create
 from tests.bench.table import Row, at_most
 
 GROWTH = 15.0
 """Per cent by which an instance may cost more in a study four times as large."""
 
 
-def one_study(files: Sequence[Path], counts: tuple[int, int, int], scratch: Path) -> Iterator[Row]:
+def one_study(files: Sequence[Path], counts: tuple[int, int, int], scratch: Path, rounds: int) -> Iterator[Row]:
     """CPU per instance between three sizes of one study, which leaves start-up out."""
-    spent = [(count, create(files[:count], scratch / f"study-{count}").cpu) for count in counts]
+    spent = [(count, best(files[:count], scratch / f"study-{count}", "htj2k", rounds).cpu) for count in counts]
     slopes = []
     for (few, little), (many, much) in pairwise(spent):
         slopes.append((much - little) / (many - few) * 1e3)

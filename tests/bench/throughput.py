@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import floor
-from tests.bench.processes import ROLES, Usage, create
+from tests.bench.processes import ROLES, best
 from tests.bench.table import Row, at_least, at_most
 
 START_UP_SECONDS = 2.0
@@ -27,8 +27,8 @@ _PARTS = ("studies", "instances", "deduplicated", "restore", ".staticwado")
 def measure(mode: str, files: Sequence[Path], few: int, scratch: Path, rounds: int) -> Iterator[Row]:
     """For one way to store frames: cost and rate, both next to the straight line's, memory and bytes."""
     root = scratch / f"{mode}-{len(files)}"
-    start = _best(files[:few], scratch / f"{mode}-{few}", mode, rounds)
-    end = _best(files, root, mode, rounds)
+    start = best(files[:few], scratch / f"{mode}-{few}", mode, rounds)
+    end = best(files, root, mode, rounds)
     least = floor.milliseconds(mode, files[:few], scratch / f"{mode}-floor")
     more, budget = len(files) - few, BUDGETS[mode]
     cost = (end.cpu - start.cpu) / more * 1e3
@@ -43,13 +43,6 @@ def measure(mode: str, files: Sequence[Path], few: int, scratch: Path, rounds: i
     yield Row(f"{mode}: bytes written, % of the source", f"{end.written / source:.1%}")
     for part in _PARTS:
         yield Row(f"{mode}: {part}/, % of the source", f"{_size(root.with_name(f'{root.name}-0') / part) / source:.2%}")
-
-
-def _best(files: Sequence[Path], root: Path, mode: str, rounds: int) -> Usage:
-    """Run it a few times; the lower figures are the program's, the difference the machine's."""
-    usages = [create(files, root.with_name(f"{root.name}-{turn}"), mode) for turn in range(rounds)]
-    last = usages[-1]
-    return Usage(min(each.cpu for each in usages), min(each.wall for each in usages), last.peaks, last.written)
 
 
 def _size(directory: Path) -> int:
