@@ -94,7 +94,8 @@ class Scans:
         now = self._clock()
         if not self._queue:
             due = [directory for directory, when in self._wanted.items() if when <= now]
-            self._queue = outermost(due)
+            # watchdog takes a symbolic link to a directory for one; it is an input, to be rejected, and not a way.
+            self._queue = outermost(each for each in due if each == self._root or not os.path.islink(each))
             for directory in due:
                 del self._wanted[directory]
         if not self._queue:

@@ -205,3 +205,13 @@ def test_a_warm_scan_costs_a_few_microseconds_a_file(tmp_path: Path) -> None:
     began = time.process_time()
     assert sum(1 for _ in walk(str(tmp_path))) == 10_000
     assert time.process_time() - began < 0.1
+
+
+def test_a_link_to_a_directory_is_no_way_even_if_it_is_heard_of(tmp_path: Path) -> None:
+    touch(tmp_path / "outside/secret")
+    (tmp_path / "in").mkdir()
+    link = tmp_path / "in/link"
+    link.symlink_to(tmp_path / "outside")
+    scans = Scans(str(tmp_path / "in"), ())
+    scans.want(str(link))
+    assert list(scans.portion(60)) == []
