@@ -10,7 +10,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from staticwado_daemon.archive.store import lock_holder
+from staticwado_daemon.archive.lock import lock_holder
 from staticwado_daemon.cli import execute, staticwado
 from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.web.ohif import fetch_ohif

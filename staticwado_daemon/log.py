@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import select
 import sys
 import threading
 import traceback
@@ -35,6 +36,7 @@ _QUIET = {
     "pydicom": logging.ERROR,  # the same as log records; what matters comes back as an exception
     "uvicorn.access": logging.CRITICAL,  # a request line holds what was searched for; access logs are nginx's
 }
+_PATIENCE_MILLISECONDS = 500
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}  # syslog's, as journald wants them
 
 
@@ -168,10 +170,36 @@ def _exception(event: EventDict) -> BaseException | None:
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is at that moment, which a progress bar replaces to stay below the log."""
+    """Writes to what `sys.stderr` is at that moment, which a progress bar replaces to stay below the log.
+
+    A pipe that nobody reads must not stop the daemon: once it is full, lines are dropped and counted until it is read.
+    """
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+        self._lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, if it can be written now."""
+        if not self._takes_more():
+            self._lost += 1
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            structlog.get_logger(__name__).warning("log_lines_lost", count=lost)
+        self._write(record)
+
+    def _write(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+
+    def _takes_more(self) -> bool:
+        """Whether a line can be written without waiting; given a moment, if the last one could."""
+        try:
+            ready = select.poll()
+            ready.register(self.stream, select.POLLOUT)
+        except (OSError, ValueError, TypeError):
+            return True  # it has no descriptor: whatever it is, it knows how to refuse
+        return bool(ready.poll(0 if self._lost else _PATIENCE_MILLISECONDS))
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]  # an attribute in the base class
@@ -188,23 +216,27 @@ class _JournalHandler(_StderrHandler):
         except ImportError:
             self._journal = None
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def _write(self, record: logging.LogRecord) -> None:
         """Send one record; its level becomes the priority that `journalctl -p` selects by."""
         try:
             event = orjson.loads(self.format(record))
             priority = _PRIORITIES.get(event.pop("level", ""), 6)
             message = _for_people(event)
-            if self._journal:
-                # Not `send`, which would name this very line as the origin of each entry.
-                self._journal.sendv(*_fields(message, priority, event))
-            else:
+            if not (self._journal and self._send(_fields(message, priority, event))):
                 self.stream.write("".join(f"<{priority}>{line}\n" for line in message.splitlines()))
                 self.flush()
-        except PermissionError:  # a confined worker opens no socket; what it writes to stderr, journald reads as well
-            self._journal = None
-            self.emit(record)
         except Exception:  # noqa: BLE001  # a log line that can't be written must not stop the line
             self.handleError(record)
+
+    def _send(self, fields: list[str]) -> bool:
+        """Hand an entry to the journal's socket; False if this process may not have one, as a confined worker."""
+        try:
+            # Not `send`, which would name this very line as the origin of each entry.
+            self._journal.sendv(*fields)
+        except PermissionError:
+            self._journal = None  # what is written to stderr, journald reads as well
+            return False
+        return True
 
 
 def _fields(message: str, priority: int, event: dict[str, Any]) -> list[str]:

@@ -4,26 +4,33 @@ Nobody else makes them, so whoever wants to know what the writer asks of a file 
 stands in for `Disk`. Reading isn't among them: it changes nothing.
 """
 
-import ctypes
 import errno
 import grp
 import os
 import shutil
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+from staticwado_daemon import libc
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_RENAMEAT2: Final = {"x86_64": 316, "aarch64": 276, "riscv64": 276}
+"""By its number: musl has no function of that name before 1.2.6."""
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+
+LACKS_EXCHANGE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What `Disk.exchange` fails with where a file system has no such thing: NFS, ZFS before 2.2, old overlays."""
 
 
 class Disk:
     """A file system as the kernel offers it; it has no state, so that it can be handed to other processes.
 
-    Each method but `make_directories` is one step after which the process may find its end. All raise OSError.
+    Each method but the last two is one step after which the process may find its end. All raise OSError.
     """
 
     def write(self, path: Path, parts: Sequence[bytes | memoryview]) -> None:
@@ -43,17 +50,14 @@ class Disk:
         path.rename(target)
 
     def exchange(self, one: Path, other: Path) -> None:
-        """Let two names swap what they stand for in one step, so that neither is ever missing (renameat2(2))."""
-        if _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
-            return
-        code = ctypes.get_errno()
-        if code not in (errno.EINVAL, errno.ENOSYS):
-            raise OSError(code, os.strerror(code), str(one), None, str(other))
-        # A file system without exchange (NFS, old overlays): the published name is missing for an instant.
-        aside = one.with_name(one.name + "-exchanged")
-        other.rename(aside)
-        one.rename(other)
-        aside.rename(one)
+        """Let two names swap what they stand for in one step, so that neither is ever missing (renameat2(2)).
+
+        The error is one of `LACKS_EXCHANGE` where that can't be had.
+        """
+        number = _RENAMEAT2.get(libc.machine())
+        if number is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(one), None, str(other))
+        libc.syscall(number, _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
 
     def unlink(self, path: Path) -> None:
         """Remove a file."""
@@ -80,9 +84,7 @@ class Disk:
 
         Since Linux 5.8 a write that failed in the meantime is told here, but only once to each open directory.
         """
-        if _libc.syncfs(descriptor) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
+        libc.call("syncfs", descriptor)
 
     def make_directories(self, path: Path) -> None:
         """Make a directory and what is missing above it; it may be there already."""
@@ -94,3 +96,24 @@ class Disk:
         except OSError:
             if not path.is_dir():
                 raise
+
+    def swap(self, one: Path, other: Path, spare: Path) -> None:
+        """Let two names swap what they stand for, if need be in three steps by way of a spare one.
+
+        Then `other` is missing for an instant, and what it stood for is found at `spare` after an interruption.
+        """
+        try:
+            self.exchange(one, other)
+        except OSError as error:
+            if error.errno not in LACKS_EXCHANGE:
+                raise
+        else:
+            return
+        self.rename(other, spare)
+        try:
+            self.rename(one, other)
+        except OSError:
+            with suppress(OSError):
+                self.rename(spare, other)
+            raise
+        self.rename(spare, one)

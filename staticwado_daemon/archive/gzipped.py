@@ -21,6 +21,11 @@ def pack_if_smaller(data: bytes) -> bytes | None:
     return packed if len(packed) <= len(data) * (1 - MINIMUM_SAVING) else None
 
 
+def length_mark(data: bytes) -> bytes:
+    """What `pack(data)` ends with: the length of `data`, by which `unpack` takes its memory."""
+    return (len(data) & 0xFFFFFFFF).to_bytes(4, "little")
+
+
 def unpack(data: bytes) -> bytes:
     """Undo `pack`.
 

@@ -24,6 +24,9 @@ _Item = TypeVar("_Item")
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.EBADMSG})
 """What says that a blob isn't there, or is there no more: the last two that its sectors can't be read."""
 
+_GZIP_BYTES = 4096
+"""What gzip may add to what it can't compress: five bytes for each block of many thousand, and its head and tail."""
+
 
 def record_files(root: Path, study: UID) -> list[str]:
     """The paths of a study's record files."""
@@ -60,15 +63,20 @@ def holds(directory: Path, version: Record) -> bool:
 
 def _has_metadata(directory: Path, version: Record) -> bool:
     """Whether the metadata are this version's: two that differ in an attribute alone have the same blobs."""
+    expected = summary.array([version.dataset])
     try:
-        data = gzipped.unpack((directory / layout.METADATA).read_bytes())
+        # No more is read or unpacked than can be right: the file may be anything that a worker made.
+        with (directory / layout.METADATA).open("rb") as file:
+            packed = file.read(len(expected) + _GZIP_BYTES)
+        if not packed.endswith(gzipped.length_mark(expected)):
+            return False
+        return gzipped.unpack(packed) == expected
     except Corrupt:
         return False
     except OSError as error:
         if error.errno in _MISSING:
             return False
         raise
-    return data == summary.array([version.dataset])
 
 
 def holds_bulk(root: Path, version: Record) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import orjson
 
 from staticwado_daemon.archive import gzipped, summary
+from staticwado_daemon.dicom.attributes import first_text
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt, Rejected
 
@@ -48,9 +49,9 @@ class StudiesIndex:
 
     def _put(self, study: UID, query: bytes, attributes: dict[str, summary.Attribute]) -> None:
         self.remove(study)
-        instances = int(_text(attributes, summary.STUDY_RELATED_INSTANCES) or 0)
+        instances = int(first_text(attributes, summary.STUDY_RELATED_INSTANCES) or 0)
         self._listed[study] = _Listed(
-            _text(attributes, "00080020"), _text(attributes, "00080030"), study, query, instances
+            first_text(attributes, "00080020"), first_text(attributes, "00080030"), study, query, instances
         )
         self.instances += instances
 
@@ -85,11 +86,6 @@ class StudiesIndex:
         for query in queries:
             try:
                 attributes = orjson.loads(query)
-                self._put(UID(_text(attributes, "0020000D")), query, attributes)
+                self._put(UID(first_text(attributes, "0020000D")), query, attributes)
             except (Rejected, ValueError) as error:
                 raise Corrupt(f"not a study's query answer: {error}") from error
-
-
-def _text(attributes: dict[str, summary.Attribute], tag: str) -> str:
-    values = attributes.get(tag, {}).get("Value")
-    return str(values[0]) if values else ""

@@ -4,6 +4,8 @@ The published files have the layout of Static DICOMweb. A path here is text rela
 or a hexadecimal digest of our own ever becomes part of one.
 """
 
+import re
+
 from staticwado_daemon.dicom.uids import UID, Identity
 
 STUDIES_INDEX = "studies/index.json.gz"
@@ -24,6 +26,9 @@ REQUESTS = f"{PRIVATE}/requests"
 FULL_INSTANCE = "index.mht.gz"
 METADATA = "metadata.gz"
 THUMBNAIL = "thumbnail"
+
+_BULK = r"bulkdata/[0-9a-f]{3}/[0-9a-f]{2}/[0-9a-f]{59}(\.gz)?"
+_BLOB = re.compile(rf"frames/[1-9][0-9]{{0,8}}\.mht(\.gz)?|rendered/index\.[a-z0-9]+|index\.mht\.gz|thumbnail|{_BULK}")
 
 
 def study_dir(study: UID) -> str:
@@ -64,6 +69,11 @@ def bulk_file(sha256: str, *, gzipped: bool) -> str:
 def is_bulk(path: str) -> bool:
     """Whether a blob's path is that of bulk data, relative to the study, not to the instance."""
     return path.startswith("bulkdata/")
+
+
+def is_blob(path: str) -> bool:
+    """Whether this may be the path of a blob: of bulk data relative to the study, of any other to the instance."""
+    return _BLOB.fullmatch(path) is not None
 
 
 def records_dir(study: UID) -> str:

@@ -27,7 +27,8 @@ from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt, Rejected
 
 FORMAT = 1
-_DATASET = b',"dataset":'
+DATASET = b',"dataset":'
+"""Where a record's line is cut in two; this stands nowhere before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Record:
             "remainder": list(self.remainder),
             "sourceAttributes": orjson.Fragment(self.source_attributes),
         }
-        return orjson.dumps(head)[:-1] + _DATASET + self.dataset + b"}"
+        return orjson.dumps(head)[:-1] + DATASET + self.dataset + b"}"
 
     @property
     def name(self) -> str:
@@ -108,7 +109,7 @@ def parse(line: bytes) -> Record:
     Raises:
         Corrupt: if it isn't one, or of a newer format.
     """
-    cut = line.find(_DATASET)
+    cut = line.find(DATASET)
     try:
         head = orjson.loads(line[:cut] + b"}")
         if head["format"] != FORMAT:
@@ -122,7 +123,7 @@ def parse(line: bytes) -> Record:
             blobs=tuple(Blob(*blob) for blob in head["blobs"]),
             remainder=(head["remainder"][0], head["remainder"][1]),
             source_attributes=serialised(head["sourceAttributes"]),
-            dataset=line[cut + len(_DATASET) : -1],
+            dataset=line[cut + len(DATASET) : -1],
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, IndexError, Rejected) as error:
         raise Corrupt(f"not a record: {error}") from error

@@ -171,11 +171,14 @@ class Store:
         if (now.st_dev, now.st_ino) != (opened.st_dev, opened.st_ino):
             raise OSError(errno.ENODEV, "the root is another directory than before", str(self.root))
 
-    def read(self, path: str) -> bytes | None:
-        """A file's bytes, or None if there is no such file."""
+    def read(self, path: str, most: int | None = None) -> bytes | None:
+        """A file's bytes, or None if there is no such file, or it is longer than `most` bytes."""
         try:
-            return (self.root / path).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+            with (self.root / path).open("rb") as file:
+                if most is not None and os.fstat(file.fileno()).st_size > most:
+                    return None
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
     def names(self, directory: str) -> list[str]:
@@ -224,7 +227,7 @@ class Store:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR):
                 raise
-            self._disk.exchange(prepared, target)
+            self._disk.swap(prepared, target, self._temporary())
             self.sweep(prepared)
 
     def supersede(self, old: Iterable[str], path: str, data: bytes) -> None:
@@ -241,13 +244,21 @@ class Store:
             if each != path:
                 self.remove(each)
 
-    def replace(self, path: str, other: str) -> None:
-        """Let two directories swap places in one step, of which `path` is the one that readers see."""
+    def replace(self, path: str, other: str, spares: Sequence[str]) -> None:
+        """Let two directories swap places, of which `path` is the one that readers see.
+
+        Args:
+            path: of the one.
+            other: of the other.
+            spares: where the one may be found after an interruption on a file system that can't swap in one step; the
+                first of them that is free is used.
+        """
         for file in (self.root / other).rglob("*"):
             predecessor = self.root / path / file.relative_to(self.root / other)
             if file.is_file() and predecessor.is_file():
                 self._be_later(file, predecessor)
-        self._disk.exchange(self.root / other, self.root / path)
+        free = next((spare for spare in spares if not (self.root / spare).exists()), spares[0])
+        self._disk.swap(self.root / other, self.root / path, self.root / free)
 
     def move(self, path: str, other: str) -> None:
         """Move a directory that readers don't see; what stood at `other` is swept away."""

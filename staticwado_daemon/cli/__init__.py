@@ -6,25 +6,29 @@ there at once.
 """
 
 import os
+import signal
 import sys
 from typing import NoReturn
 
-import click
+from staticwado_daemon.cli.interrupts import interrupts_end_it
 
-from staticwado_daemon import __version__
-from staticwado_daemon.cli.config import config
-from staticwado_daemon.cli.create import create
-from staticwado_daemon.cli.doctor import doctor
-from staticwado_daemon.cli.explain import explain
-from staticwado_daemon.cli.export import export
-from staticwado_daemon.cli.index import index
-from staticwado_daemon.cli.nginx import nginx_config
-from staticwado_daemon.cli.options import CONTEXT, INTERRUPTED, shared
-from staticwado_daemon.cli.rejected import rejected
-from staticwado_daemon.cli.run import run
-from staticwado_daemon.cli.server import dicomwebserver_command
-from staticwado_daemon.cli.status import status
-from staticwado_daemon.errors import ConfigError, StaticwadoError
+with interrupts_end_it():
+    import click
+
+    from staticwado_daemon import __version__
+    from staticwado_daemon.cli.config import config
+    from staticwado_daemon.cli.create import create
+    from staticwado_daemon.cli.doctor import doctor
+    from staticwado_daemon.cli.explain import explain
+    from staticwado_daemon.cli.export import export
+    from staticwado_daemon.cli.index import index
+    from staticwado_daemon.cli.nginx import nginx_config
+    from staticwado_daemon.cli.options import CONTEXT, INTERRUPTED, shared
+    from staticwado_daemon.cli.rejected import rejected
+    from staticwado_daemon.cli.run import run
+    from staticwado_daemon.cli.server import dicomwebserver_command
+    from staticwado_daemon.cli.status import status
+    from staticwado_daemon.errors import ConfigError, StaticwadoError
 
 _FAILED = 1
 _USAGE = 2
@@ -95,7 +99,7 @@ def execute(command: click.Command, name: str, arguments: list[str] | None = Non
         else:
             _complain(name, _sentence(error))
         return error.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough; the interpreter's own last flush must not complain either.
@@ -122,16 +126,23 @@ def _complain(name: str, sentence: str) -> None:
     click.echo(f"{click.style(f'{name}:', fg='red', bold=True)} {sentence}", err=True)
 
 
+def _be(command: click.Command, name: str) -> NoReturn:
+    code = execute(command, name)
+    # The publisher may still be finishing. Who won't wait for that and presses Ctrl-C again gets no story about it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)
+
+
 def main() -> NoReturn:
     """Entry point `staticwado`."""
-    sys.exit(execute(staticwado, "staticwado"))
+    _be(staticwado, "staticwado")
 
 
 def mkdicomweb() -> NoReturn:
     """Entry point `mkdicomweb`: static-wado's name for `staticwado create`."""
-    sys.exit(execute(mkdicomweb_command, "mkdicomweb"))
+    _be(mkdicomweb_command, "mkdicomweb")
 
 
 def dicomwebserver() -> NoReturn:
     """Entry point `dicomwebserver`: static-wado's name for the embedded server."""
-    sys.exit(execute(dicomwebserver_command, "dicomwebserver"))
+    _be(dicomwebserver_command, "dicomwebserver")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from staticwado_daemon import log
-from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.errors import ConfigError, StaticwadoError
 
 if TYPE_CHECKING:
     from staticwado_daemon.archive.lock import Role
@@ -40,9 +40,9 @@ def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator
     from staticwado_daemon.cli.preflight import nesting_errors
     from staticwado_daemon.dicom.part10 import Limits
     from staticwado_daemon.inbound.journal import Journal
+    from staticwado_daemon.pipeline import publisher
     from staticwado_daemon.pipeline.ingest import Rules
     from staticwado_daemon.pipeline.line import Line
-    from staticwado_daemon.pipeline.publisher import LOCK_SECONDS
     from staticwado_daemon.pipeline.workers import WorkerProcesses
 
     for problem in nesting_errors(storage.root):
@@ -56,14 +56,15 @@ def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator
             maximum_inline_private_length=storage.maximum_inline_private_length,
         ),
     )
-    with Store(storage.root, storage.group, wait_seconds=LOCK_SECONDS):
+    with Store(storage.root, storage.group, wait_seconds=publisher.LOCK_SECONDS):
         pass  # the tree with its rights stands before anything of ours is put into it
     storage.state_dir.mkdir(parents=True, exist_ok=True)
     staging = storage.root / layout.STAGING
     workers = WorkerProcesses(storage.workers, rules, _memory_share(storage.workers), prepare, staging)
+    publish = functools.partial(publisher.run, root=storage.root, group=storage.group, role=role, prepare=prepare)
     with (
         closing(Journal(storage.state_dir / JOURNAL)) as journal,
-        Line(storage.root, storage.group, workers, journal, prepare, role=role) as line,
+        Line(storage.root, workers, journal, publish) as line,
     ):
         yield line, journal
 
@@ -84,7 +85,7 @@ def line_or_daemon(storage: "Storage", level: log.Level) -> Iterator[tuple["Line
         while opened is None and _turn(storage.root) is None:
             try:
                 opened = stack.enter_context(open_line(storage, level, role="create"))
-            except ConfigError:
+            except StaticwadoError:
                 if lock_holder(storage.root) is None:
                     raise
                 # Somebody else was quicker by a moment.

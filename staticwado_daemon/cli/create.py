@@ -51,7 +51,7 @@ def create(
         with opening as opened, progress:
             if opened is None and (content_type or workers):
                 warn("a daemon is running and does the work: its own contentType and workers hold")
-            answers = _create(storage, named, opened, progress)
+            answers, failure = _create(storage, named, opened, progress)
     except KeyboardInterrupt:
         click.echo(f"interrupted after {progress.done:,} of {len(named):,}; run it again to go on", err=True)
         return INTERRUPTED
@@ -59,13 +59,14 @@ def create(
         outcomes.print_object(outcomes.to_json(answers))
     else:
         outcomes.print_summary(answers, storage.root, time.monotonic() - started)
+    outcomes.require_all(failure, len(named) - len(answers))
     return outcomes.exit_code(answers)
 
 
 def _create(
     storage: "Storage", named: "Named", opened: "tuple[Line, Journal] | None", progress: outcomes.Progress
-) -> "list[Answer]":
-    """Do it here, or have the running daemon do it: a tree has one writer."""
+) -> "tuple[list[Answer], str | None]":
+    """Do it here, or have the running daemon do it: a tree has one writer. Says why, if not everything is done."""
     from staticwado_daemon.inbound.named import look
     from staticwado_daemon.pipeline import requests
     from staticwado_daemon.pipeline.create import create as create_all
@@ -76,12 +77,12 @@ def _create(
         progress.say("the running daemon has been asked")
         for receipt in named.unlisted:
             progress.add(receipt.outcome)
-        asked = requests.ask(storage.root, "create", named.files, progress.add_others) if named.files else []
-        answers = [*map(Answer.of, named.unlisted), *asked]
+        asked = requests.ask(storage.root, "create", named.files, progress.add_others, warn) if named.files else []
+        answers, failure = [*map(Answer.of, named.unlisted), *asked], None
     else:
         line, journal = opened
         space = Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
         inputs = itertools.chain(named.unlisted, map(look, named.files))
-        receipts = create_all(line, journal, space, inputs, lambda receipt: progress.add(receipt.outcome))
-        answers = [*map(Answer.of, receipts)]
-    return sorted(answers, key=lambda answer: answer.path)
+        created = create_all(line, journal, space, inputs, lambda receipt: progress.add(receipt.outcome))
+        answers, failure = [*map(Answer.of, created.receipts)], created.failure
+    return sorted(answers, key=lambda answer: answer.path), failure

@@ -16,6 +16,7 @@ from staticwado_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
     from staticwado_daemon import config
+    from staticwado_daemon.operate.doctor.daemon import Traces
     from staticwado_daemon.operate.doctor.finding import Finding, Look
 
 _NEEDS_ATTENTION = 3
@@ -134,46 +135,33 @@ def _owner(root: Path) -> int:
     return root.stat().st_uid if root.exists() else os.geteuid()
 
 
-def _daemon(settings: "config.Daemon") -> "dict[str, Look]":
+def _traces(settings: "config.Daemon") -> "Traces":
     from staticwado_daemon.cli.assembly import JOURNAL
-    from staticwado_daemon.operate import status
-    from staticwado_daemon.operate.doctor import daemon, folders
-    from staticwado_daemon.pipeline.report import REPORT, read_report
+    from staticwado_daemon.operate.doctor.daemon import Traces
 
     storage = settings.storage
-    journal = storage.state_dir / JOURNAL
+    return Traces(storage.root, storage.state_dir, storage.state_dir / JOURNAL)
+
+
+def _daemon(settings: "config.Daemon") -> "dict[str, Look]":
+    from staticwado_daemon.operate.doctor import daemon
+
+    traces = _traces(settings)
     emptied = [each.dir for each in settings.inbound if each.after_ingest == "delete"]
-    emptied += [storage.root, *([settings.drop_dir] if settings.drop_dir else [])]
-
-    def running() -> "Finding":
-        now = status.read(storage.root, storage.state_dir, journal)
-        finding = daemon.running(now)
-        report = read_report(storage.state_dir / REPORT)
-        if not (finding.ok and report):
-            return finding
-        try:
-            mounts = Path(f"/proc/{report.pid}/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-        except PermissionError:
-            return finding  # the kernel tells root alone how a process with rights of its own sees file systems
-        within = folders.writable_within(mounts, emptied)
-        return finding if within.ok else within
-
-    return {"daemon": running, "journal": functools.partial(daemon.journal, journal)}
+    emptied += [settings.storage.root, *([settings.drop_dir] if settings.drop_dir else [])]
+    return {
+        "daemon": functools.partial(daemon.works, traces, emptied),
+        "journal": functools.partial(daemon.journal, traces.journal),
+    }
 
 
 def _web(settings: "config.Daemon", url: str | None) -> "dict[str, Look]":
-    from staticwado_daemon.operate.doctor import folders, machine, serving
+    from staticwado_daemon.operate.doctor import daemon, folders, serving
     from staticwado_daemon.operate.doctor.finding import attention
-    from staticwado_daemon.pipeline.report import REPORT, read_report
     from staticwado_daemon.web import accounts, nginx
 
-    storage, server = settings.storage, settings.server
+    storage, server, traces = settings.storage, settings.server, _traces(settings)
     looks: dict[str, Look] = {}
-
-    def port(number: int) -> "Finding":
-        report = read_report(storage.state_dir / REPORT)
-        alive = report is not None and report.running and Path(f"/proc/{report.pid}").exists()
-        return machine.port(number, report.pid if report and alive else None)
 
     def readers() -> "Finding":
         who = accounts.workers(storage.root, storage.group, system=True)
@@ -182,14 +170,14 @@ def _web(settings: "config.Daemon", url: str | None) -> "dict[str, Look]":
         return folders.readers(storage.root, folders.member(who.user, who.group))
 
     if server:
-        looks["port"] = functools.partial(port, server.port)
+        looks["port"] = functools.partial(daemon.port, server.port, traces)
         address = f"http://{nginx.Listen(_reached(server.host), server.port)}"
     else:
         looks["nginx's rights"] = readers
         address = _USUAL_URL
     if settings.metrics_port:
-        looks["metrics port"] = functools.partial(port, settings.metrics_port)
-    site = serving.Site(
+        looks["metrics port"] = functools.partial(daemon.port, settings.metrics_port, traces)
+    site = serving.Address(
         (url or address).rstrip("/"), server.allow_origin if server else None, viewer=bool(server and server.ohif)
     )
     return {

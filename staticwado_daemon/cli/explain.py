@@ -10,11 +10,12 @@ import click
 
 from staticwado_daemon.cli.options import Common, shared
 from staticwado_daemon.cli.outcomes import COLORS, counted, print_object, printable
-from staticwado_daemon.cli.words import date_time, moment, size, to_json, wrapped
+from staticwado_daemon.cli.places import places_of
+from staticwado_daemon.cli.words import date_time, moment, to_json, wrapped
+from staticwado_daemon.units import size
 
 if TYPE_CHECKING:
-    from staticwado_daemon.config import Configuration
-    from staticwado_daemon.operate.explain import File, Outcome, Places
+    from staticwado_daemon.operate.explain import FileHistory, HistoryEntry
     from staticwado_daemon.operate.whereabouts import Conflict, Instance, Series, Study, Usage, Version
 
 _LABEL = 11  # columns
@@ -62,23 +63,7 @@ def explain(common: Common, what: str, *, as_json: bool) -> None:
         click.echo("\n".join(_of_file(told)))
 
 
-def places_of(configuration: "Configuration") -> "Places":
-    """Where the commands that look things up have to look."""
-    from staticwado_daemon.cli.assembly import JOURNAL
-    from staticwado_daemon.operate.explain import Places
-
-    settings = configuration.daemon()
-    storage = settings.storage
-    return Places(
-        root=storage.root,
-        state_dir=storage.state_dir,
-        journal=storage.state_dir / JOURNAL,
-        inbound=tuple(each.dir for each in settings.inbound),
-        drop_dir=settings.drop_dir,
-    )
-
-
-def _of_file(told: "File") -> Iterator[str]:
+def _of_file(told: "FileHistory") -> Iterator[str]:
     yield printable(told.path)
     if not told.receipts:
         yield _row("", told.note or "")
@@ -99,18 +84,18 @@ def _of_file(told: "File") -> Iterator[str]:
         yield _row("" if number else "before", f"{each.outcome}, {date_time(each.at or 0.0)}{_because(each)}")
 
 
-def _outcome(told: "Outcome") -> Iterator[str]:
+def _outcome(told: "HistoryEntry") -> Iterator[str]:
     label = click.style(f"{told.outcome:<{_LABEL}}", fg=COLORS[told.outcome], bold=True)
     yield f"  {label}{moment(told.at) if told.at else 'at an unknown time'}"
     if told.reason:
         yield _row("because", printable(told.reason))
 
 
-def _because(told: "Outcome") -> str:
+def _because(told: "HistoryEntry") -> str:
     return f": {printable(told.reason)}" if told.reason else ""
 
 
-def _as_stored(instance: "Instance", latest: "Outcome") -> Iterator[str]:
+def _as_stored(instance: "Instance", latest: "HistoryEntry") -> Iterator[str]:
     """What the tree has of the instance that a file became."""
     if not instance.versions:
         yield _row("stored", click.style("nothing: the tree has no record of this instance", fg="red"))

@@ -26,15 +26,29 @@ from staticwado_daemon.cli.options import Common, ohif_option, shared, warn
     is_flag=True,
     help="For /etc/nginx/nginx.conf: pid file, logs and user of the distribution's nginx.",
 )
+@click.option(
+    "--site",
+    is_flag=True,
+    help="For /etc/nginx/conf.d or sites-available: a server for the distribution's nginx, beside its others.",
+)
 @shared("-o", "--dir")
 @click.pass_obj
-def nginx_config(common: Common, listen: str, ohif: Path | None, allow_origin: str | None, *, system: bool) -> None:
-    """Print a whole nginx.conf for the tree, for `nginx -p PREFIX -c FILE`."""
+def nginx_config(
+    common: Common, listen: str, ohif: Path | None, allow_origin: str | None, *, system: bool, site: bool
+) -> None:
+    """Print a whole nginx.conf for the tree, for `nginx -p PREFIX -c FILE`; with --site, one site of an nginx."""
     from staticwado_daemon.web import accounts, nginx
 
+    if system and site:
+        raise click.UsageError("--system is a whole nginx.conf and --site a part of one: say one of them")
     storage = common.configuration().storage()
     root, group = storage.root, storage.group
-    click.echo(nginx.nginx_config(root, listen, ohif, allow_origin, group=group, system=system), nl=False)
-    for sentence in (nginx.exposure_warning(listen), accounts.workers_warning(root, group, system=system)):
-        if sentence:
-            warn(sentence)
+    form: nginx.Form = "site" if site else "system" if system else "prefix"
+    click.echo(nginx.nginx_config(root, listen, ohif, allow_origin, group=group, form=form), nl=False)
+    warnings = (
+        nginx.exposure_warning(listen),
+        accounts.workers_warning(root, group, system=form != "prefix"),
+        accounts.membership_warning(root, group) if site else None,
+    )
+    for sentence in filter(None, warnings):
+        warn(sentence)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from staticwado_daemon.errors import StaticwadoError
+
 if TYPE_CHECKING:
     from staticwado_daemon.pipeline.requests import Answer
 
@@ -148,6 +150,20 @@ def counted(number: int, noun: str) -> str:
 def printable(text: str) -> str:
     """Spell out bytes that are no text, and control characters that would command the terminal."""
     return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def require_all(failure: str | None, left: int) -> None:
+    """Make sure, once what was done is printed, that it was all there was to do.
+
+    Args:
+        failure: why it wasn't.
+        left: how many files were not taken.
+
+    Raises:
+        StaticwadoError: if there is a `failure`.
+    """
+    if failure:
+        raise StaticwadoError(f"{counted(left, 'file')} not taken: {failure}" if left > 0 else failure)
 
 
 def exit_code(answers: Sequence["Answer"]) -> int:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from staticwado_daemon.cli import outcomes
-from staticwado_daemon.cli.explain import places_of
-from staticwado_daemon.cli.options import INTERRUPTED, AbsolutePath, Common, shared
+from staticwado_daemon.cli.options import INTERRUPTED, AbsolutePath, Common, shared, warn
+from staticwado_daemon.cli.places import places_of
 from staticwado_daemon.cli.words import date_time, to_json
 from staticwado_daemon.errors import ConfigError
 
@@ -82,7 +82,7 @@ def retry(common: Common, paths: tuple[Path, ...], reason: str | None, *, every:
     else:
         wanted = still_there(receipts(places.journal, reason), places.drop_dir)
     try:
-        answers = _try_again(configuration, common, wanted) if wanted else []
+        answers, failure = _try_again(configuration, common, wanted) if wanted else ([], None)
     except KeyboardInterrupt:
         click.echo("interrupted; a running daemon goes on with what it was asked for", err=True)
         return INTERRUPTED
@@ -92,11 +92,12 @@ def retry(common: Common, paths: tuple[Path, ...], reason: str | None, *, every:
         outcomes.print_summary(answers, places.root, time.monotonic() - started)
     else:
         click.echo("there is nothing to try again")
+    outcomes.require_all(failure, len(wanted) - len(answers))
     return outcomes.exit_code(answers)
 
 
-def _try_again(configuration: "Configuration", common: Common, wanted: list[Path]) -> "list[Answer]":
-    """Have the running daemon do it, or do it here: a tree has one writer."""
+def _try_again(configuration: "Configuration", common: Common, wanted: list[Path]) -> "tuple[list[Answer], str | None]":
+    """Have the running daemon do it, or do it here: a tree has one writer. Says why, if not everything is done."""
     from staticwado_daemon.cli.assembly import line_or_daemon
     from staticwado_daemon.pipeline import requests
 
@@ -107,15 +108,15 @@ def _try_again(configuration: "Configuration", common: Common, wanted: list[Path
     ):
         if opened is None:
             progress.say("the running daemon has been asked")
-            answers = requests.ask(storage.root, "retry", wanted, progress.add_others)
+            answers, failure = requests.ask(storage.root, "retry", wanted, progress.add_others, warn), None
         else:
-            answers = _try_here(configuration, opened, wanted, progress)
-    return sorted(answers, key=lambda answer: answer.path)
+            answers, failure = _try_here(configuration, opened, wanted, progress)
+    return sorted(answers, key=lambda answer: answer.path), failure
 
 
 def _try_here(
     configuration: "Configuration", opened: "tuple[Line, Journal]", wanted: list[Path], progress: outcomes.Progress
-) -> "list[Answer]":
+) -> "tuple[list[Answer], str | None]":
     """As `create` does it. What came by the drop folder stays there until the next daemon finds it stored."""
     from staticwado_daemon.inbound.named import look
     from staticwado_daemon.inbound.receipt import Receipt
@@ -128,13 +129,15 @@ def _try_here(
     settings = configuration.daemon()
     storage = settings.storage
     drop_dir = settings.drop_dir.resolve() if settings.drop_dir else None
-    inputs = [
+    # One by one, so that what there is no room to take keeps its receipt.
+    inputs = (
         each if isinstance(each, Receipt) else look(each)
         for path in wanted
         for each in withdraw(path, journal, drop_dir)
-    ]
+    )
     space = Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
-    return [*map(Answer.of, create(line, journal, space, inputs, lambda receipt: progress.add(receipt.outcome)))]
+    created = create(line, journal, space, inputs, lambda receipt: progress.add(receipt.outcome))
+    return [*map(Answer.of, created.receipts)], created.failure
 
 
 def _print(found: "Rejection") -> None:

@@ -91,7 +91,7 @@ def _end(processes: "Sequence[BaseProcess]") -> None:
 
 def _process(host: str, port: int, make_app: "Callable[[], Starlette]", prepare: Callable[[], None]) -> "BaseProcess":
     """Start a process that answers HTTP at an address, which it has when this returns."""
-    from staticwado_daemon.pipeline.workers import process_context
+    from staticwado_daemon.pipeline.processes import process_context
     from staticwado_daemon.web import app
 
     with app.bind(host, port) as listener:
@@ -104,9 +104,10 @@ def _process(host: str, port: int, make_app: "Callable[[], Starlette]", prepare:
 
 def _serve(listener: "socket", make_app: "Callable[[], Starlette]", prepare: Callable[[], None]) -> None:
     """Be a process that answers HTTP."""
-    from staticwado_daemon.pipeline.workers import end_with_parent
+    from staticwado_daemon.pipeline.processes import end_with_daemon, end_with_parent
     from staticwado_daemon.web import app
 
     end_with_parent()
+    end_with_daemon()
     prepare()
     app.serve_on(listener, make_app())

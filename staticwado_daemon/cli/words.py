@@ -1,4 +1,4 @@
-"""Times, durations and sizes as people say them, and values as programs read them."""
+"""Times and durations as people say them, and values as programs read them."""
 
 import json
 import textwrap
@@ -49,16 +49,6 @@ def _with_times(value: Any) -> Any:
 
 def _iso(at: float | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
-
-
-def size(count: int) -> str:
-    """Bytes in the decimal units of disks: `512 B`, `1.2 MB`."""
-    value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{count} B" if unit == "B" else f"{value:.3g} {unit}" if value < 100 else f"{value:.0f} {unit}"
 
 
 def wrapped(text: str, first: str, rest: str, width: int | None) -> str:

@@ -71,6 +71,12 @@ class Attributes(Mapping[str, bytes]):
         return values if isinstance(values, list) else []
 
 
+def first_text(attributes: Mapping[str, Mapping[str, Any]], tag: str) -> str:
+    """The first value of an attribute of decoded DICOM JSON as text, "" if it has none."""
+    values = attributes.get(tag, {}).get("Value")
+    return str(values[0]) if values and values[0] is not None else ""
+
+
 def _as_text(value: Any) -> str:
     if isinstance(value, dict):
         value = next((value[group] for group in ("Alphabetic", "Ideographic", "Phonetic") if group in value), "")

@@ -116,7 +116,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        # What the module finds wrong with its use, and not the library with the file, has no code.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             raise Corrupt(f"the journal is damaged: {error}") from error
         if isinstance(error, sqlite3.OperationalError):
             raise Transient(f"the journal can't be used now: {error}") from error

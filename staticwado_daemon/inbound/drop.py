@@ -85,7 +85,7 @@ def find_rejected(drop: Path, receipt: Receipt) -> Path | None:
     for place in (receipt.path.relative_to(drop), receipt.path.name):
         first = _short_name(drop / REJECTED / place)
         for path in (first, *_others(first)):
-            if _is_same_file(path, receipt.stamp):
+            if _is_like(path, receipt.stamp):
                 return path
     return None
 
@@ -99,13 +99,11 @@ def _others(first: Path) -> Iterator[Path]:
     yield from (first.with_name(name) for name in sorted(names) if not name.endswith(REASON_SUFFIX))
 
 
-def _is_same_file(path: Path, stamp: Stamp) -> bool:
-    """Whether the file has this size and time; its inode is another one after a copy to a new disk."""
+def _is_like(path: Path, stamp: Stamp) -> bool:
     try:
-        found = Stamp.of(path.lstat())
+        return Stamp.of(path.lstat()).is_like(stamp)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    return (found.size, found.mtime_ns) == (stamp.size, stamp.mtime_ns)
 
 
 def _set_aside(drop: Path, receipt: Receipt, stamp: Stamp) -> bool:
@@ -126,6 +124,9 @@ def _set_aside(drop: Path, receipt: Receipt, stamp: Stamp) -> bool:
 def _room(drop: Path, path: Path) -> Path:
     """Where a file of the drop folder goes when it is rejected; its directory is there on return."""
     target = drop / REJECTED / path.relative_to(drop)
+    if os.path.realpath(target.parent) != str(target.parent):
+        # Whoever hands files over may have put it there, for the daemon to write where they can't.
+        raise Transient(f"{drop / REJECTED} leads elsewhere by a symbolic link; remove that")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

@@ -1,7 +1,8 @@
 """One inbound folder: a thread that turns hints and scans into complete files.
 
-Each folder has a thread of its own, so that a network mount that hangs holds up nobody else. The thread does a little
-of each of its three jobs in turn: take the notes that others left, look at candidates that are due, scan on.
+Each folder has a thread of its own, so that looking for files on a network mount that hangs holds up nobody else. The
+thread does a little of each of its three jobs in turn: take the notes that others left, look at candidates that are
+due, scan on.
 """
 
 import os

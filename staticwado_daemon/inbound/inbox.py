@@ -194,7 +194,15 @@ class Inbound:
             known_entry = self._later.get(path) or self._in_flight.get(path) or self._ready.get(path)
             if known_entry is not None and known_entry.source.stamp == stamp:
                 return False
-            return self._is_unknown(path, stamp, folder)
+            if not self._is_unknown(path, stamp, folder):
+                return False
+            denied = path in self._denied
+        # Only the folder's own thread asks its file system, and without the lock: the answer may never come.
+        if denied and not os.access(path, os.R_OK):
+            return False
+        with self._lock:
+            self._denied.discard(path)
+        return True
 
     def accept(self, source: Source, folder: Folder) -> None:
         """Take a complete file over from its folder."""
@@ -249,11 +257,6 @@ class Inbound:
         left_over = self._left_over.get(path)
         if left_over is not None and left_over.stamp == stamp and self._clock() < left_over.until:
             return False
-        if path in self._denied:
-            if not os.access(path, os.R_OK):
-                return False
-            self._denied.discard(path)
-            return True
         outcome = self._known(path, stamp)
         # A file with a receipt in a folder to be emptied was to go when the daemon was interrupted: take it again.
         return outcome is None or folder.sets_aside or (outcome in STORED and folder.after_ingest == "delete")

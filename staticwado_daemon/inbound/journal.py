@@ -12,7 +12,8 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,21 @@ class JournalReader:
     def _ask(self, question: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock, tables.translated():
             return self._database.execute(question, values).fetchall()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[JournalReader | None]:
+    """Open a journal to ask it; None if there is none as yet, or one of another version.
+
+    Raises:
+        Transient: if it can't be read now.
+        Corrupt: if it is damaged.
+    """
+    if not path.exists():
+        yield None
+        return
+    with closing(JournalReader(path)) as reader:
+        yield reader if reader.begun else None
 
 
 @dataclass(slots=True)

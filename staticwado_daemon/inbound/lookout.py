@@ -39,7 +39,8 @@ class Anchor:
     def of(cls, root: str) -> "Anchor | None":
         """Look where the folder is; None if it is no directory that can be listed."""
         try:
-            status = Path(root).stat()
+            # Not what a symbolic link leads to, which somebody may have put in its place: files are deleted there.
+            status = Path(root).lstat()
             mount = mount_of(root)
         except OSError:
             return None
@@ -93,6 +94,9 @@ class Lookout:
 
         Call it before each scan of the whole folder: what appears later raises hints, what was there is scanned.
         """
+        if os.path.realpath(self._root) != self._root:
+            self._give_up("a symbolic link has come into its path; restart the daemon")
+            return False
         now = Anchor.of(self._root)
         if now is None or (self._anchor is not None and self._anchor.is_gone(now)):
             self._give_up("its mount is gone" if now is not None else "it is missing or can't be listed")

@@ -5,6 +5,7 @@ ever concluded from a file's absence: a folder may be unmounted, or somebody may
 """
 
 import os
+import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 
@@ -95,7 +96,7 @@ class Scans:
         if not self._queue:
             due = [directory for directory, when in self._wanted.items() if when <= now]
             # watchdog takes a symbolic link to a directory for one; it is an input, to be rejected, and not a way.
-            self._queue = outermost(each for each in due if each == self._root or not os.path.islink(each))
+            self._queue = outermost(each for each in due if each == self._root or not _is_link(each))
             for directory in due:
                 del self._wanted[directory]
         if not self._queue:
@@ -157,3 +158,10 @@ def _status(entry: "os.DirEntry[str]", report: Report) -> os.stat_result | None:
 
 def _ignore(_directory: str, _error: OSError) -> None:
     return
+
+
+def _is_link(path: str) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except OSError:
+        return False

@@ -53,6 +53,17 @@ class Stamp:
         """Whether the file is in this state and, as far as is known, was in no other since."""
         return self == Stamp.of(status) and self.ctime_ns in {None, status.st_ctime_ns}
 
+    def same_content(self, other: "Stamp") -> bool:
+        """Whether two stamps, which may be years apart, are of one file whose content didn't change in between.
+
+        The device is left out: its number may be another one after every reboot (NFS, device mapper).
+        """
+        return self.inode == other.inode and self.is_like(other)
+
+    def is_like(self, other: "Stamp") -> bool:
+        """Whether size and time are the same: all that stays of a file after a copy to a new disk."""
+        return (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

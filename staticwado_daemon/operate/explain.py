@@ -4,8 +4,6 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,17 +11,17 @@ from typing import Literal
 import msgspec
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.lock import lock_holder
 from staticwado_daemon.dicom.uids import MAXIMUM_LENGTH, UID, Identity
 from staticwado_daemon.errors import Rejected, StaticwadoError
 from staticwado_daemon.inbound import drop, names
-from staticwado_daemon.inbound.journal import JournalReader
+from staticwado_daemon.inbound.journal import JournalReader, opened
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Stamp, not_a_file
 from staticwado_daemon.operate import whereabouts
+from staticwado_daemon.operate.health import judge
 from staticwado_daemon.operate.rejected import names_of
-from staticwado_daemon.operate.whereabouts import Holdings, Instance, Series, Study
-from staticwado_daemon.pipeline.report import REPORT, read_report
+from staticwado_daemon.operate.whereabouts import Instance, Series, Study, StudyRecords
+from staticwado_daemon.pipeline.report import REPORT
 
 Now = Literal["unchanged", "changed", "gone", "unreadable"]
 
@@ -32,7 +30,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class SearchPlaces:
     """Where to look.
 
     Attributes:
@@ -50,7 +48,7 @@ class Places:
     drop_dir: Path | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What became of one content of a path, and when (Unix time)."""
 
     outcome: str
@@ -63,7 +61,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     source: str | None
 
 
-class File(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="file"):
+class FileHistory(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="file"):
     """What is known of a file.
 
     Attributes:
@@ -80,12 +78,12 @@ class File(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field=
     now: Now | None = None
     note: str | None = None
     set_aside: str | None = None
-    receipts: tuple[Outcome, ...] = ()
+    receipts: tuple[HistoryEntry, ...] = ()
     instance: Instance | None = None
     same_content: tuple[str, ...] = ()
 
 
-def explain_file(places: Places, path: Path) -> File:
+def explain_file(places: SearchPlaces, path: Path) -> FileHistory:
     """Say what became of the file at an absolute path.
 
     Raises:
@@ -93,16 +91,16 @@ def explain_file(places: Places, path: Path) -> File:
         Corrupt: if it is damaged.
         StaticwadoError: if nothing is known of it at all.
     """
-    with _journal(places) as journal:
+    with opened(places.journal) as journal:
         for candidate in names_of(path, places.drop_dir):
             receipts = journal.find(candidate) if journal else []
             if receipts:
                 others = journal.find(receipts[0].identity.instance) if journal and receipts[0].identity else []
                 return _known(places, candidate, receipts, others)
-    return File(path=str(path), note=_why_unknown(places, path))
+    return FileHistory(path=str(path), note=_why_unknown(places, path))
 
 
-def explain_uid(places: Places, text: str) -> tuple[Study | Series | Instance, ...]:
+def explain_uid(places: SearchPlaces, text: str) -> tuple[Study | Series | Instance, ...]:
     """Say what a Study, Series or SOP Instance UID stands for; several things if several studies have it.
 
     Args:
@@ -114,12 +112,12 @@ def explain_uid(places: Places, text: str) -> tuple[Study | Series | Instance, .
         Corrupt: if it is damaged.
         StaticwadoError: if it is unknown, or the beginning of several.
     """
-    with _journal(places) as journal:
+    with opened(places.journal) as journal:
         uid = _completed(places.root, text) if not (studies := _studies_of(places.root, text, journal)) else UID(text)
         receipts = journal.find(uid) if journal else []
     found: list[Study | Series | Instance] = []
     for study in studies or _directories(places.root, uid):
-        held = Holdings(places.root, study)
+        held = StudyRecords(places.root, study)
         if uid == study:
             found.append(whereabouts.study(held))
         if any(identity.series == uid for identity in held.versions):
@@ -140,15 +138,17 @@ def looks_like_uid(text: str) -> bool:
 # Files
 
 
-def _known(places: Places, path: Path, receipts: list[Receipt], others: list[Receipt]) -> File:
+def _known(places: SearchPlaces, path: Path, receipts: list[Receipt], others: list[Receipt]) -> FileHistory:
     latest = receipts[0]
     identity, content = latest.identity, latest.content
-    return File(
+    return FileHistory(
         path=str(path),
         now=_compare(path, latest),
         set_aside=_set_aside(places, latest),
         receipts=tuple(map(_outcome, receipts)),
-        instance=whereabouts.instance(Holdings(places.root, identity.study), identity, others) if identity else None,
+        instance=whereabouts.instance(StudyRecords(places.root, identity.study), identity, others)
+        if identity
+        else None,
         same_content=tuple(
             dict.fromkeys(
                 str(each.path)
@@ -159,9 +159,9 @@ def _known(places: Places, path: Path, receipts: list[Receipt], others: list[Rec
     )
 
 
-def _outcome(receipt: Receipt) -> Outcome:
+def _outcome(receipt: Receipt) -> HistoryEntry:
     identity = receipt.identity
-    return Outcome(
+    return HistoryEntry(
         outcome=receipt.outcome,
         reason=receipt.reason,
         at=receipt.at,
@@ -181,12 +181,7 @@ def _compare(path: Path, receipt: Receipt) -> Now:
             with path.open("rb") as file:
                 same = hashlib.file_digest(file, "sha256").hexdigest() == receipt.source
         else:
-            stamp, now = receipt.stamp, Stamp.of(status)
-            same = stamp is not None and (now.inode, now.size, now.mtime_ns) == (
-                stamp.inode,
-                stamp.size,
-                stamp.mtime_ns,
-            )
+            same = receipt.stamp is not None and Stamp.of(status).same_content(receipt.stamp)
     except (FileNotFoundError, NotADirectoryError):
         return "gone"
     except OSError:
@@ -194,12 +189,12 @@ def _compare(path: Path, receipt: Receipt) -> Now:
     return "unchanged" if same else "changed"
 
 
-def _set_aside(places: Places, receipt: Receipt) -> str | None:
+def _set_aside(places: SearchPlaces, receipt: Receipt) -> str | None:
     place = drop.find_rejected(places.drop_dir.resolve(), receipt) if places.drop_dir else None
     return str(place) if place else None
 
 
-def _why_unknown(places: Places, path: Path) -> str:
+def _why_unknown(places: SearchPlaces, path: Path) -> str:
     """One sentence on why a file has no receipt.
 
     Raises:
@@ -227,11 +222,12 @@ def _why_unknown(places: Places, path: Path) -> str:
     return _why_not_yet(places, folder, mode)
 
 
-def _why_not_yet(places: Places, folder: str, mode: int) -> str:
+def _why_not_yet(places: SearchPlaces, folder: str, mode: int) -> str:
     """One sentence on what an input without a receipt waits for."""
-    if lock_holder(places.root) != "daemon":
+    daemon = judge(places.state_dir / REPORT, places.root)
+    if daemon.running is False:
         return "it has not been taken, because no daemon is running"
-    report = read_report(places.state_dir / REPORT)
+    report = daemon.report
     if report and report.folders.get(folder) == "unavailable":
         return f"it has not been taken, because {folder} is unavailable to the daemon"
     if not stat.S_ISREG(mode):
@@ -241,7 +237,7 @@ def _why_not_yet(places: Places, folder: str, mode: int) -> str:
     return "it has not been taken yet: it waits for its turn, or is still being written"
 
 
-def _folder_of(places: Places, real: str) -> str | None:
+def _folder_of(places: SearchPlaces, real: str) -> str | None:
     """The inbound folder in which a path lies, the innermost if several."""
     folders = [*places.inbound, *([places.drop_dir] if places.drop_dir else [])]
     holding = [each for each in map(os.path.realpath, folders) if real.startswith(f"{each}/")]
@@ -293,13 +289,3 @@ def _completed(root: Path, prefix: str) -> UID:
 
 def _beginning(root: Path, pattern: str) -> list[str]:
     return sorted({path.name for path in root.glob(pattern) if path.is_dir()})
-
-
-@contextmanager
-def _journal(places: Places) -> Iterator[JournalReader | None]:
-    """The journal; None if there is none as yet, or one of another version."""
-    if not places.journal.exists():
-        yield None
-        return
-    with closing(JournalReader(places.journal)) as reader:
-        yield reader if reader.begun else None

@@ -27,7 +27,7 @@ class Watched:
 
     Attributes:
         report: the file in which the daemon says how it is.
-        root: of the tree; only the free space of its file system is asked for.
+        root: of the tree; only its lock and the free space of its file system are looked at.
     """
 
     report: Path
@@ -49,7 +49,7 @@ class _Collector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Look, and yield one family after the other; what isn't known has none."""
-        health = look(self._watched.report)
+        health = look(self._watched.report, self._watched.root)
         yield _labelled("staticwado_build_info", "The version of staticwado.", "version", {__version__: 1})
         yield from _of_health(health)
         if health.report:

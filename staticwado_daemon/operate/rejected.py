@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound import drop
-from staticwado_daemon.inbound.journal import JournalReader
+from staticwado_daemon.inbound.journal import JournalReader, opened
 from staticwado_daemon.inbound.receipt import STORED, Receipt
+from staticwado_daemon.inbound.source import Stamp
 
 Place = Literal["there", "changed", "set aside", "gone"]
 
@@ -41,10 +41,8 @@ def receipts(journal: Path, reason: str | None = None) -> list[Receipt]:
         Transient: if the journal can't be read now.
         Corrupt: if it is damaged.
     """
-    if not journal.exists():
-        return []
-    with closing(JournalReader(journal)) as reader:
-        found = reader.having("rejected") if reader.begun else []
+    with opened(journal) as reader:
+        found = reader.having("rejected") if reader else []
     wanted = (reason or "").casefold()
     kept = [each for each in found if wanted in (each.reason or "").casefold()]
     return sorted(kept, key=lambda each: each.at or 0.0, reverse=True)
@@ -53,16 +51,11 @@ def receipts(journal: Path, reason: str | None = None) -> list[Receipt]:
 def locate(receipt: Receipt, drop_dir: Path | None) -> Rejection:
     """Find out where a rejected file is now."""
     try:
-        status = receipt.path.lstat()
+        now = Stamp.of(receipt.path.lstat())
     except OSError:
         aside = drop.find_rejected(drop_dir.resolve(), receipt) if drop_dir else None
         return Rejection(receipt, "set aside" if aside else "gone", aside)
-    stamp = receipt.stamp
-    same = stamp is None or (stamp.inode, stamp.size, stamp.mtime_ns) == (
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-    )
+    same = receipt.stamp is None or now.same_content(receipt.stamp)
     return Rejection(receipt, "there" if same else "changed")
 
 
@@ -84,15 +77,15 @@ def meant(journal: Path, drop_dir: Path | None, paths: Sequence[Path]) -> list[P
         Transient: if the journal can't be read now.
         Corrupt: if it is damaged.
     """
-    if not journal.exists():
-        raise StaticwadoError("nothing was received as yet")
-    with closing(JournalReader(journal)) as reader:
+    with opened(journal) as reader:
+        if reader is None:
+            raise StaticwadoError("nothing was received as yet")
         return [_meant(reader, drop_dir, path) for path in paths]
 
 
 def _meant(reader: JournalReader, drop_dir: Path | None, path: Path) -> Path:
     for candidate in names_of(path, drop_dir):
-        found = reader.find(candidate) if reader.begun else []
+        found = reader.find(candidate)
         if found and all(each.outcome in STORED for each in found):
             raise StaticwadoError(f"{path} was stored ({found[0].outcome}): there is nothing to try again")
         if found:

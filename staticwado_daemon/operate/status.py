@@ -1,9 +1,6 @@
 """How far a tree is: as its daemon says, or as its files say while none is running."""
 
 import math
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +8,11 @@ import msgspec
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.index import StudiesIndex
-from staticwado_daemon.archive.lock import Role, lock_holder
 from staticwado_daemon.errors import Corrupt, Transient
-from staticwado_daemon.inbound.journal import JournalReader
+from staticwado_daemon.inbound.journal import opened
 from staticwado_daemon.inbound.receipt import OUTCOMES, STORED, Outcome
-from staticwado_daemon.pipeline.report import REPORT, Report, is_fresh, read_report
+from staticwado_daemon.operate.health import Health, judge
+from staticwado_daemon.pipeline.report import REPORT, Report
 
 State = Literal["ok", "busy", "degraded", "stopped", "unknown"]
 
@@ -87,15 +84,11 @@ def read(root: Path, state_dir: Path, journal: Path, before: Status | None = Non
         before: an earlier answer. Its reasons are told again for as long as nothing was rejected or ignored since.
 
     Raises:
-        PermissionError: if the daemon's report may not be read.
+        PermissionError: if the daemon's report or lock may not be read.
         Corrupt: if the list of studies is damaged.
     """
-    told = read_report(state_dir / REPORT)
-    holder = lock_holder(root)
-    if holder == "daemon" and told and told.running and _lives(told.pid) and is_fresh(state_dir / REPORT):
-        now = _as_told(told, root)
-    else:
-        now = _as_it_stands(root, told, journal, holder)
+    found = judge(state_dir / REPORT, root)
+    now = _as_told(found.report, root) if found.running and found.report else _as_it_stands(root, found, journal)
     return _with_reasons(now, journal, before)
 
 
@@ -133,20 +126,20 @@ def _as_told(told: Report, root: Path) -> Status:
     )
 
 
-def _as_it_stands(root: Path, told: Report | None, journal: Path, holder: Role | None) -> Status:
+def _as_it_stands(root: Path, found: Health, journal: Path) -> Status:
     """What the files say, and of what can't be known from them what the latest daemon said."""
-    index = studies_index(root)
+    told, index = found.report, studies_index(root)
     backlog = told.backlog if told else 0
     counts: dict[Outcome, int] = dict.fromkeys(OUTCOMES, 0)
     degraded: tuple[str, ...] = ()
     try:
-        with _reader(journal) as reader:
+        with opened(journal) as reader:
             counts |= reader.counts() if reader else {}
     except (Transient, Corrupt) as why:
         degraded = (_unreadable(why),)
     return Status(
-        running=None if holder == "daemon" else False,
-        state="unknown" if holder == "daemon" else "stopped",
+        running=found.running,
+        state="unknown" if found.running is None else "stopped",
         backlog=backlog,
         waiting=told.waiting if told else 0,
         published=sum(counts[outcome] for outcome in STORED),
@@ -155,7 +148,7 @@ def _as_it_stands(root: Path, told: Report | None, journal: Path, holder: Role |
         receipts={str(outcome): count for outcome, count in counts.items()},
         rejected=counts["rejected"],
         published_at=(told and told.published_at) or _listed_at(root, len(index)),
-        idle=holder is None and not backlog and not _dirty(root),
+        idle=found.holder is None and not backlog and not _dirty(root),
         degraded=degraded,
     )
 
@@ -174,7 +167,7 @@ def _with_reasons(now: Status, journal: Path, before: Status | None) -> Status:
 
 
 def _reasons(journal: Path) -> tuple[Why, ...]:
-    with _reader(journal) as reader:
+    with opened(journal) as reader:
         return tuple(
             Why(
                 outcome=outcome,
@@ -187,19 +180,6 @@ def _reasons(journal: Path) -> tuple[Why, ...]:
         )
 
 
-@contextmanager
-def _reader(journal: Path) -> Iterator[JournalReader | None]:
-    """The journal; None if there is none as yet, or one of another version."""
-    if not journal.exists():
-        yield None
-        return
-    reader = JournalReader(journal)
-    try:
-        yield reader if reader.begun else None
-    finally:
-        reader.close()
-
-
 def _unreadable(why: Exception) -> str:
     return f"the journal can't be read, so that receipts and reasons are missing here: {why}"
 
@@ -210,16 +190,6 @@ def _listed_at(root: Path, studies: int) -> float | None:
         return (root / layout.STUDIES_INDEX).stat().st_mtime if studies else None
     except FileNotFoundError:
         return None
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _dirty(root: Path) -> bool:

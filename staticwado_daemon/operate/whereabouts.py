@@ -14,9 +14,13 @@ import orjson
 from staticwado_daemon.archive import holdings, layout, record, restore
 from staticwado_daemon.archive.merge import merge
 from staticwado_daemon.archive.record import Record
+from staticwado_daemon.dicom.attributes import first_text
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound.receipt import Receipt
+
+_MODALITY, _SERIES_DESCRIPTION, _SERIES_NUMBER = "00080060", "0008103E", "00200011"
+_AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -146,7 +150,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field
     unreadable: tuple[str, ...]
 
 
-class Holdings:
+class StudyRecords:
     """The records of one study, each with the file that it is in.
 
     Args:
@@ -177,7 +181,7 @@ class Holdings:
         return self._files.get(_key(version))
 
 
-def instance(held: Holdings, identity: Identity, receipts: Iterable[Receipt]) -> Instance:
+def instance(held: StudyRecords, identity: Identity, receipts: Iterable[Receipt]) -> Instance:
     """Describe an instance.
 
     Args:
@@ -200,7 +204,7 @@ def instance(held: Holdings, identity: Identity, receipts: Iterable[Receipt]) ->
     )
 
 
-def series(held: Holdings, uid: UID) -> Series:
+def series(held: StudyRecords, uid: UID) -> Series:
     """Describe one series of a study."""
     members = [versions for identity, versions in held.versions.items() if identity.series == uid]
     dataset: dict[str, Any] = orjson.loads(members[0][0].dataset) if members else {}
@@ -208,9 +212,9 @@ def series(held: Holdings, uid: UID) -> Series:
     return Series(
         study=held.study,
         series=uid,
-        number=_number(dataset, "00200011"),
-        modality=_text(dataset, "00080060"),
-        description=_text(dataset, "0008103E"),
+        number=_number(dataset, _SERIES_NUMBER),
+        modality=first_text(dataset, _MODALITY),
+        description=first_text(dataset, _SERIES_DESCRIPTION),
         instances=len(members),
         published=_usage([directory]),
         published_at=_written_at(directory / layout.METADATA),
@@ -222,7 +226,7 @@ def series(held: Holdings, uid: UID) -> Series:
     )
 
 
-def study(held: Holdings) -> Study:
+def study(held: StudyRecords) -> Study:
     """Describe a study."""
     root, uid = held.root, held.study
     members = [series(held, each) for each in {identity.series for identity in held.versions}]
@@ -240,7 +244,7 @@ def study(held: Holdings) -> Study:
     )
 
 
-def _version(held: Holdings, of: Record, published: bool, pack: str | None, receipts: Iterable[Receipt]) -> Version:
+def _version(held: StudyRecords, of: Record, published: bool, pack: str | None, receipts: Iterable[Receipt]) -> Version:
     directory = holdings.place(of, published=published)
     dataset: dict[str, Any] = orjson.loads(of.dataset)
     original = layout.original(of.source)
@@ -250,7 +254,7 @@ def _version(held: Holdings, of: Record, published: bool, pack: str | None, rece
         content=of.content,
         source=of.source,
         source_transfer_syntax=of.source_transfer_syntax,
-        stored_transfer_syntax=_text(dataset, "00083002") or of.source_transfer_syntax,
+        stored_transfer_syntax=first_text(dataset, _AVAILABLE_TRANSFER_SYNTAX_UID) or of.source_transfer_syntax,
         directory=directory,
         files=tuple(_stored_files(held, of, directory)),
         record=held.record_file(of),
@@ -264,7 +268,7 @@ def _version(held: Holdings, of: Record, published: bool, pack: str | None, rece
     )
 
 
-def _stored_files(held: Holdings, of: Record, directory: str) -> Iterator[StoredFile]:
+def _stored_files(held: StudyRecords, of: Record, directory: str) -> Iterator[StoredFile]:
     for blob in of.blobs:
         home = layout.study_dir(held.study) if layout.is_bulk(blob.path) else directory
         path = f"{home}/{blob.path}"
@@ -316,8 +320,3 @@ def _key(version: Record) -> tuple[Identity, str, int]:
 def _number(dataset: dict[str, Any], tag: str) -> int | None:
     values = dataset.get(tag, {}).get("Value")
     return int(values[0]) if values and isinstance(values[0], int | float) else None
-
-
-def _text(dataset: dict[str, Any], tag: str) -> str:
-    values = dataset.get(tag, {}).get("Value")
-    return str(values[0]) if values else ""

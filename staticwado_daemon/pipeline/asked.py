@@ -1,8 +1,12 @@
-"""What others ask the running daemon to do: their requests, from being taken to being answered."""
+"""What others ask the running daemon to do: their requests, from being taken to being answered.
 
+A request may name a million files, on a slow disk: each step of the daemon deals with a few of them.
+"""
+
+import itertools
 import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,29 +28,43 @@ from staticwado_daemon.pipeline.staged import Finished, Unfinished
 
 _FLUSH_SECONDS = 1.0
 _MISS_SECONDS = 1.0
+_MISS_FILES = 1000
+_LONGEST_SECONDS = 0.5
+"""How long the files of requests may keep the daemon in one go; a file system that hangs adds one call to it."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Asked:
+class _UnderWay:
     """A request under way: what became of its files so far, and which are still to come.
 
     Attributes:
         request: as it was taken.
+        left: its files that nobody has looked at yet.
         waiting: how many files are on the line for it.
-        expected: those that come by the inbound folders.
+        expected: those that come by the inbound folders, in the order in which they are to be looked for.
         results: of the files that are done.
+        counts: these by outcome.
         flush: the number of the flush that ends it.
         flushed_at: when that was asked for.
+        delay: why it isn't answered although all is done.
     """
 
     request: Request
+    left: deque[Path]
     waiting: int = 0
-    expected: set[Path] = field(default_factory=set)
+    expected: dict[Path, None] = field(default_factory=dict)
     results: list[Receipt | Answer] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
     flush: int | None = None
     flushed_at: float = -math.inf
+    delay: str | None = None
+
+    def note(self, result: Receipt | Answer) -> None:
+        """Take what became of a file."""
+        self.results.append(result)
+        self.counts[result.outcome] += 1
 
     def done(self, line: Line) -> bool:
         """Whether all is done and written; what is done is written without waiting for quiet.
@@ -54,7 +72,7 @@ class _Asked:
         Raises:
             StaticwadoError: if the disk refused some of it.
         """
-        if self.waiting or self.expected:
+        if self.left or self.waiting or self.expected:
             return False
         if self.flush is None:
             now = time.monotonic()
@@ -64,7 +82,7 @@ class _Asked:
         return line.is_flushed(self.flush)
 
 
-class Asked:
+class Requests:
     """The requests under way.
 
     Args:
@@ -82,24 +100,49 @@ class Asked:
         self._inbound = inbound
         self._drop_dir = drop_dir
         self._given = Given(journal, root)
-        self._under_way: dict[str, _Asked] = {}
+        self._under_way: dict[str, _UnderWay] = {}
         self._missed_at = -math.inf
+        self._unreported = False
 
     def take(self) -> None:
-        """Take over the requests that have come."""
+        """Take over the requests that have come; their files stay where they are until `submit`."""
         try:
-            for request in requests.pending(self._root):
-                self._obey(request)
+            pending = requests.pending(self._root)
         except OSError as error:
             _log.warning("requests_unreadable", reason=error.strerror)
+            return
+        for request in pending:
+            self._under_way[request.id] = _UnderWay(request, deque(request.paths))
+            if request.command == "index":
+                self._line.reindex()
+            _log.info("request_taken", command=request.command, files=len(request.paths))
+
+    def submit(self, limit: int) -> bool:
+        """Look at up to `limit` files, the oldest request's first, and give the line what has to be read.
+
+        Returns:
+            whether there is more to look at that needn't wait for the line, because some of these needed no reading.
+        """
+        at_once = False
+        until = time.monotonic() + _LONGEST_SECONDS
+        for each in self._under_way.values():
+            while each.left and limit and time.monotonic() <= until:
+                results, limit = len(each.results), limit - 1
+                path = each.left.popleft()
+                if each.request.command == "retry":
+                    self._retry(each, path)
+                else:
+                    self._take(each, path)
+                at_once |= len(each.results) > results
+        return at_once and any(each.left for each in self._under_way.values())
 
     def settle(self, finished: Finished) -> Receipt | None:
         """Note what became of a source that was asked for; None if it was sent through the line once more."""
         receipt = self._given.settle(finished, self._line)
         if receipt and finished.source.requested:
-            asked = self._under_way[finished.source.requested]
-            asked.results.append(receipt)
-            asked.waiting -= 1
+            under_way = self._under_way[finished.source.requested]
+            under_way.note(receipt)
+            under_way.waiting -= 1
         return receipt
 
     def note(self, path: Path, result: Receipt | Unfinished) -> None:
@@ -113,80 +156,83 @@ class Asked:
             told = Answer(path, "waiting", result.reason, None)
         else:
             return
-        for asked in self._under_way.values():
-            if path in asked.expected:
-                asked.expected.discard(path)
-                asked.results.append(told)
+        for each in self._under_way.values():
+            if path in each.expected:
+                del each.expected[path]
+                each.note(told)
 
     def answer(self) -> None:
         """Tell those who asked what became of their files, once everything of it is written."""
         self._miss()
-        for number, asked in list(self._under_way.items()):
+        for number, each in list(self._under_way.items()):
             try:
-                if asked.done(self._line):
-                    requests.answer(self._root, number, [self._current(each) for each in asked.results])
+                if each.done(self._line):
+                    requests.answer(self._root, number, [self._current(result) for result in each.results])
                     del self._under_way[number]
             except (StaticwadoError, OSError) as why:
                 # The disk refuses files; what is asked for waits for it to be mended, as everything does.
-                _log.warning("answer_delayed", reason=str(why))
-                asked.flush = None
+                if each.delay != str(why):
+                    _log.warning("answer_delayed", reason=str(why))
+                each.delay, each.flush = str(why), None
 
-    def report(self) -> None:
-        """Show those who wait for an answer how far it is."""
-        for number, asked in self._under_way.items():
-            try:
-                requests.report(self._root, number, Counter(str(each.outcome) for each in asked.results))
-            except OSError as error:
+    def report(self, shortage: str | None, refusal: str | None) -> None:
+        """Show those who wait for an answer how far it is.
+
+        Args:
+            shortage: why their files are not taken in at present.
+            refusal: why nobody gets a receipt at present.
+        """
+        try:
+            for number, each in self._under_way.items():
+                waits = (shortage if each.left else each.delay) or refusal
+                requests.report(self._root, number, each.counts, waits)
+        except OSError as error:
+            if not self._unreported:
                 _log.warning("progress_not_written", reason=error.strerror)
+            self._unreported = True
+        else:
+            self._unreported = False
 
     def _current(self, result: Receipt | Answer) -> Receipt | Answer:
         return self._line.current(result) if isinstance(result, Receipt) else result
 
-    def _obey(self, request: Request) -> None:
-        asked = _Asked(request)
-        self._under_way[request.id] = asked
-        if request.command == "index":
-            self._line.reindex()
-        for path in request.paths:
-            if request.command == "retry":
-                self._retry(asked, path)
-            else:
-                self._take(asked, path)
-        _log.info("request_taken", command=request.command, files=len(request.paths))
-
-    def _take(self, asked: _Asked, path: Path) -> None:
-        source = look(path, requested=asked.request.id)
+    def _take(self, under_way: _UnderWay, path: Path) -> None:
+        source = look(path, requested=under_way.request.id)
         receipt = source if isinstance(source, Receipt) else self._given.known(source)
         if receipt is not None:
-            asked.results.append(receipt)
+            under_way.note(receipt)
         elif isinstance(source, Source):
-            asked.waiting += 1
+            under_way.waiting += 1
             self._line.submit([source])
 
-    def _retry(self, asked: _Asked, path: Path) -> None:
+    def _retry(self, under_way: _UnderWay, path: Path) -> None:
         """Have a file taken again: by its inbound folder where it lies in one, else as `create` does."""
         try:
             found = withdraw(path, self._journal, self._drop_dir)
         except Transient as why:
-            asked.results.append(Answer(path, "rejected", f"can't be tried again now: {why}", None))
+            under_way.note(Answer(path, "rejected", f"can't be tried again now: {why}", None))
             return
         for each in found:
             if isinstance(each, Receipt):
-                asked.results.append(each)
+                under_way.note(each)
             elif not names.skip_path(str(each)) and self._inbound.look_again(each):
-                asked.expected.add(each)
+                under_way.expected[each] = None
             else:
-                self._take(asked, each)
+                self._take(under_way, each)
 
     def _miss(self) -> None:
-        """Expect no more what somebody has taken away since."""
+        """Expect no more what somebody has taken away since; look for a few each time, in turn."""
         now = time.monotonic()
         if now - self._missed_at < _MISS_SECONDS:
             return
         self._missed_at = now
-        for asked in self._under_way.values():
-            for path in list(asked.expected):
+        for each in self._under_way.values():
+            for path in list(itertools.islice(each.expected, _MISS_FILES)):
+                if time.monotonic() > now + _LONGEST_SECONDS:
+                    return
+                del each.expected[path]
                 found = look(path)
                 if isinstance(found, Receipt):
-                    asked.expected.discard(path)
-                    asked.results.append(found)
+                    each.note(found)
+                else:
+                    each.expected[path] = None

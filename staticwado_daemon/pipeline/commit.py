@@ -11,6 +11,8 @@ A crash before 3 leaves files without a record, which the next attempt replaces.
 arrange and publish the study, without the source. What a power cut takes from it is found by the mark, too (`recover`).
 """
 
+import errno
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +21,9 @@ from staticwado_daemon.archive import gzipped, holdings, layout, record, restore
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID, Identity
+from staticwado_daemon.errors import Rejected, Transient
 from staticwado_daemon.inbound.receipt import Outcome, Receipt
+from staticwado_daemon.inbound.source import read
 from staticwado_daemon.pipeline.staged import Staged
 from staticwado_daemon.pipeline.studies import Studies, Study
 
@@ -95,13 +99,14 @@ def arrange(store: Store, versions: Sequence[Record]) -> None:
     winner, *losers = versions
     published = layout.instance_dir(winner.identity)
     kept = [layout.kept_dir(winner.identity, each.content) for each in versions]
+    spares = [f"{path}-exchanged" for path in kept]
 
     def find(version: Record) -> str | None:
-        return next((path for path in kept if holdings.holds(store.root / path, version)), None)
+        return next((path for path in (*kept, *spares) if holdings.holds(store.root / path, version)), None)
 
     if not holdings.holds(store.root / published, winner) and (place := find(winner)):
         if (store.root / published).exists():
-            store.replace(published, place)
+            store.replace(published, place, spares)
         else:
             store.move(place, published)
     for loser in losers:
@@ -110,7 +115,7 @@ def arrange(store: Store, versions: Sequence[Record]) -> None:
             continue
         if (store.root / own).exists():
             # It may be the only place of another version.
-            store.replace(own, place)
+            store.replace(own, place, spares)
         else:
             store.move(place, own)
     if holdings.holds(store.root / published, winner):
@@ -166,10 +171,15 @@ def is_whole(store: Store, study: Study, known: Record, *, published: bool) -> b
 
 
 def _keep_original(store: Store, staged: Staged) -> None:
-    """Keep a source whole that is to be deleted although only its data set, not its file meta information, is known."""
-    stored = staged.directory
-    pieces = restore.rebuild(staged.record, staged.remainder, lambda name: (stored / name).read_bytes())
-    store.put(layout.original(staged.record.source), gzipped.pack(b"".join(pieces)))
+    """Keep a source whole that is to be deleted although only its data set, not its file meta information, is known.
+
+    It is read again: to rebuild it from staged frames, the one writer would have to decode what a worker has made.
+    """
+    try:
+        data = read(staged.source)
+    except (Rejected, Transient) as why:
+        raise OSError(errno.ESTALE, str(why), str(staged.source.path)) from why
+    store.put(layout.original(hashlib.sha256(data).hexdigest()), gzipped.pack(data))
 
 
 def _store(store: Store, studies: Studies, accepted: Sequence[_Accepted]) -> None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from staticwado_daemon.archive import layout
@@ -22,14 +22,30 @@ MAXIMUM_TRIES = 3
 _WAIT_SECONDS = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of given files.
+
+    Attributes:
+        receipts: one for each input that was taken, as things stand at the end.
+        failure: why that isn't all there was to do: there is too little room to take the rest, or some files of the
+            tree could not be written (what has a receipt is stored all the same). None if all is done.
+    """
+
+    receipts: list[Receipt]
+    failure: str | None
+
+
 def create(
     line: Line,
     journal: Journal,
     space: Space,
     inputs: Iterable[Source | Receipt],
     on_receipt: Callable[[Receipt], None],
-) -> list[Receipt]:
+) -> Created:
     """Ingest and publish all sources; return when everything is written.
+
+    Where there comes to be too little room no more is taken, and what was taken is finished.
 
     Args:
         line: started.
@@ -38,21 +54,19 @@ def create(
         inputs: sources in the order in which they are to be taken; what is no source comes with its receipt.
         on_receipt: told of each receipt as it is written.
 
-    Returns:
-        One receipt for each input, as things stand at the end.
-
     Raises:
-        StaticwadoError: if there is too little room to take any more; what was taken is finished.
+        StaticwadoError: if the line can't go on.
     """
     left: Iterator[Source | Receipt] = iter(inputs)
     given = Given(journal, space.root)
     receipts: list[Receipt] = []
+    shortage: str | None = None
     more = True
     while more or line.backlog:
         ready: list[Receipt] = []
         if more and (shortage := space.shortage()):
-            raise StaticwadoError(shortage)
-        for _ in range(line.room):
+            more = False
+        for _ in range(line.room if more else 0):
             source = next(left, None)
             if source is None:
                 more = False
@@ -67,10 +81,19 @@ def create(
         for receipt in (*ready, *filter(None, settled)):
             receipts.append(receipt)
             on_receipt(receipt)
-    number = line.flush()
-    while not line.is_flushed(number):
-        line.pump(_WAIT_SECONDS)
-    return [line.current(receipt) for receipt in receipts]
+    failure = _flush(line)
+    return Created([line.current(receipt) for receipt in receipts], shortage or failure)
+
+
+def _flush(line: Line) -> str | None:
+    """Have everything written; say why it isn't."""
+    try:
+        number = line.flush()
+        while not line.is_flushed(number):
+            line.pump(_WAIT_SECONDS)
+    except StaticwadoError as why:
+        return str(why)
+    return None
 
 
 class Given:
@@ -106,23 +129,13 @@ class Given:
             line.submit([again])
             return None
         del self._tries[source.path]
-        receipt = _rejected(source, result)
+        receipt = rejection(source, result)
         if result.incomplete:  # what may pass without the file changing isn't remembered against it
             with suppress(Transient):  # the answer holds even if the journal can't take it now
                 self._journal.write([receipt])
         return receipt
 
 
-def give_up(source: Source, unfinished: Unfinished, journal: Journal) -> Receipt:
-    """Reject a source that nobody waits for any longer.
-
-    Raises:
-        Transient: if that can't be journalled now.
-    """
-    receipt = _rejected(source, unfinished)
-    journal.write([receipt])
-    return receipt
-
-
-def _rejected(source: Source, unfinished: Unfinished) -> Receipt:
+def rejection(source: Source, unfinished: Unfinished) -> Receipt:
+    """The receipt of a source that nobody waits for any longer."""
     return Receipt(source.path, source.stamp, "rejected", unfinished.reason)

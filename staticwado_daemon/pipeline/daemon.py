@@ -19,17 +19,20 @@ from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import STORED, Receipt
 from staticwado_daemon.inbound.source import Source, remove
 from staticwado_daemon.pipeline import requests
-from staticwado_daemon.pipeline.asked import Asked
-from staticwado_daemon.pipeline.create import give_up
+from staticwado_daemon.pipeline.asked import Requests
+from staticwado_daemon.pipeline.create import rejection
 from staticwado_daemon.pipeline.line import Line
 from staticwado_daemon.pipeline.report import Rate, Report, ReportFile
 from staticwado_daemon.pipeline.space import Space
-from staticwado_daemon.pipeline.staged import Finished, Unfinished
+from staticwado_daemon.pipeline.staged import Finished
 
 _TICK_SECONDS = 0.25
 _REPORT_SECONDS = 0.5
 _LOG_SECONDS = 5.0
 _REFUSAL_SECONDS = 90.0  # longer than a refused file rests before it is tried again
+
+_SILENCE_SECONDS = 60.0
+_SILENT = "the publisher has been busy with one step for more than a minute: the tree's disk may hang; see dmesg"
 
 _log = structlog.get_logger(__name__)
 
@@ -40,7 +43,7 @@ class Places:
 
     Attributes:
         root: of the tree.
-        state_dir: where the report goes.
+        state_dir: where the report goes, and the journal is.
         drop_dir: the one inbound folder that is ours and gets emptied, if there is one.
         space: what is to be left free on the tree's disk.
     """
@@ -73,6 +76,7 @@ class Daemon:
         told: Callable[[Report], None],
     ) -> None:
         self._root = places.root
+        self._state_dir = places.state_dir
         self._space = places.space
         # Inbound folders give real paths.
         self._drop_dir = places.drop_dir.resolve() if places.drop_dir else None
@@ -81,7 +85,7 @@ class Daemon:
         self._journal = journal
         self._check = check
         self._told = told
-        self._asked = Asked(places.root, line, journal, inbound, self._drop_dir)
+        self._requests = Requests(places.root, line, journal, inbound, self._drop_dir)
         self._closing: list[tuple[Source, Receipt]] = []
         self._outcomes: Counter[str] = Counter()
         self._logged = 0.0
@@ -117,13 +121,16 @@ class Daemon:
             _log.info("daemon_stopped")
 
     def _step(self) -> None:
+        self._requests.take()
+        hurry = False
         if not self._is_short():
-            self._asked.take()
+            # Half of the room is for the inbound folders, however much somebody asks for.
+            hurry = self._requests.submit((self._line.room + 1) // 2)
             self._line.submit(self._inbound.take(self._line.room))
-        for finished in self._line.pump(_TICK_SECONDS):
+        for finished in self._line.pump(0 if hurry else _TICK_SECONDS):
             self._settle(finished)
         self._close()
-        self._asked.answer()
+        self._requests.answer()
         if not self._stopping.is_set():
             self._check()
         now = time.monotonic()
@@ -152,16 +159,16 @@ class Daemon:
         """Tell whoever a source came from what became of it."""
         source, result = finished.source, finished.result
         if source.requested is not None:
-            if receipt := self._asked.settle(finished):
+            if receipt := self._requests.settle(finished):
                 self._count(receipt)
         elif isinstance(result, Receipt):
             self._closing.append((source, result))
         elif result.incomplete and source.final:
-            self._give_up(source, result)
+            self._line.conclude(source, rejection(source, result))
         else:
             if result.refused:
                 self._note_refusal(result.reason)
-            self._asked.note(source.path, result)
+            self._requests.note(source.path, result)
             self._inbound.retry(source, incomplete=result.incomplete)
 
     def _note_refusal(self, reason: str) -> None:
@@ -171,19 +178,12 @@ class Daemon:
             _log.error("files_wait_for_the_disk", reason=reason)
         self._refused_at, self._refusal = now, reason
 
-    def _give_up(self, source: Source, unfinished: Unfinished) -> None:
-        try:
-            self._closing.append((source, give_up(source, unfinished, self._journal)))
-        except Transient as why:
-            _log.error("journal_refused", reason=str(why))
-            self._inbound.retry(source, incomplete=False)
-
     def _close(self) -> None:
         """Be done with files of the inbound folders, which have their receipts in the journal."""
         gone: list[Path] = []
         for source, receipt in self._closing:
             self._count(receipt)
-            self._asked.note(source.path, receipt)
+            self._requests.note(source.path, receipt)
             try:
                 if self._clear(source, receipt):
                     gone.append(source.path)
@@ -207,6 +207,8 @@ class Daemon:
 
     def _count(self, receipt: Receipt) -> None:
         self._outcomes[receipt.outcome] += 1
+        if receipt.outcome in STORED:
+            self._refused_at = -math.inf
         if receipt.outcome == "published":
             self._published_at = time.time()
 
@@ -214,13 +216,19 @@ class Daemon:
         failure = self._line.progress.failure
         if not failure and time.monotonic() - self._refused_at < _REFUSAL_SECONDS:
             failure = self._refusal
-        troubles = [f"the tree can't be written: {failure}"] if failure else []
-        return [*troubles, self._short] if self._short else troubles
+        tree = f"the tree can't be written: {failure}" if failure else None
+        silent = _SILENT if self._line.silence > _SILENCE_SECONDS else None
+        return [each for each in (tree, silent, self._no_receipts(), self._short) if each]
+
+    def _no_receipts(self) -> str | None:
+        """Why nobody gets a receipt, in one sentence; None if they do."""
+        failure = self._line.journal_failure
+        return f"{failure}; files wait until {self._state_dir} has room and can be written" if failure else None
 
     def _report(self, *, running: bool) -> None:
         """Say how far everything is, to `staticwado status` and to whoever looks after the daemon."""
         self._reported = time.monotonic()
-        self._asked.report()
+        self._requests.report(self._short, self._no_receipts())
         counts = self._journal.counts()
         backlog = self._inbound.backlog + self._line.backlog
         report = Report(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from pydicom._uid_dict import UID_dictionary
+from pydicom.config import IGNORE
+from pydicom.uid import UID
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.dicom import part10
@@ -91,5 +92,6 @@ def _lacks_pixels(instance: Instance) -> bool:
     """Whether an image ends before its Pixel Data: it may have been cut off between two elements, and be arriving."""
     if instance.pixel_data is not None:
         return False
-    name = UID_dictionary.get(instance.attributes.text(_SOP_CLASS_UID), ("",))[0]
-    return _ROWS in instance.attributes or name.endswith("Image Storage")
+    # Unchecked: pydicom would warn of a UID that isn't one, by quoting it.
+    sop_class = UID(instance.attributes.text(_SOP_CLASS_UID), IGNORE)
+    return _ROWS in instance.attributes or sop_class.name.endswith("Image Storage")

@@ -6,13 +6,11 @@ DICOM or the tree.
 """
 
 import queue
-import shutil
-import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,23 +20,22 @@ from typing import Self, TypeAlias
 import structlog
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.disk import Disk
-from staticwado_daemon.archive.lock import Role
-from staticwado_daemon.archive.store import DISK
 from staticwado_daemon.dicom.uids import Identity
-from staticwado_daemon.errors import ConfigError, StaticwadoError, Transient
+from staticwado_daemon.errors import StaticwadoError, Transient
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source
-from staticwado_daemon.pipeline import publisher
-from staticwado_daemon.pipeline.publisher import Batch, Flush, Message, Reindex, Reply
+from staticwado_daemon.pipeline.publisher import Batch, Flush, Reindex, Reply, Sweep
+from staticwado_daemon.pipeline.interrupts import interrupts_put_off
+from staticwado_daemon.pipeline.publisher_process import PublisherProcess
 from staticwado_daemon.pipeline.staged import Committed, Finished, Flushed, Progress, Staged, Unfinished
-from staticwado_daemon.pipeline.workers import Result, Workers, process_context
+from staticwado_daemon.pipeline.workers import Result, Workers
 
 _log = structlog.get_logger(__name__)
 
 BATCH_FILES = 16
 BATCH_BYTES = 64 * 1024 * 1024
+_MOST_COMMITTING = 64  # batches: what a publisher that is slower than the workers has before it
 
 
 @dataclass(eq=False, slots=True)
@@ -60,25 +57,13 @@ class Line:
 
     Args:
         root: of the tree.
-        group: that the tree's files shall belong to, or None.
         workers: who ingests.
         journal: where receipts go.
-        prepare: configures logging in the publisher process.
-        role: what others who want to write to the root are told of this line.
-        disk: what takes the changes to the tree.
+        publish: what the publisher process does with its end of the connection: `publisher.run` for this root, as a
+            partial that can be pickled.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        group: str | None,
-        workers: Workers,
-        journal: Journal,
-        prepare: Callable[[], None],
-        *,
-        role: Role,
-        disk: Disk = DISK,
-    ) -> None:
+    def __init__(self, root: Path, workers: Workers, journal: Journal, publish: Callable[[Connection], None]) -> None:
         self._root = root
         self._workers = workers
         self._parallel = workers.count * 2
@@ -90,53 +75,34 @@ class Line:
         self._batches = 0
         self._held: list[Finished] = []
         self._held_superseded: list[tuple[Identity, str]] = []
+        self._journal_failure: str | None = None
         self._flushes = 0
         self._flushed = 0
         self._flush_failure: str | None = None
-        self._told = 0
         self._progress = Progress(0, 0, 0)
-        context = process_context()
-        self._connection, theirs = context.Pipe()
-        self._publisher = context.Process(
-            target=publisher.run, args=(theirs, root, group, role, prepare, disk), name="staticwado-publisher"
-        )
-        self._listener = threading.Thread(target=self._listen, args=(self._connection,), daemon=True)
-        self._theirs: Connection | None = theirs
+        self._publisher = PublisherProcess(publish, self._events.put)
 
     def __enter__(self) -> Self:
         """Start the publisher and the workers.
 
         Raises:
-            ConfigError: if the root can't be written to, or another process is writing there.
+            StaticwadoError: if the root can't be written to, or another process is writing there.
         """
-        self._publisher.start()
-        if self._theirs:
-            # Only the publisher's own end may stay open, or its death would go unnoticed.
-            self._theirs.close()
-            self._theirs = None
-        try:
-            first = self._connection.recv()
-        except EOFError:
-            raise StaticwadoError("the publisher process did not start") from None
-        if isinstance(first, ConfigError):
-            self._publisher.join()
-            raise first
-        self._events.put(first)
-        self._listener.start()
-        self._workers.__enter__()
+        with ExitStack() as undo:
+            with interrupts_put_off():
+                self._publisher.start()
+                undo.callback(self._publisher.end)
+            self._workers.__enter__()
+            undo.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop; what the publisher has been given is still finished."""
+        """Stop; what the publisher has been given is still finished, and nothing else."""
         self._workers.__exit__(kind, error, traceback)
-        with suppress(OSError):  # it has died before; the next start finds its studies marked dirty
-            self._connection.send(None)
-        self._listener.join()
-        self._publisher.join()
+        self._publisher.end()
         self._take_replies_left()
-        self._connection.close()
 
     @property
     def backlog(self) -> int:
@@ -147,18 +113,28 @@ class Line:
 
     @property
     def room(self) -> int:
-        """How many more sources are worth submitting now."""
-        return max(0, 2 * self._parallel * BATCH_FILES - len(self._waiting))
+        """How many more sources are worth submitting now; none for as long as the journal refuses many receipts."""
+        return max(0, 2 * self._parallel * BATCH_FILES - len(self._waiting) - len(self._held))
 
     @property
     def idle(self) -> bool:
         """Whether nothing is under way and every file of the tree, the cold ones included, is written."""
-        return not self.backlog and not self._progress.dirty and self._progress.taken == self._told
+        return not self.backlog and not self._progress.dirty and self._progress.taken == self._publisher.told
 
     @property
     def progress(self) -> Progress:
         """What the publisher last said."""
         return self._progress
+
+    @property
+    def silence(self) -> float:
+        """Seconds for which the publisher has owed an answer; 0 while it owes none."""
+        return self._publisher.silence
+
+    @property
+    def journal_failure(self) -> str | None:
+        """Why the journal doesn't take the receipts that are held until it does; None while it does."""
+        return self._journal_failure
 
     def wake(self) -> None:
         """Make a waiting `pump` return; any thread may call this."""
@@ -169,10 +145,14 @@ class Line:
         self._waiting.extend(sources)
         self._fill()
 
+    def conclude(self, source: Source, receipt: Receipt) -> None:
+        """Take a source that left the line unfinished once more, to leave it with a receipt of the caller's."""
+        self._held.append(Finished(source, receipt))
+
     def flush(self) -> int:
         """Have everything written without waiting for quiet; returns a number to ask `is_flushed` by."""
         self._flushes += 1
-        self._tell(Flush(self._flushes))
+        self._publisher.tell(Flush(self._flushes))
         return self._flushes
 
     def is_flushed(self, number: int) -> bool:
@@ -187,7 +167,7 @@ class Line:
 
     def reindex(self) -> None:
         """Have the studies index made anew."""
-        self._tell(Reindex())
+        self._publisher.tell(Reindex())
 
     def current(self, receipt: Receipt) -> Receipt:
         """The receipt as things stand now: a later content may have superseded what it speaks of."""
@@ -243,7 +223,8 @@ class Line:
     def _has_room(self) -> bool:
         """Whether another batch may start; of finished ones that wait for a slow one before them there may be a few."""
         busy = sum(task.results is None for task in self._running)
-        return busy < self._parallel and len(self._running) < 4 * self._parallel
+        waiting = len(self._committing) >= _MOST_COMMITTING
+        return busy < self._parallel and len(self._running) < 4 * self._parallel and not waiting
 
     def _start(self, sources: tuple[Source, ...], *, alone: bool) -> _Task:
         directory = self._root / layout.STAGING / uuid.uuid4().hex
@@ -256,7 +237,8 @@ class Line:
         if failure is None:
             task.results = task.future.result()
             return
-        shutil.rmtree(task.directory, ignore_errors=True)
+        # A future fails when its worker has ended, so nobody writes there any more.
+        self._publisher.tell(Sweep(task.directory))
         _log.warning("worker_lost", kind=type(failure).__name__, sources=len(task.sources), alone=task.alone)
         if task.alone:
             task.results = [_given_up(source, failure) for source in task.sources]
@@ -280,7 +262,7 @@ class Line:
             if staged:
                 self._batches += 1
                 self._committing[self._batches] = tuple(staged)
-                self._tell(Batch(self._batches, tuple(staged)))
+                self._publisher.tell(Batch(self._batches, tuple(staged)))
 
     def _take_committed(self, committed: Committed) -> None:
         staged = self._committing.pop(committed.number)
@@ -300,26 +282,14 @@ class Line:
             if self._held_superseded:
                 self._journal.supersede(self._held_superseded)
         except Transient as why:
-            _log.error("journal_refused", reason=str(why))
+            if str(why) != self._journal_failure:
+                _log.error("journal_refused", reason=str(why))
+            self._journal_failure = str(why)
             return []
+        self._journal_failure = None
         finished = self._held
         self._held, self._held_superseded = [], []
         return finished
-
-    def _tell(self, message: Message) -> None:
-        try:
-            self._connection.send(message)
-        except OSError:
-            raise _publisher_ended() from None
-        self._told += 1
-
-    def _listen(self, connection: Connection) -> None:
-        """Pass the publisher's replies on, in a thread of its own."""
-        try:
-            while True:
-                self._events.put(connection.recv())
-        except (EOFError, OSError):
-            self._events.put(_publisher_ended())
 
     def _take_replies_left(self) -> None:
         """Journal what the publisher finished after the last `pump`."""
@@ -327,10 +297,6 @@ class Line:
             if isinstance(event, Committed):
                 self._take_committed(event)
         self._journalled()
-
-
-def _publisher_ended() -> StaticwadoError:
-    return StaticwadoError("the publisher process has ended; its log says why")
 
 
 def _given_up(source: Source, failure: BaseException) -> Receipt:

@@ -26,6 +26,9 @@ _Item = TypeVar("_Item")
 MAXIMUM_FILES = 8
 """A study's record files and packs are merged into one each when there are more of them than this."""
 
+LARGEST_THUMBNAIL = 16 * 1024 * 1024
+"""Bytes of a picture that are worth copying: what a worker calls a thumbnail may be anything."""
+
 
 def publish_hot(store: Store, study: Study, changed: Collection[UID], index: StudiesIndex) -> None:
     """Write the files of the changed series, then the study's own, and list the study in `index`."""
@@ -139,6 +142,6 @@ def _put(store: Store, path: str, objects: Iterable[bytes]) -> None:
 
 
 def _put_thumbnail(store: Store, path: str, chosen: Identity | None) -> None:
-    data = store.read(f"{layout.instance_dir(chosen)}/{layout.THUMBNAIL}") if chosen else None
+    data = store.read(f"{layout.instance_dir(chosen)}/{layout.THUMBNAIL}", LARGEST_THUMBNAIL) if chosen else None
     if data is not None:
         store.put(path, data)

@@ -21,7 +21,7 @@ from staticwado_daemon.archive.disk import Disk
 from staticwado_daemon.archive.lock import Role
 from staticwado_daemon.archive.store import DISK, Store, SyncFailed
 from staticwado_daemon.dicom.uids import UID, Identity
-from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.pipeline import publish
 from staticwado_daemon.pipeline.commit import commit, sweep
@@ -58,6 +58,13 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    """Remove the staging directory of a task that has failed, in which nobody writes any more."""
+
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Reindex:
     """Make the studies index anew from the studies' own files."""
 
@@ -69,10 +76,10 @@ class Flush:
     number: int
 
 
-Message: TypeAlias = Batch | Reindex | Flush | None
+Message: TypeAlias = Batch | Sweep | Reindex | Flush | None
 """What the publisher is told; None ends it."""
 
-Reply: TypeAlias = Committed | Flushed | Progress | ConfigError
+Reply: TypeAlias = Committed | Flushed | Progress | StaticwadoError
 
 
 def run(
@@ -85,7 +92,7 @@ def run(
     prepare()
     try:
         store = Store(root, group, role=role, wait_seconds=LOCK_SECONDS, disk=disk)
-    except ConfigError as error:
+    except StaticwadoError as error:
         connection.send(error)
         return
     with store:
@@ -150,6 +157,9 @@ class Publisher:
         while True:
             messages = self._receive(self._pause())
             commits = [self._commit(each) for each in messages if isinstance(each, Batch)]
+            for each in messages:
+                if isinstance(each, Sweep):
+                    self._store.sweep(each.directory)
             if Reindex() in messages:
                 self._reindex()
             flushes = [each.number for each in messages if isinstance(each, Flush)]

@@ -14,7 +14,7 @@ import orjson
 REPORT = "status.json"
 """The file's name below the state directory."""
 
-FRESH_SECONDS = 30.0
+FRESH_SECONDS = 15.0
 """A running daemon keeps its report younger than this."""
 
 _ALLOCATED = 8192  # bytes
@@ -104,7 +104,10 @@ class ReportFile:
         """Write where the last report stands. Who reads it meanwhile may have to look twice."""
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         try:
+            if os.fstat(descriptor).st_size < len(data):
+                os.posix_fallocate(descriptor, 0, len(data))  # all of it or nothing
             os.pwrite(descriptor, data, 0)
+            os.ftruncate(descriptor, len(data))
         finally:
             os.close(descriptor)
 
@@ -116,12 +119,15 @@ class Rate:
         self._samples: deque[tuple[float, int]] = deque()
 
     def note(self, now: float, done: int) -> float:
-        """Take the number at `now` (monotonic seconds); give the mean rate since a minute ago, to a tenth."""
+        """Take the number at `now` (monotonic seconds); give the mean rate since a minute ago, to a tenth.
+
+        Where things were undone (receipts withdrawn), that counts against what was done, but no rate is negative.
+        """
         self._samples.append((now, done))
         while self._samples[0][0] < now - _RATE_SECONDS:
             self._samples.popleft()
         then, before = self._samples[0]
-        return round((done - before) / (now - then), 1) if now > then else 0.0
+        return max(0.0, round((done - before) / (now - then), 1)) if now > then else 0.0
 
 
 def read_report(path: Path) -> Report | None:
@@ -138,14 +144,6 @@ def read_report(path: Path) -> Report | None:
         except (msgspec.DecodeError, UnicodeDecodeError):
             time.sleep(0.01)  # it may just be being overwritten
     return None
-
-
-def is_fresh(path: Path) -> bool:
-    """Whether a daemon keeps this report up to date."""
-    try:
-        return time.time() - path.stat().st_mtime < FRESH_SECONDS
-    except FileNotFoundError:
-        return False
 
 
 def _encode(report: Report) -> bytes:

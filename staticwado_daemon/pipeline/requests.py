@@ -7,6 +7,7 @@ Names that are not UTF-8 survive because JSON here is plain ASCII with escapes.
 
 import json
 import os
+import stat
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -66,11 +67,20 @@ class Answer:
         return cls(receipt.path, receipt.outcome, receipt.reason, instance)
 
 
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """How far a request is: see `report`."""
+
+    counts: Mapping[str, int]
+    waits: str | None
+
+
 def ask(
     root: Path,
     command: Command,
     paths: Sequence[Path] = (),
     on_progress: Callable[[Mapping[str, int]], None] = lambda _: None,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> list[Answer]:
     """Have the daemon of `root` do something; return when it is done.
 
@@ -79,19 +89,22 @@ def ask(
         command: what is to be done.
         paths: the files it is about, absolute.
         on_progress: told now and then how many of the files have which outcome.
+        on_wait: told, when the daemon begins to wait for something that somebody must mend, what that is.
 
     Raises:
         StaticwadoError: if the daemon ends before it has answered, or can't read the request.
     """
     asked = root / layout.REQUESTS / f"{uuid.uuid4().hex}.json"
-    told: Mapping[str, int] = {}
+    told = _Progress({}, None)
     try:
         _write(asked, {"command": command, "paths": [str(path) for path in paths]})
         while _is_awaited(root, asked):
-            counts = _progress(asked)
-            if counts and counts != told:
-                on_progress(counts)
-                told = counts
+            now = _progress(asked) or told
+            if now.counts and now.counts != told.counts:
+                on_progress(now.counts)
+            if now.waits and not told.waits:
+                on_wait(now.waits)
+            told = now
             time.sleep(_POLL_SECONDS)
         rows = json.loads(asked.with_suffix(".answer").read_text("ascii"))
     finally:
@@ -115,13 +128,13 @@ def _is_awaited(root: Path, asked: Path) -> bool:
     return True
 
 
-def _progress(asked: Path) -> Mapping[str, int]:
-    """What the daemon has reported so far; nothing if it hasn't."""
+def _progress(asked: Path) -> _Progress | None:
+    """What the daemon has reported last; None if it hasn't."""
     try:
-        counts = json.loads(asked.with_suffix(".progress").read_text("ascii"))
-    except (OSError, ValueError):
-        return {}
-    return counts if isinstance(counts, dict) else {}
+        body = json.loads(asked.with_suffix(".progress").read_text("ascii"))
+        return _Progress(body["counts"], body["waits"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def abandon(root: Path) -> None:
@@ -139,11 +152,11 @@ def pending(root: Path) -> list[Request]:
     waiting = sorted((root / layout.REQUESTS).glob("*.json"))
     for path in waiting:
         try:
-            request = _parse(path.stem, json.loads(path.read_text("ascii")))
+            request = _read(path)
             path.rename(path.with_suffix(".taken"))
         except FileNotFoundError:
             continue  # withdrawn
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             with suppress(OSError):
                 path.rename(path.with_suffix(".unreadable"))
         else:
@@ -153,9 +166,16 @@ def pending(root: Path) -> list[Request]:
     return found
 
 
-def report(root: Path, request: str, outcomes: Mapping[str, int]) -> None:
-    """Say how far a request is: how many of its files have which outcome. Once or twice a second is often enough."""
-    _write(root / layout.REQUESTS / f"{request}.progress", dict(outcomes))
+def report(root: Path, request: str, counts: Mapping[str, int], waits: str | None = None) -> None:
+    """Say how far a request is. Once or twice a second is often enough.
+
+    Args:
+        root: of the tree.
+        request: its id.
+        counts: how many of its files have which outcome.
+        waits: what it waits for that somebody must mend, in one sentence.
+    """
+    _write(root / layout.REQUESTS / f"{request}.progress", {"counts": dict(counts), "waits": waits})
 
 
 def answer(root: Path, request: str, results: Sequence[Receipt | Answer]) -> None:
@@ -168,10 +188,18 @@ def answer(root: Path, request: str, results: Sequence[Receipt | Answer]) -> Non
         place.with_suffix(suffix).unlink(missing_ok=True)
 
 
+def _read(path: Path) -> Request:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ValueError(path.name)
+    return _parse(path.stem, json.loads(path.read_text("ascii")))
+
+
 def _parse(name: str, body: dict[str, Any]) -> Request:
     if body["command"] not in get_args(Command):
         raise ValueError(body["command"])
     paths = tuple(Path(path) for path in body["paths"])
+    for path in paths:
+        os.fsencode(path)  # raises for what can't be a name
     if not all(path.is_absolute() and "\0" not in str(path) for path in paths):
         raise ValueError("a path that can't be one")
     return Request(name, body["command"], paths)

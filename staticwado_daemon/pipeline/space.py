@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+from staticwado_daemon.units import size
+
 _SECONDS = 1.0
 """How long one look holds."""
 
@@ -41,19 +43,9 @@ class Space:
             return None
         # Of root too, so that a daemon run as root leaves alone what is reserved for it.
         if (left := free.f_bavail * free.f_frsize) < self._minimum_bytes:
-            wanted = f"{_size(left)} free, minFreeBytes is {_size(self._minimum_bytes)}"
+            wanted = f"{size(left)} free, minFreeBytes is {size(self._minimum_bytes)}"
             return f"intake waits for space on the disk of {self.root}: {wanted}; make room or lower it"
         if free.f_files and free.f_favail < self._minimum_inodes:
             wanted = f"{free.f_favail:,} inodes free, minFreeInodes is {self._minimum_inodes:,}"
             return f"intake waits for inodes on the disk of {self.root}: {wanted}; make room or lower it"
         return None
-
-
-def _size(count: int) -> str:
-    """Bytes as people say them."""
-    value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"

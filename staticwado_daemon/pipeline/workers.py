@@ -4,20 +4,16 @@ A worker holds nothing that matters. If it dies or takes too long, the future of
 takes its place. Each has a pipe of its own: what they shared, one that was killed could leave locked for the others.
 
 It takes files apart that anyone may have made, so it is not trusted: the kernel confines it to its job (`confine`),
-and its answers are taken for values only, and only for those of its task (`answers`).
+and of its answers nothing is believed that could do harm elsewhere (`results`).
 """
 
-import ctypes
 import functools
-import multiprocessing
 import os
 import queue
-import resource
 import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,11 +23,12 @@ from typing import Protocol, Self
 import structlog
 
 from staticwado_daemon.archive.store import UMASK
-from staticwado_daemon.errors import StaticwadoError
+from staticwado_daemon.errors import Corrupt, StaticwadoError
 from staticwado_daemon.inbound.source import Source
-from staticwado_daemon.pipeline import answers, confine, ingest
-from staticwado_daemon.pipeline.answers import Result
+from staticwado_daemon.pipeline import confine, ingest, limits
 from staticwado_daemon.pipeline.ingest import Rules
+from staticwado_daemon.pipeline.processes import end_with_parent, process_context
+from staticwado_daemon.pipeline.results import Result, pack, unpack
 
 __all__ = ["Result", "WorkerLostError", "WorkerProcesses", "Workers"]
 
@@ -41,15 +38,9 @@ LEAST_SECONDS = 60.0
 BYTES_PER_SECOND = 1_000_000
 """What a worker that reads and transcodes is certainly faster than: one that is slower hangs, and is killed."""
 
-_PR_SET_PDEATHSIG = 1
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
-_KEPT_BYTES = 32 * 1024 * 1024  # glibc takes no more for the second of the two
-
-_OPEN_FILES = 64
-"""A worker has its pipe, its log and one file open at a time; libraries being loaded are a few more."""
-
-_FIRST_TO_GO = "500"
-"""Short of memory, the kernel shall end a worker, whose task is tried again, before the daemon (proc(5))."""
+MOST_PER_BYTE = 16
+MOST_BESIDES = 256 * 1024 * 1024
+"""An answer is no longer than this many bytes for each of its sources', and these for what they inflate to."""
 
 
 class WorkerLostError(StaticwadoError):
@@ -216,12 +207,14 @@ class _Worker:
         limit.start()
         try:
             self._connection.send((task.sources, task.directory))
-            answer = self._connection.recv_bytes()
+            answer = self._connection.recv_bytes(length_limit(task.sources))
         except (EOFError, ConnectionError) as error:
             raise TimeoutError if expired.is_set() else WorkerLostError("the process died") from error
+        except OSError as error:
+            raise TimeoutError if expired.is_set() else Corrupt("a worker's answer is cut off or too long") from error
         finally:
             limit.cancel()
-        return answers.unpack(answer, task.sources, task.directory)
+        return unpack(answer, task.sources, task.directory)
 
     def kill(self) -> None:
         """End the process at once."""
@@ -245,43 +238,18 @@ def _work(connection: Connection, duties: _Duties) -> None:
     """Be a worker: it ends with its parent, leaves Ctrl-C to the main process, and can't harm the machine."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with suppress(OSError):  # where /proc isn't what it should be, all processes are equal
-        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
-    _limit(resource.RLIMIT_DATA, duties.memory)
-    _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
-    _limit(resource.RLIMIT_CORE, 0)
+    limits.limit(duties.memory)
+    limits.keep_freed_memory()
     os.umask(UMASK)
-    _keep_freed_memory()
     duties.prepare()
     confine.confine(duties.staging)
     try:
         while True:
             sources, directory = connection.recv()
-            connection.send_bytes(answers.pack(ingest.ingest_batch(sources, directory, duties.rules)))
+            connection.send_bytes(pack(ingest.ingest_batch(sources, directory, duties.rules)))
     except (EOFError, ConnectionError):
         # The main process is gone, and so is whoever wanted the results.
         return
-
-
-def _limit(what: int, value: int) -> None:
-    """Set a resource limit of this process, unless there is a lower one.
-
-    The size of files has none: a frame may be as large as the file that it comes from.
-    """
-    _, most = resource.getrlimit(what)
-    value = value if most == resource.RLIM_INFINITY else min(value, most)
-    resource.setrlimit(what, (value, value))
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library keep what is freed: the next instance needs as much, and fresh pages cost a millisecond.
-
-    Other C libraries than glibc have no such setting.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT_BYTES)
 
 
 def time_limit(sources: Sequence[Source]) -> float:
@@ -289,13 +257,6 @@ def time_limit(sources: Sequence[Source]) -> float:
     return LEAST_SECONDS + sum(source.stamp.size for source in sources) / BYTES_PER_SECOND
 
 
-def process_context() -> multiprocessing.context.ForkServerContext:
-    """How processes are started: forked from a small server that has the heavy modules loaded and no threads."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["staticwado_daemon.pipeline.ingest", "staticwado_daemon.pipeline.publisher"])
-    return context
-
-
-def end_with_parent() -> None:
-    """Let this process be killed when the one that forked it ends, however that ends (prctl(2))."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def length_limit(sources: Sequence[Source]) -> int:
+    """The bytes that the answer for a batch may have: what it says of a file is longer than the file, within reason."""
+    return MOST_BESIDES + MOST_PER_BYTE * sum(source.stamp.size for source in sources)

@@ -65,6 +65,16 @@ def workers_warning(root: Path, group: str | None = None, *, system: bool = Fals
     )
 
 
+def membership_warning(root: Path, group: str | None = None) -> str | None:
+    """One sentence if the workers of the distribution's nginx, as it is, aren't in the group of the tree's readers."""
+    who = workers(root, group, system=True)
+    if who is None or who.own_it or "root" in (who.user, who.group):
+        return None
+    if who.group in {getgrgid(each).gr_name for each in os.getgrouplist(who.user, pwd.getpwnam(who.user).pw_gid)}:
+        return None
+    return f"{who.user} isn't in the tree's group and can't read it: usermod -aG {who.group} {who.user}"
+
+
 def _web_account() -> str | None:
     """The account that the distribution has for web servers: Debian's, or that of nginx's own packages."""
     for name in ("www-data", "nginx"):

@@ -5,10 +5,6 @@ For whoever has no nginx at hand. It reads files and knows nothing of how they a
 
 import re
 import socket
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -142,30 +138,11 @@ def bind(host: str, port: int) -> socket.socket:
 
 def serve_on(listener: socket.socket, app: Starlette) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT."""
-    _server(app).run(sockets=[listener])
+    server(app).run(sockets=[listener])
 
 
-@contextmanager
-def serving(app: Starlette, host: str, port: int) -> Iterator[str]:
-    """Serve from a thread as long as the context lasts; gives the URL.
-
-    Raises:
-        ConfigError: if the address can't be had.
-    """
-    with bind(host, port) as listener:
-        server = _server(app)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="serve", daemon=True)
-        thread.start()
-        try:
-            while thread.is_alive() and not server.started:
-                time.sleep(0.005)
-            yield f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
-def _server(app: Starlette) -> uvicorn.Server:
+def server(app: Starlette) -> uvicorn.Server:
+    """Make the server, which `serve_on` runs."""
     return uvicorn.Server(
         uvicorn.Config(
             app,

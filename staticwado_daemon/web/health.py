@@ -5,8 +5,6 @@ again, and neither makes room on a disk or mounts a folder; the tree can be read
 doesn't work. To be told of what is degraded, watch the metric.
 """
 
-from pathlib import Path
-
 import orjson
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
@@ -31,13 +29,13 @@ _HEADERS = {**COMMON_HEADERS, "Cache-Control": "no-store"}
 async def answer(path: str, watched: Watched) -> Response:
     """Answer a GET or HEAD request for one of `URLS`."""
     if path == HEALTH_URL:
-        return await run_sync(_health, watched.report)
+        return await run_sync(_health, watched)
     body = await run_sync(metrics.exposition, watched)
     return Response(body, headers={**_HEADERS, "Content-Type": metrics.CONTENT_TYPE})
 
 
-def _health(report: Path) -> Response:
-    found = health.look(report)
+def _health(watched: Watched) -> Response:
+    found = health.look(watched.report, watched.root)
     said = {"status": found.status, **({"reasons": found.reasons} if found.reasons else {})}
     return Response(
         orjson.dumps(said),

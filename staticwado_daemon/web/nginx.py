@@ -1,4 +1,4 @@
-"""The nginx configuration, written from the URL table into `nginx.conf.template`."""
+"""The nginx configuration, written from the URL table into `nginx.site.template`."""
 
 import ipaddress
 import os
@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 from textwrap import indent
-from typing import Self
+from typing import Literal, Self
 
 from staticwado_daemon.archive import routes
 from staticwado_daemon.archive.routes import Accept, Resource, Sharing
@@ -65,6 +64,10 @@ def exposure_warning(listen: str) -> str | None:
     )
 
 
+Form = Literal["prefix", "system", "site"]
+"""For which nginx a configuration is: one of one's own, that of the distribution, or that one beside other sites."""
+
+
 def nginx_config(
     root: Path,
     listen: str,
@@ -72,39 +75,38 @@ def nginx_config(
     allow_origin: str | None = None,
     *,
     group: str | None = None,
-    system: bool = False,
+    form: Form = "prefix",
 ) -> str:
-    """A whole nginx.conf for the tree in `root`, complete in itself.
+    """The nginx configuration for the tree in `root`.
 
-    It is for `nginx -p PREFIX -c FILE`, and made by root it names the user of nginx, see `workers`. With `system` it
-    is for /etc/nginx/nginx.conf: pid file, logs and temporary files stand where the distribution has them, and the
-    user is always named. Web pages of `allow_origin` may read the tree as well, see `routes.Sharing`.
+    As "prefix" it is a whole nginx.conf, complete in itself, for `nginx -p PREFIX -c FILE`, and made by root it names
+    the user of nginx, see `workers`. As "system" it is for /etc/nginx/nginx.conf: pid file, logs and temporary files
+    stand where the distribution has them, and the user is always named. As "site" it is what the distribution's own
+    nginx.conf includes: a server with its maps. Web pages of `allow_origin` may read the tree as well, see
+    `routes.Sharing`.
 
     Raises:
         ConfigError: if `listen` isn't HOST:PORT, `allow_origin` isn't an origin, or a path can't be written in an
             nginx configuration.
     """
+    system = form != "prefix"
     user = workers(root, group, system=system) if system or os.geteuid() == 0 else None
-    return render(root, listen, ohif, user, allow_origin, system=system)
+    return render(root, listen, ohif, user, allow_origin, form=form)
 
 
-class _Template(Template):
-    delimiter = "@"
-
-
+_HEAD = """\
+# DICOMweb and the OHIF viewer from plain files. Nothing here is dynamic, and nothing can be written.
+#
+# Made by `staticwado nginx-config` from the URL table of staticwado; make it again rather than edit it.
+# Needs nginx 1.18 or later with gzip_static and gunzip, which Debian's package "nginx" has, and nothing else.
+"""
 _IN_PREFIX = {
     "usage": """\
 #   nginx -p PREFIX -c FILE            start; pid, logs and temporary files stand in the directory PREFIX
 #   nginx -p PREFIX -c FILE -s quit    stop""",
     "pid": "nginx.pid",
     "logs": "",
-    "temporary": """\
-  client_body_temp_path client_body_temp;
-  proxy_temp_path proxy_temp;
-  fastcgi_temp_path fastcgi_temp;
-  uwsgi_temp_path uwsgi_temp;
-  scgi_temp_path scgi_temp;
-""",
+    "temporary": "\n".join(f"{kind}_temp_path {kind}_temp;" for kind in "client_body proxy fastcgi uwsgi scgi".split()),
 }
 _IN_SYSTEM = {
     "usage": """\
@@ -113,7 +115,18 @@ _IN_SYSTEM = {
 #   nginx -t && systemctl reload nginx""",
     "pid": "/run/nginx.pid",
     "logs": "/var/log/nginx/",
-    "temporary": "  # Temporary files stand where the distribution has them.\n",
+    "temporary": "# Temporary files stand where the distribution has them.",
+}
+_AS_SITE = {
+    "usage": """\
+# It is for the nginx that Debian has, as /etc/nginx/conf.d/staticwado.conf, or in sites-available with a link to it in
+# sites-enabled. That nginx's workers are @account, and read the tree through its group, so they have to be in it:
+#
+#   usermod -aG @group @account
+#   nginx -t && systemctl reload nginx
+#
+# One nginx takes one such file.""",
+    "logs": "/var/log/nginx/staticwado-",
 }
 
 _CONDITIONAL = ("Cache-Control", "Vary", "Content-Security-Policy", "Allow")
@@ -126,44 +139,71 @@ def render(
     user: Workers | None,
     allow_origin: str | None = None,
     *,
-    system: bool = False,
+    form: Form = "prefix",
 ) -> str:
     """The configuration as a pure function of its arguments; without a `user` nginx runs as whoever starts it.
 
     Raises:
         ConfigError: as `nginx_config`.
     """
-    sharing = routes.Sharing.with_origin(allow_origin)
+    values = _values(root, listen, ohif, routes.Sharing.with_origin(allow_origin))
+    if form == "site":
+        account = user.user if user else "www-data"
+        group = user.group if user and user.group != "root" else "GROUP"  # nobody is to join root's
+        usage = _fill(_AS_SITE["usage"], {"account": account, "group": group})
+        return f"{_HEAD}#\n{usage}\n\n{_fill(_template('nginx.site.template'), {**values, **_AS_SITE})}"
+    place = _IN_SYSTEM if form == "system" else _IN_PREFIX
+    site = _fill(indent(_template("nginx.site.template"), "  "), {**values, **place})
+    whole = {**place, "user": _user(user) if user else "", "site": site.rstrip()}
+    return f"{_HEAD}#\n{_fill(_template('nginx.conf.template'), whole)}"
+
+
+def _template(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    """Put values in the place of @name and @{name}; one alone on its line has each of its own lines indented so.
+
+    @@ is an @.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match["block"]:
+            return indent(values[match["block"]], match["margin"])
+        return values[match["name"] or match["braced"]] if match[0] != "@@" else "@"
+
+    places = r"^(?P<margin> *)@(?P<block>\w+)$|@(?P<name>\w+)|@\{(?P<braced>\w+)\}|@@"
+    return re.sub(places, value, template, flags=re.MULTILINE)
+
+
+def _values(root: Path, listen: str, ohif: Path | None, sharing: Sharing) -> dict[str, str]:
+    """What stands in the server, whichever nginx it is in."""
     conditional = (*_CONDITIONAL, *sharing.answer, *sharing.preflight)
     unset = {name: routes.COMMON_HEADERS.get(name, "") for name in (*conditional, "No-Match")}
     common = {name: value for name, value in routes.COMMON_HEADERS.items() if name not in conditional}
-    template = _Template(files(__package__).joinpath("nginx.conf.template").read_text(encoding="utf-8"))
-    return template.substitute(
-        **(_IN_SYSTEM if system else _IN_PREFIX),
-        user=_user(user) if user else "",
-        listen=Listen.parse(listen),
-        later_page=routes.LATER_PAGE,
-        asks_for_json=routes.ASKS_FOR_JSON,
-        filters=indent("\n".join(_filters()), "  "),
-        prefix=routes.PREFIX,
-        methods="|".join(routes.METHODS),
-        allow=", ".join(routes.METHODS),
-        refused_path=_quote(routes.REFUSED_PATH),
-        common_headers=indent("\n".join(_add_headers(common.items())), " " * 4),
-        conditional_headers=indent("\n".join(_add_headers((name, _variable(name)) for name in conditional)), " " * 4),
-        unset=indent("\n".join(_set(unset)), " " * 4),
-        sharing=indent("\n".join(_sharing(sharing)), " " * 4),
-        preflight=indent(
-            "\n".join(_if("$request_method = OPTIONS", [*_set(sharing.preflight), "return 204;"])), " " * 4
-        ),
-        app_config_url=viewer.APP_CONFIG_URL,
-        app_config_type=viewer.APP_CONFIG_TYPE,
-        app_config_cache=viewer.CACHE_NAMED,
-        app_config=_quote(viewer.APP_CONFIG),
-        viewer=indent(_viewer(ohif), " " * 4),
-        root=_path(root),
-        resources=indent("\n\n".join(_location(resource) for resource in routes.RESOURCES), " " * 6),
-    )
+    return {
+        "listen": str(Listen.parse(listen)),
+        "later_page": routes.LATER_PAGE,
+        "asks_for_json": routes.ASKS_FOR_JSON,
+        "filters": "\n".join(_filters()),
+        "prefix": routes.PREFIX,
+        "methods": "|".join(routes.METHODS),
+        "allow": ", ".join(routes.METHODS),
+        "refused_path": _quote(routes.REFUSED_PATH),
+        "common_headers": "\n".join(_add_headers(common.items())),
+        "conditional_headers": "\n".join(_add_headers((name, _variable(name)) for name in conditional)),
+        "unset": "\n".join(_set(unset)),
+        "sharing": "\n".join(_sharing(sharing)),
+        "preflight": "\n".join(_if("$request_method = OPTIONS", [*_set(sharing.preflight), "return 204;"])),
+        "app_config_url": viewer.APP_CONFIG_URL,
+        "app_config_type": viewer.APP_CONFIG_TYPE,
+        "app_config_cache": viewer.CACHE_NAMED,
+        "app_config": _quote(viewer.APP_CONFIG),
+        "viewer": _viewer(ohif),
+        "root": _path(root),
+        "resources": "\n\n".join(_location(resource) for resource in routes.RESOURCES),
+    }
 
 
 def _user(user: Workers) -> str:
@@ -227,7 +267,7 @@ def _filters() -> Iterator[str]:
 
 def _viewer(ohif: Path | None) -> str:
     if ohif is None:
-        return "\n".join(("# None was named when this was made.", *_block("location /", ["return 404;"])))
+        return "\n".join(("# None was named when this was made.", "gzip off;", *_block("location /", ["return 404;"])))
     named = {"Cache-Control": viewer.CACHE_NAMED, "Vary": "Accept-Encoding"}
     hashed = {**named, "Cache-Control": viewer.CACHE_HASHED}
     types = (f"{media_type} {extension};" for extension, media_type in viewer.MEDIA_TYPES.items())

@@ -33,7 +33,12 @@ class Interposed(Disk):
     """Every call goes through `around`.
 
     Nothing is ever synced: what is written stays written when a process is killed, and takes less time so.
+
+    Attributes:
+        exchanges: whether two names can swap what they stand for.
     """
+
+    exchanges = True
 
     def around(self, call: Call, do: Callable[[], None]) -> None:
         """Do a call, unless something else becomes of it."""
@@ -53,6 +58,8 @@ class Interposed(Disk):
         self.around(Call("rename", (path, target)), partial(super().rename, path, target))
 
     def exchange(self, one: Path, other: Path) -> None:
+        if not self.exchanges:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self.around(Call("exchange", (one, other)), partial(super().exchange, one, other))
 
     def unlink(self, path: Path) -> None:
@@ -77,12 +84,19 @@ def by_half(call: Call) -> None:
             path.unlink()
 
 
+class Plain(Interposed):
+    """Is of the kind where an exchange takes several steps."""
+
+    exchanges = False
+
+
 class Stopping(Interposed):
     """From a given call on there are none any more, as after a kill -9 in the midst of it."""
 
-    def __init__(self, last: int | None = None) -> None:
+    def __init__(self, last: int | None = None, *, exchanges: bool = True) -> None:
         self.calls: list[Call] = []
         self.last = last
+        self.exchanges = exchanges
 
     def around(self, call: Call, do: Callable[[], None]) -> None:
         if len(self.calls) == self.last:

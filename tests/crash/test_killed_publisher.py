@@ -8,9 +8,9 @@ import pytest
 
 from staticwado_daemon.archive.disk import Disk
 from staticwado_daemon.pipeline import publisher
+from staticwado_daemon.pipeline.processes import process_context
 from staticwado_daemon.pipeline.publisher import Batch, Flush
 from staticwado_daemon.pipeline.staged import Flushed, Progress
-from staticwado_daemon.pipeline.workers import process_context
 from tests.crash.disks import Interposed, Killing
 from tests.crash.rehearsal import Batches, Conversation, Material, Reference, Rehearsal, noted
 

@@ -19,6 +19,7 @@ from staticwado_daemon.pipeline.workers import WorkerProcesses
 from tests import corpus
 from tests.crash.disks import Interposed, Unwilling
 from tests.crash.oracle import differences, leftovers, originals, tree, unreadable
+from tests.lines import publishing
 
 SECONDS = 3.0
 PATIENCE = 60.0
@@ -60,7 +61,7 @@ def running(root: Path, disk: Disk) -> Iterator[Line]:
     workers = WorkerProcesses(2, Rules("none", Limits()), 1 << 31, _nothing, root / layout.STAGING)
     with (
         closing(Journal(root.with_suffix(".state") / "journal.sqlite")) as journal,
-        Line(root, None, workers, journal, _nothing, role="daemon", disk=disk) as line,
+        Line(root, workers, journal, publishing(root, disk)) as line,
     ):
         yield line
 

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.disks import Killed, Stopping
-from tests.crash.rehearsal import SCENARIOS, Conversation, Material, Reference, Rehearsal, Scenario, noted
+from tests.crash.disks import Killed, Plain, Stopping
+from tests.crash.rehearsal import (
+    SCENARIOS,
+    Conversation,
+    Material,
+    Reference,
+    Rehearsal,
+    Scenario,
+    conflicting_contents,
+    noted,
+)
 
 
 def is_complete(rehearsal: Rehearsal, conversation: Conversation, disk: Stopping) -> bool:
@@ -36,6 +45,26 @@ def test_the_next_one_completes_what_was_stopped_anywhere(tmp_path: Path, scenar
             reference.assert_equals(rehearsal.root)
             rehearsal.assert_nothing_is_new()
     assert last > 50
+
+
+def test_so_it_does_where_an_exchange_takes_three_steps(tmp_path: Path) -> None:
+    """A reader may miss an instance for an instant there, but no version of it is ever lost."""
+    rehearsal = Rehearsal(tmp_path, *conflicting_contents(Material(tmp_path / "sources")))
+    reference = Reference.of(rehearsal)
+    swaps = 0
+    for last in itertools.count():
+        rehearsal.begin()
+        conversation = Conversation()
+        disk = Stopping(last, exchanges=False)
+        if is_complete(rehearsal, conversation, disk):
+            break
+        swaps += any("-exchanged" in str(path) for call in disk.calls[-1:] for path in call.paths)
+        with noted(f"stopped after step {last}: {disk.calls[-1:]}"):
+            rehearsal.let_go()
+            rehearsal.catch_up(conversation, Plain())
+            reference.assert_equals(rehearsal.root)
+            rehearsal.assert_nothing_is_new()
+    assert swaps > 2
 
 
 @pytest.mark.soak

@@ -1,6 +1,5 @@
 """A daemon that may be killed at any moment, in a directory of its own with all that it needs."""
 
-import json
 import os
 import random
 import shutil
@@ -16,7 +15,7 @@ from typing import Any
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.inbound.journal import JournalReader
-from tests.system.programs import REPOSITORY, STATICWADO, staticwado, write_config
+from tests.system.programs import Place, start, staticwado, write_config
 
 READY_SECONDS = 5.0
 """From its start, after a crash, until a daemon says that it runs."""
@@ -24,39 +23,28 @@ READY_SECONDS = 5.0
 READY_SHARE = 0.5
 """How many of those that will be killed are first waited for; the others may die while they start."""
 
+LIFE_SECONDS = (0.1, 1.2)
+"""How long they live then; in the middle of it they read, stage, commit and publish what has just come."""
+
 PATIENCE = 120.0
 ENDING_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """A directory with an inbound folder, a root and the configuration of their daemon.
+class Site(Place):
+    """A daemon's place, of which root and state directory may also stand somewhere else.
 
-    The root and the state directory may also stand somewhere else; `minimum` is how many bytes and inodes intake
-    leaves free.
+    `minimum` is how many bytes and inodes intake leaves free.
     """
 
-    directory: Path
     after_ingest: str = "keep"
     root_elsewhere: Path | None = None
     state_elsewhere: Path | None = None
     minimum: tuple[int, int] = (0, 0)
 
     @property
-    def inbound(self) -> Path:
-        return self.directory / "inbound"
-
-    @property
     def root(self) -> Path:
         return self.root_elsewhere or self.directory / "root"
-
-    @property
-    def config(self) -> Path:
-        return self.directory / "static-wado.json5"
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "daemon.log"
 
     @property
     def state(self) -> Path:
@@ -80,23 +68,9 @@ class Site:
         """Copy a file into the inbound folder, as users do it."""
         shutil.copyfile(source, self.inbound / source.name)
 
-    def status(self) -> dict[str, Any]:
-        """`status --json`."""
-        answer: dict[str, Any] = json.loads(staticwado("-c", self.config, "status", "--json"))
-        return answer
-
     def start(self) -> "Victim":
         """Start a daemon in a process group of its own."""
-        with self.log.open("ab") as output:
-            process = subprocess.Popen(
-                [*STATICWADO, "-c", str(self.config), "run"],
-                stdout=output,
-                stderr=output,
-                env={**os.environ, "HOME": "/nonexistent", "PYTHONPATH": str(REPOSITORY)},
-                cwd=REPOSITORY,
-                start_new_session=True,
-            )
-        return Victim(self, process, time.monotonic())
+        return Victim(self, start(self.config), time.monotonic())
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -204,7 +178,7 @@ def through_kills(site: Site, sources: Sequence[Path], kills: int, seed: int) ->
     with site.watched():
         for number in range(kills):
             portion = sources[number * len(sources) // kills : (number + 1) * len(sources) // kills]
-            life = chance.uniform(0.1, 3.5)
+            life = chance.uniform(*LIFE_SECONDS)
             victim = site.start()
             if chance.random() < READY_SHARE:
                 victim.until_ready()

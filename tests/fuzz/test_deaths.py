@@ -19,12 +19,13 @@ from staticwado_daemon.dicom.part10 import Limits
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source, Stamp
-from staticwado_daemon.pipeline import ingest
+from staticwado_daemon.pipeline import ingest, results
 from staticwado_daemon.pipeline import workers as module
 from staticwado_daemon.pipeline.ingest import Rules
 from staticwado_daemon.pipeline.line import Line
 from staticwado_daemon.pipeline.workers import WorkerProcesses
 from tests.fuzz.seeds import renamed, seeds
+from tests.lines import publishing
 
 MEMORY = 512 << 20
 LIMIT_SECONDS = 5.0
@@ -58,6 +59,11 @@ def _swallow_natively() -> None:
     ctypes.memset(libc.malloc(ctypes.c_size_t(2 * MEMORY)), 1, 2 * MEMORY)
 
 
+def _forge() -> None:
+    """As whoever has taken a worker over by a codec, and would have files removed that were never stored."""
+    results._row = lambda _: ["refused", "published", "stored"]
+
+
 FATES: dict[str, tuple[Callable[[], object], str, int]] = {
     "segfault": (lambda: ctypes.string_at(0), DEATH, 2),
     "killed": (lambda: signal.raise_signal(signal.SIGKILL), DEATH, 2),
@@ -65,6 +71,7 @@ FATES: dict[str, tuple[Callable[[], object], str, int]] = {
     "spin": (_spin, SLOW, 2),
     "swallow": (_swallow, MEMORY_SPENT, 0),
     "malloc": (_swallow_natively, DEATH, 2),
+    "forge": (_forge, DEATH, 2),
 }
 """What happens, what the receipt says in the end, and how many workers it costs."""
 
@@ -81,17 +88,13 @@ def _cursed() -> None:
     ingest.sources.read = meet
 
 
-def _nothing() -> None:
-    """Prepares no logging."""
-
-
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[Line]:
     root = tmp_path / "root"
     workers = WorkerProcesses(1, Rules("none", Limits()), MEMORY, _cursed, root / layout.STAGING)
     with (
         closing(Journal(tmp_path / "journal.sqlite")) as journal,
-        Line(root, None, workers, journal, _nothing, role="daemon") as started,
+        Line(root, workers, journal, publishing(root)) as started,
     ):
         yield started
 
@@ -124,3 +127,6 @@ def test_a_cursed_file_goes_alone(line: Line, tmp_path: Path, monkeypatch: pytes
     assert (cursed.outcome, cursed.reason) == ("rejected", sentence)
     assert {receipt.outcome for receipt in receipts.values()} == {"published"}
     assert sum(entry["event"] == "worker_lost" for entry in logged) == deaths
+    while not line.idle:
+        line.pump(0.2)
+    assert list((tmp_path / "root" / layout.STAGING).iterdir()) == [], "what the lost have left is swept"

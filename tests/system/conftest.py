@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from staticwado_daemon.web.ohif import fetch_ohif
+from tests.system import eyes
 from tests.system.programs import REPOSITORY
 
 
@@ -12,3 +13,11 @@ from tests.system.programs import REPOSITORY
 def ohif() -> Path:
     """The pinned OHIF, unpacked where `make run` keeps it too, so that it is fetched once for a checkout."""
     return fetch_ohif(REPOSITORY / ".run" / "ohif")
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> eyes.Site:
+    """A tree to be looked at, after a daemon has done its work and ended. Tests change nothing of it."""
+    site = eyes.prepare(tmp_path_factory.mktemp("eyes"))
+    with eyes.at_work(site):
+        return site

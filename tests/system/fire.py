@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ from staticwado_daemon.inbound.receipt import Receipt
 from tests import corpus
 from tests.crash.oracle import leftovers, originals, unreadable
 from tests.crash.victim import Site, Victim
-from tests.system.programs import REPOSITORY, STATICWADO
+from tests.system.programs import STATICWADO, start
 
 LONG = 1200.0
 """Seconds; generous, because 30,000 files are many for a loaded machine."""
@@ -92,16 +91,7 @@ def started(site: Site, *before: str) -> Iterator[Victim]:
 
 
 def _start(site: Site, before: Sequence[str]) -> Victim:
-    with site.log.open("ab") as output:
-        process = subprocess.Popen(
-            [*before, *STATICWADO, "-c", str(site.config), "run"],
-            stdout=output,
-            stderr=output,
-            env={**os.environ, "HOME": "/nonexistent", "PYTHONPATH": str(REPOSITORY)},
-            cwd=REPOSITORY,
-            start_new_session=True,
-        )
-    return Victim(site, process, time.monotonic())
+    return Victim(site, start(site.config, command=(*before, *STATICWADO)), time.monotonic())
 
 
 @contextmanager

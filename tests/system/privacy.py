@@ -18,7 +18,7 @@ from tests import corpus
 from tests.system.privacy_faults import DEADLY, FAULTY
 
 KINDS = ("good", "odd", "refused", "malformed", "ignored", "incomplete", "conflicting", "faulty", "deadly")
-_DEADLY_AT_MOST = 12  # each costs two workers their lives, and its batch the time until others stand
+_DEADLY_AT_MOST = 4  # each costs two workers their lives, and its batch the time until others stand
 _PLANTED = re.compile(rb"(?i)[^\s\"]*zqxj[^\s\"]*|(?<![\w.])18[0-9]{2}[01][0-9][0-3][0-9](?![\w.])")
 """The word that is in every planted name, number and file name; and days of a century when nothing else happened."""
 

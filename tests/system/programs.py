@@ -1,5 +1,6 @@
 """The `staticwado` program as a user meets it: started as a process, judged by what it prints and returns."""
 
+import io
 import json
 import os
 import signal
@@ -7,10 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from staticwado_daemon.cli import execute
+from staticwado_daemon.cli import staticwado as cli
 
 STATICWADO = (sys.executable, "-m", "staticwado_daemon.cli")
 REPOSITORY = Path(__file__).parents[2]
@@ -27,6 +31,21 @@ def staticwado(*arguments: str | Path, expect: int = 0) -> str:
     said = f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     assert done.returncode == expect, f"{command[3]} … returned {done.returncode}, not {expect}:\n{said}"
     return done.stdout
+
+
+def told(*words: str | Path, expect: int = 0) -> str:
+    """What a command prints that only reads or asks; without a process of its own, because there are many."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        code = execute(cli, "staticwado", [*map(str, words)])
+    assert code == expect, f"{words} returned {code}, not {expect}:\n{printed.getvalue()}"
+    return printed.getvalue()
+
+
+def status(config: Path) -> dict[str, Any]:
+    """`status --json`."""
+    answer: dict[str, Any] = json.loads(told("-c", config, "status", "--json"))
+    return answer
 
 
 def create(root: Path, paths: Sequence[Path], *options: str, expect: int = 0) -> dict[str, Any]:
@@ -46,6 +65,33 @@ def write_config(directory: Path, static: Mapping[str, Any], daemon: Mapping[str
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A directory with a daemon's configuration, its log, an inbound folder and a tree."""
+
+    directory: Path
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "static-wado.json5"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "daemon.log"
+
+    @property
+    def inbound(self) -> Path:
+        return self.directory / "inbound"
+
+    @property
+    def root(self) -> Path:
+        return self.directory / "root"
+
+    def status(self) -> dict[str, Any]:
+        """`status --json`."""
+        return status(self.config)
+
+
+@dataclass(frozen=True, slots=True)
 class Daemon:
     """A running daemon."""
 
@@ -54,8 +100,7 @@ class Daemon:
 
     def status(self) -> dict[str, Any]:
         """`status --json`."""
-        answer: dict[str, Any] = json.loads(staticwado("-c", self.config, "status", "--json"))
-        return answer
+        return status(self.config)
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Ask again and again until the answer is true; the daemon must not end meanwhile."""
@@ -63,35 +108,39 @@ class Daemon:
         while not condition():
             assert self.process.poll() is None, f"the daemon ended by itself with {self.process.returncode}"
             assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}; {self.status()}"
-            time.sleep(0.1)
+            time.sleep(0.05)
 
     def wait_until_idle(self) -> None:
         """Wait until nothing is waiting and every summary is written."""
         self.until(lambda: self.status()["idle"], "idle")
 
 
-@contextmanager
-def running(config: Path) -> Iterator[Daemon]:
-    """A daemon that is stopped by SIGTERM at the end, and must then end well and leave no process behind."""
-    log = config.with_name("daemon.log")
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*STATICWADO, "-c", str(config), "run"],
+def start(
+    config: Path, *options: str, command: Sequence[str] = STATICWADO, **environment: str
+) -> subprocess.Popen[bytes]:
+    """Start a daemon in a process group of its own, by which its workers are known; its log stands beside `config`."""
+    with config.with_name("daemon.log").open("ab") as output:
+        return subprocess.Popen(
+            [*command, "-c", str(config), *options, "run"],
             stdout=output,
             stderr=output,
-            env=_environment(),
+            env=_environment() | environment,
             cwd=REPOSITORY,
-            start_new_session=True,  # so that its workers are known by their group
+            start_new_session=True,
         )
+
+
+@contextmanager
+def started(
+    config: Path, *options: str, command: Sequence[str] = STATICWADO, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A daemon of which nothing is left at the end; the end of its log goes with a failure."""
+    process = start(config, *options, command=command, **environment)
     try:
-        yield Daemon(config, process)
-        assert process.poll() is None, f"the daemon ended by itself with {process.returncode}"
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(timeout=60)
-        assert code == 0, f"SIGTERM ended the daemon with {code}"
-        assert _group_ends(process.pid), "the daemon left processes behind"
+        yield process
     except BaseException as error:
-        error.add_note(f"the daemon's log ends with:\n{log.read_text(errors='replace')[-4000:]}")
+        log = config.with_name("daemon.log").read_text(errors="replace")
+        error.add_note(f"the daemon's log ends with:\n{log[-4000:]}")
         raise
     finally:
         with suppress(ProcessLookupError):
@@ -99,7 +148,20 @@ def running(config: Path) -> Iterator[Daemon]:
         process.wait(timeout=30)
 
 
-def _group_ends(group: int, seconds: float = 10.0) -> bool:
+@contextmanager
+def running(config: Path) -> Iterator[Daemon]:
+    """A daemon that is stopped by SIGTERM at the end, and must then end well and leave no process behind."""
+    with started(config) as process:
+        yield Daemon(config, process)
+        assert process.poll() is None, f"the daemon ended by itself with {process.returncode}"
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(timeout=60)
+        assert code == 0, f"SIGTERM ended the daemon with {code}"
+        assert is_gone(process.pid), "the daemon left processes behind"
+
+
+def is_gone(group: int, seconds: float = 10.0) -> bool:
+    """Whether no process of a group is left within this time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

@@ -1,17 +1,22 @@
 """Real servers for the tests: nginx with a given configuration, the embedded server, and a client that adds nothing."""
 
 import http.client
+import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from staticwado_daemon.web.app import create_app, serving
-from staticwado_daemon.web.nginx import nginx_config
+from starlette.applications import Starlette
+
+from staticwado_daemon.web.app import bind, create_app
+from staticwado_daemon.web.app import server as app_server
+from staticwado_daemon.web.nginx import Form, nginx_config
 
 _PATIENCE_SECONDS = 20
 
@@ -88,19 +93,79 @@ def start_nginx(configuration: str, prefix: Path, port: int) -> Iterator[Server]
 
 @contextmanager
 def start_nginx_for(
-    root: Path, prefix: Path, ohif: Path | None = None, allow_origin: str | None = None
+    root: Path, prefix: Path, ohif: Path | None = None, allow_origin: str | None = None, form: Form = "prefix"
 ) -> Iterator[Server]:
     """Run nginx with the generated configuration for this tree; `prefix` is a directory without anything."""
     port = free_port()
-    with start_nginx(nginx_config(root, f"127.0.0.1:{port}", ohif, allow_origin), prefix, port) as server:
+    configuration = nginx_config(root, f"127.0.0.1:{port}", ohif, allow_origin, form=form)
+    if form == "site":
+        configuration = beside_debians(configuration, prefix)
+    with start_nginx(configuration, prefix, port) as server:
         yield server
+
+
+_DEBIANS = """\
+user @user;
+worker_processes auto;
+pid @prefix/nginx.pid;
+error_log @prefix/error.log;
+events { worker_connections 768; }
+http {
+  sendfile on;
+  tcp_nopush on;
+  types_hash_max_size 2048;
+  include /etc/nginx/mime.types;
+  default_type application/octet-stream;
+  ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3;
+  ssl_prefer_server_ciphers on;
+  access_log @prefix/access.log;
+  gzip on;
+  include @prefix/conf.d/*.conf;
+  server {
+    listen 127.0.0.1:@port default_server;
+    root @prefix;
+    server_name _;
+    location / { try_files $uri $uri/ =404; }
+  }
+@temporary
+}
+"""
+"""The nginx.conf that Debian installs, with its default site, and with its places moved below a directory."""
+
+
+def beside_debians(site: str, prefix: Path, user: str = "root") -> str:
+    """Put a site into conf.d of an nginx as Debian has it; `user` is whom its workers run as, www-data in Debian."""
+    (prefix / "conf.d").mkdir(parents=True)
+    (prefix / "conf.d/staticwado.conf").write_text(site.replace("/var/log/nginx/", f"{prefix}/"), encoding="utf-8")
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    values = {
+        "@user": user,
+        "@prefix": str(prefix),
+        "@port": str(free_port()),
+        "@temporary": "\n".join(f"  {kind}_temp_path {prefix}/{kind};" for kind in kinds),
+    }
+    return re.sub("|".join(values), lambda match: values[match[0]], _DEBIANS)
 
 
 @contextmanager
 def start_embedded(root: Path, ohif: Path | None = None, allow_origin: str | None = None) -> Iterator[Server]:
     """Run the embedded server for this tree until the context ends."""
-    with serving(create_app(root, ohif, allow_origin), "127.0.0.1", 0) as url:
-        yield Server("127.0.0.1", int(url.rpartition(":")[2]))
+    with serving(create_app(root, ohif, allow_origin)) as embedded:
+        yield embedded
+
+
+@contextmanager
+def serving(app: Starlette) -> Iterator[Server]:
+    """Serve from a thread until the context ends."""
+    with bind("127.0.0.1", 0) as listener:
+        server = app_server(app)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            yield Server("127.0.0.1", listener.getsockname()[1])  # who asks before it is up waits in the queue
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def _wait_for(port: int, process: "subprocess.Popen[str]") -> None:

@@ -1,26 +1,23 @@
 """The examples of docs/operating.md are what the commands really print, but for times, sizes and the like."""
 
-import io
 import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import pydicom
 import pytest
 
-from staticwado_daemon.cli import execute
-from staticwado_daemon.cli import staticwado as cli
 from tests import corpus
-from tests.system.programs import REPOSITORY, running, write_config
+from tests.system.programs import REPOSITORY, Daemon, running, told, write_config
 
 PAGE = (REPOSITORY / "docs/operating.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(
     r"^```console\n\$ staticwado ((?:status|explain|rejected)\b[^\n]*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
 )
 NO_UID = "pydicom/test_files/UN_sequence.dcm"
+PARTLY = 3
 ENOUGH = 10**15
 """Bytes that no disk has free."""
 
@@ -62,32 +59,28 @@ class Machine:
         """What a command prints, with the names of the documentation."""
         for name, path in self.names.items():
             words = words.replace(name, str(path))
-        printed = io.StringIO()
-        with redirect_stdout(printed):
-            execute(cli, "staticwado", ["-c", str(config), *words.split()])
-        text = printed.getvalue()
+        text = told("-c", config, *words.split(), expect=PARTLY if " retry" in words else 0)
         for name, path in self.names.items():
             text = text.replace(str(path), name)
         return text
 
-    def fill(self, config: Path) -> None:
+    def fill(self, daemon: Daemon) -> None:
         """Two studies, then a newer version of an image, a copy of another, and what can't be stored."""
         inbound, files = self.names["/srv/dicom"], corpus.test_files()
-        with running(config) as daemon:
-            study = corpus.ct_study(inbound / "ct", instances=24, series=2, size=128)
-            corpus.mr_study(inbound / "mr", instances=6, series=1)
-            daemon.until(lambda: daemon.status()["idle"] and daemon.status()["published"] == 30, "both studies")
-            image = pydicom.dcmread(study.files[0])
-            image.ImageComments = "corrected"
-            image.save_as(inbound / "corrected.part")
-            (inbound / "corrected.part").rename(inbound / "corrected.dcm")
-            shutil.copy(study.files[2], inbound / "copy.dcm")
-            shutil.copy(files["pydicom/test_files/README.txt"], inbound / "README.txt")
-            shutil.copy(files[NO_UID], self.names["/srv/drop"] / "handed-over.dcm")
-            daemon.until(lambda: sum(daemon.status()["receipts"].values()) == 34, "all receipts but one")
-            shutil.copy(files[NO_UID], inbound / "no-uids.dcm")
-            daemon.until(lambda: sum(daemon.status()["receipts"].values()) == 35, "all receipts")
-            daemon.wait_until_idle()
+        study = corpus.ct_study(inbound / "ct", instances=24, series=2, size=128)
+        corpus.mr_study(inbound / "mr", instances=6, series=1)
+        daemon.until(lambda: (now := daemon.status())["idle"] and now["published"] == 30, "both studies")
+        image = pydicom.dcmread(study.files[0])
+        image.ImageComments = "corrected"
+        image.save_as(inbound / "corrected.part")
+        (inbound / "corrected.part").rename(inbound / "corrected.dcm")
+        shutil.copy(study.files[2], inbound / "copy.dcm")
+        shutil.copy(files["pydicom/test_files/README.txt"], inbound / "README.txt")
+        shutil.copy(files[NO_UID], self.names["/srv/drop"] / "handed-over.dcm")
+        daemon.until(lambda: sum(daemon.status()["receipts"].values()) == 34, "all receipts but one")
+        shutil.copy(files[NO_UID], inbound / "no-uids.dcm")
+        daemon.until(lambda: sum(daemon.status()["receipts"].values()) == 35, "all receipts")
+        daemon.until(lambda: daemon.status()["state"] == "ok", "all is well")
 
 
 def same(text: str) -> list[str]:
@@ -100,9 +93,8 @@ def same(text: str) -> list[str]:
 def shown(machine: Machine) -> Iterator[tuple[str, str]]:
     """Each example's command with what it prints here, the degraded system's `status` last."""
     config = machine.configure("/srv/dicom")
-    machine.fill(config)
     with running(config) as daemon:
-        daemon.until(lambda: daemon.status()["state"] == "ok", "all is well")
+        machine.fill(daemon)
         for words in dict.fromkeys(words for words, _ in EXAMPLES):
             yield words, machine.run(config, words)
     config = machine.configure("/srv/dicom", "/mnt/pacs", minimum=ENOUGH)

@@ -2,25 +2,31 @@
 
 import json
 import os
+import signal
+import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from staticwado_daemon.archive import layout
+from staticwado_daemon.archive.lock import take
+from staticwado_daemon.operate import status
+from staticwado_daemon.operate.doctor.daemon import Traces, works
 from staticwado_daemon.operate.metrics import Watched
 from staticwado_daemon.pipeline.report import FRESH_SECONDS, REPORT, Report, ReportFile
 from staticwado_daemon.web import health
-from staticwado_daemon.web.app import create_app, serving
+from staticwado_daemon.web.app import create_app
 from tests.corpus import ct_study
-from tests.system.programs import running, write_config
-from tests.system.servers import Answer, Server, start_embedded
+from tests.system.programs import STATICWADO, running, write_config
+from tests.system.servers import Answer, Server, serving, start_embedded
 from tests.system.tiny_tree import VIEWER, build, build_viewer
 
-WORKING = Report(running=True, pid=1, backlog=0, published=2, instances=2, studies=1, rejected=0, idle=True)
+WORKING = Report(running=True, pid=os.getpid(), backlog=0, published=2, instances=2, studies=1, rejected=0, idle=True)
 TROUBLE = "/srv/in/Doe^Jane can't be read"
 
 
@@ -48,11 +54,10 @@ class Site:
 def both(root: Path, state_dir: Path, ohif: Path | None = None) -> Iterator[Site]:
     watched = Watched(state_dir / REPORT, root)
     with (
-        serving(create_app(root, ohif, "*", watched), "127.0.0.1", 0) as one,
-        serving(health.create_app(watched), "127.0.0.1", 0) as other,
+        serving(create_app(root, ohif, "*", watched)) as one,
+        serving(health.create_app(watched)) as other,
     ):
-        servers = [Server("127.0.0.1", int(url.rpartition(":")[2])) for url in (one, other)]
-        yield Site(watched, *servers)
+        yield Site(watched, one, other)
 
 
 @pytest.fixture
@@ -60,8 +65,13 @@ def site(tmp_path: Path) -> Iterator[Site]:
     (tmp_path / "state").mkdir()
     build(tmp_path / "tree")
     build_viewer(tmp_path / "ohif")
-    with both(tmp_path / "tree", tmp_path / "state", tmp_path / "ohif") as site:
-        yield site
+    (tmp_path / "tree" / layout.PRIVATE).mkdir(exist_ok=True)
+    lock = take(tmp_path / "tree", "daemon", 0.0)
+    try:
+        with both(tmp_path / "tree", tmp_path / "state", tmp_path / "ohif") as site:
+            yield site
+    finally:
+        os.close(lock)
 
 
 def metrics(answer: Answer) -> dict[str, float]:
@@ -169,3 +179,39 @@ def test_a_real_daemon(tmp_path: Path) -> None:
             assert name not in told.body
         answer = site.ask("/healthz")
         assert (answer.status, json.loads(answer.body)["reasons"]) == (503, ["the daemon has ended"])
+
+
+def test_one_that_is_killed_is_down_for_everybody_at_once(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    config = write_config(tmp_path, {"rootDir": str(tmp_path / "root")}, {"inbound": [{"dir": str(tmp_path / "in")}]})
+    traces = Traces(tmp_path / "root", tmp_path / "state", tmp_path / "state/journal.sqlite")
+    daemon = subprocess.Popen(
+        [*STATICWADO, "-c", str(config), "run"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # so that its other processes are known by their group
+    )
+    try:
+        with both(traces.root, traces.state_dir) as site:
+            until(lambda: site.ask("/healthz").status == 200)
+            assert works(traces, []).ok
+            daemon.kill()
+            daemon.wait()
+            answer = site.ask("/healthz")
+            assert (answer.status, json.loads(answer.body)["status"]) == (503, "down")
+            assert metrics(site.ask("/metrics"))["staticwado_up"] == 0
+            assert status.read(traces.root, traces.state_dir, traces.journal).state in {"stopped", "unknown"}
+            assert not works(traces, []).ok
+            until(lambda: status.read(traces.root, traces.state_dir, traces.journal).state == "stopped")
+            assert "has ended without a word" in json.loads(site.ask("/healthz").body)["reasons"][0]
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(daemon.pid, signal.SIGKILL)
+        daemon.wait()
+
+
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "it took too long"
+        time.sleep(0.05)

@@ -10,9 +10,8 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,27 +24,18 @@ from staticwado_daemon.archive import layout
 from staticwado_daemon.pipeline.report import REPORT
 from tests.system import privacy, privacy_faults
 from tests.system.privacy import KINDS, Patient, Seen
-from tests.system.programs import PATIENCE, REPOSITORY, STATICWADO, staticwado, write_config
+from tests.system.programs import PATIENCE, REPOSITORY, Place, started, staticwado, told, write_config
 from tests.system.servers import free_port
 
 COUNTS = [102, pytest.param(1002, marks=pytest.mark.soak)]
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """A daemon's folders, and how it logs: "plain", "journal" or "verbose"."""
+class Site(Place):
+    """A daemon's place, and how it logs: "plain", "journal" or "verbose"."""
 
-    directory: Path
     style: str
     port: int
-
-    @property
-    def config(self) -> Path:
-        return self.directory / "static-wado.json5"
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "daemon.log"
 
     def place(self, patient: Patient) -> Path:
         """Where the patient's file is delivered; senders name folders, too."""
@@ -60,53 +50,50 @@ class Site:
             part.write_bytes(patient.file())
             part.rename(place)
 
-    def status(self) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(staticwado("-c", self.config, "status", "--json"))
-        return answer
+    def until_received(self, count: int) -> None:
+        """Wait until so many files have their receipts."""
+        self._until(lambda now: sum(now["receipts"].values()) >= count, f"{count} receipts")
 
-    def wait_until(self, received: int) -> None:
+    def until_idle(self, count: int) -> None:
         """Wait until so many files have their receipts and nothing is under way."""
+        self._until(lambda now: now["idle"] and sum(now["receipts"].values()) >= count, f"idle with {count} receipts")
+
+    def _until(self, condition: Callable[[dict[str, Any]], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE
-        while not ((now := self.status())["idle"] and sum(now["receipts"].values()) >= received):
-            assert time.monotonic() < deadline, f"not idle with {received} receipts: {now}"
-            time.sleep(0.2)
+        while not condition(now := self.status()):
+            assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}: {now}"
+            time.sleep(0.05)
 
     @contextmanager
     def daemon(self, seen: Seen) -> Iterator[None]:
         """Run the daemon and spy on it until SIGTERM, upon which it must end well."""
         notices = self.directory / "notify"
-        with privacy.service_manager(notices, seen), self.log.open("ab") as log:
-            stream = os.fstat(log.fileno())
-            environment = {
-                **os.environ,
-                "HOME": "/nonexistent",
-                "PYTHONPATH": f"{self.directory / 'site'}:{REPOSITORY}",
-                "STATICWADO_FAULTS": "1",
-                "TMPDIR": str(self.directory / "tmp"),
-                "NOTIFY_SOCKET": str(notices),
-                "JOURNAL_STREAM": f"{stream.st_dev}:{stream.st_ino}" if self.style == "journal" else "",
-            }
-            words = [*STATICWADO, "-c", str(self.config), *(["-v"] if self.style == "verbose" else []), "run"]
-            process = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
-            looks = (
-                privacy.look_at_processes(process.pid),
-                privacy.look_at_names(
-                    self.directory / "root" / layout.PRIVATE, self.directory / "state", self.directory / "tmp"
-                ),
-                privacy.look_at_file(self.directory / "state" / REPORT),
-                privacy.look_at_url(f"http://127.0.0.1:{self.port}/metrics"),
-                privacy.look_at_url(f"http://127.0.0.1:{self.port}/healthz"),
-            )
-            try:
-                with privacy.spying(seen, *looks):
-                    yield
-                    process.send_signal(signal.SIGTERM)
-                    assert process.wait(60) == 0, self.log.read_text(errors="replace")[-2000:]
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        self.log.touch()
+        stream = self.log.stat()
+        environment = {
+            "PYTHONPATH": f"{self.directory / 'site'}:{REPOSITORY}",
+            "STATICWADO_FAULTS": "1",
+            "TMPDIR": str(self.directory / "tmp"),
+            "NOTIFY_SOCKET": str(notices),
+            "JOURNAL_STREAM": f"{stream.st_dev}:{stream.st_ino}" if self.style == "journal" else "",
+        }
+        options = ["-v"] if self.style == "verbose" else []
+        with (
+            privacy.service_manager(notices, seen),
+            started(self.config, *options, **environment) as process,
+            privacy.spying(seen, *self._looks(process.pid)),
+        ):
+            yield
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
         seen.add("log", self.log.read_bytes())
+
+    def _looks(self, group: int) -> Iterator[Callable[[Seen], None]]:
+        yield privacy.look_at_processes(group)
+        yield privacy.look_at_names(self.root / layout.PRIVATE, self.directory / "state", self.directory / "tmp")
+        yield privacy.look_at_file(self.directory / "state" / REPORT)
+        for page in ("metrics", "healthz"):
+            yield privacy.look_at_url(f"http://127.0.0.1:{self.port}/{page}")
 
     def pester(self) -> None:
         """Ask the server for patients, in good and in bad requests."""
@@ -143,7 +130,7 @@ def test_nobody_is_named(site: Site, count: int) -> None:
     seen = Seen()
     with site.daemon(seen):
         site.deliver(first)
-        site.wait_until(len(first))
+        site.until_received(len(first))
         site.pester()
         site.deliver(second)  # under way when the daemon is told to end
     beside = site.directory / "beside"
@@ -153,9 +140,9 @@ def test_nobody_is_named(site: Site, count: int) -> None:
         for patient in third:
             (beside / patient.file_name).write_bytes(patient.file())
         _run(site, "create", beside)
-        site.wait_until(count)
+        site.until_idle(count)
         _run(site, "rejected", "retry", "--all")
-        site.wait_until(count)
+        site.until_idle(count)
         counts = site.status()["receipts"]
     _check_what_happened(site, seen, counts)
     if site.style == "verbose":
@@ -183,11 +170,11 @@ def _check_what_happened(site: Site, seen: Seen, counts: dict[str, int]) -> None
         b"daemon_stopped",
     ):
         assert event in log
-    told = json.loads(staticwado("-c", site.config, "rejected", "list", "--json", "--limit", "5000"))
-    reasons = {each["reason"] for each in told["rejected"]}
+    answer = json.loads(told("-c", site.config, "rejected", "list", "--json", "--limit", "5000"))
+    reasons = {each["reason"] for each in answer["rejected"]}
     assert any("died" in reason for reason in reasons)
     assert any("internal error" in reason for reason in reasons)
-    assert privacy.planted(json.dumps(told).encode()), "those who look after it are told which files"
+    assert privacy.planted(json.dumps(answer).encode()), "those who look after it are told which files"
 
 
 def _own_words(log: bytes) -> bytes:

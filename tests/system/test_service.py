@@ -11,17 +11,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests import corpus
-from tests.system.programs import PATIENCE, REPOSITORY, STATICWADO, write_config
+from tests.system.programs import PATIENCE, REPOSITORY, STATICWADO, is_gone, started, write_config
 
 UNITS = REPOSITORY / "systemd"
 STOP_SECONDS = 10.0
+SLOW_FILES = 12
+"""More than any machine does until it first says how many files are done."""
 _FORBID_WRITABLE_CODE = "import ctypes, os, sys\nassert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0\n"
 
 
@@ -37,14 +39,15 @@ class Manager:
             while words := listener.recv(65536).decode():
                 self.heard += [(time.monotonic(), line) for line in words.splitlines()]
 
-    def count(self, beginning: str, since: float = 0.0) -> int:
-        return sum(line.startswith(beginning) for at, line in self.heard if at >= since)
+    def count(self, words: str, since: float = 0.0) -> int:
+        """How many lines began so (a regular expression)."""
+        return sum(re.match(words, line) is not None for at, line in self.heard if at >= since)
 
-    def until(self, beginning: str, process: "subprocess.Popen[bytes]") -> None:
+    def until(self, words: str, process: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + PATIENCE
-        while not self.count(beginning):
+        while not self.count(words):
             assert process.poll() is None, f"the daemon ended with {process.returncode}"
-            assert time.monotonic() < deadline, f"never heard {beginning}, but {self.heard}"
+            assert time.monotonic() < deadline, f"never heard {words}, but {self.heard}"
             time.sleep(0.05)
 
 
@@ -69,37 +72,11 @@ def config(tmp_path: Path) -> Path:
     )
 
 
-@contextmanager
-def _service(
-    config: Path, command: tuple[str, ...] = STATICWADO, **environment: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """`staticwado run` as its manager starts it; whatever is left at the end is killed."""
-    log = config.with_name("daemon.log")
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*command, "-c", str(config), "run"],
-            stdout=output,
-            stderr=output,
-            env={**os.environ, "HOME": "/nonexistent", "PYTHONPATH": str(REPOSITORY), **environment},
-            cwd=REPOSITORY,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    except BaseException as error:
-        error.add_note(f"the daemon's log ends with:\n{log.read_text(errors='replace')[-4000:]}")
-        raise
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=30)
-
-
 def test_the_manager_hears_ready_counts_signs_of_life_and_the_end(
     tmp_path: Path, config: Path, manager: Manager
 ) -> None:
     study = corpus.ct_study(tmp_path / "prepared", instances=3, series=1, size=64)
-    with _service(config, NOTIFY_SOCKET=str(manager.path), WATCHDOG_USEC="2000000") as process:
+    with started(config, NOTIFY_SOCKET=str(manager.path), WATCHDOG_USEC="2000000") as process:
         manager.until("READY=1", process)
         for path in study.files:
             shutil.copy(path, tmp_path / "inbound")
@@ -116,15 +93,15 @@ def test_the_manager_hears_ready_counts_signs_of_life_and_the_end(
 
 
 def test_signs_of_life_end_with_the_work_loop(config: Path, manager: Manager) -> None:
-    with _service(config, NOTIFY_SOCKET=str(manager.path), WATCHDOG_USEC="1000000") as process:
+    with started(config, NOTIFY_SOCKET=str(manager.path), WATCHDOG_USEC="1000000") as process:
         manager.until("WATCHDOG=1", process)
         process.send_signal(signal.SIGSTOP)
-        time.sleep(0.5)  # what was on its way
+        time.sleep(0.3)  # what was on its way
         stopped = time.monotonic()
-        time.sleep(3)
+        time.sleep(1.5)
         assert manager.count("", since=stopped) == 0
         process.send_signal(signal.SIGCONT)
-        time.sleep(3)
+        time.sleep(1.5)
         assert manager.count("WATCHDOG=1", since=stopped) >= 2
 
 
@@ -132,7 +109,7 @@ def test_a_manager_that_waits_in_vain_is_explained(tmp_path: Path, config: Path)
     (tmp_path / "without/systemd").mkdir(parents=True)
     (tmp_path / "without/systemd/__init__.py").write_text("raise ImportError")
     search = f"{tmp_path / 'without'}:{REPOSITORY}"
-    with _service(config, NOTIFY_SOCKET=str(tmp_path / "notify"), PYTHONPATH=search) as process:
+    with started(config, NOTIFY_SOCKET=str(tmp_path / "notify"), PYTHONPATH=search) as process:
         assert process.wait(60) == 2
     (line,) = (tmp_path / "daemon.log").read_text().splitlines()
     assert "pip install 'staticwado-daemon[systemd]'" in line
@@ -142,28 +119,20 @@ def test_a_manager_that_waits_in_vain_is_explained(tmp_path: Path, config: Path)
 def test_sigterm_is_obeyed_soon_under_load(tmp_path: Path, config: Path, manager: Manager, files: int) -> None:
     for path in corpus.ct_study(tmp_path / "prepared", instances=files, series=4, size=512).files:
         path.rename(tmp_path / "inbound" / path.name)
-    slow = corpus.us_rgb_multiframe(tmp_path / "slow", frames=30).files[0]
-    slow.rename(tmp_path / "inbound/0-slow.dcm")
-    with _service(config, NOTIFY_SOCKET=str(manager.path)) as process:
-        manager.until("READY=1", process)
-        time.sleep(1.0)
+    slow = corpus.us_rgb_multiframe(tmp_path / "slow", frames=30).files[0].read_bytes()
+    uid = corpus.uid("us-rgb", 1, 1)
+    for number in range(SLOW_FILES):
+        other = f"{uid[:-2]}{number + 10}"
+        (tmp_path / f"inbound/2-slow-{number}.dcm").write_bytes(slow.replace(uid.encode(), other.encode()))
+    with started(config, NOTIFY_SOCKET=str(manager.path)) as process:
+        manager.until("STATUS=[1-9][0-9,]* published", process)
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
         assert time.monotonic() - began <= STOP_SECONDS
-        assert _is_alone(process.pid, began + STOP_SECONDS), "processes were left behind"
+        assert is_gone(process.pid, began + STOP_SECONDS - time.monotonic()), "processes were left behind"
     report = json.loads((tmp_path / "state/status.json").read_text())
-    assert report["published"] < files + 1, "it wasn't under load"
-
-
-def _is_alone(group: int, deadline: float) -> bool:
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    return False
+    assert 0 < report["published"] < files + SLOW_FILES, "it wasn't under load"
 
 
 def test_the_daemon_works_without_memory_that_is_writable_and_executable(
@@ -182,7 +151,7 @@ def test_the_daemon_works_without_memory_that_is_writable_and_executable(
         shutil.copy(files[name], tmp_path / "inbound")
     start = f"{_FORBID_WRITABLE_CODE}os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     command = (sys.executable, "-c", start, *STATICWADO[1:])
-    with _service(config, command, NOTIFY_SOCKET=str(manager.path)) as process:
+    with started(config, command=command, NOTIFY_SOCKET=str(manager.path)) as process:
         manager.until(f"STATUS={len(names)} published, 0 rejected, 0 waiting", process)
 
 

@@ -13,7 +13,7 @@ from staticwado_daemon.archive import routes
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.operate.doctor import serving
 from staticwado_daemon.operate.doctor.finding import Finding
-from staticwado_daemon.operate.doctor.serving import Site
+from staticwado_daemon.operate.doctor.serving import Address
 from staticwado_daemon.web.nginx import nginx_config
 from tests import corpus
 from tests.system.programs import create, running, staticwado, write_config
@@ -47,7 +47,7 @@ def _configuration(root: Path, port: int, ohif: Path | None, origin: str | None 
     return nginx_config(root, f"127.0.0.1:{port}", ohif, origin)
 
 
-def _all(site: Site, root: Path) -> dict[str, Finding]:
+def _all(site: Address, root: Path) -> dict[str, Finding]:
     return {
         "DICOMweb": serving.studies(site, root),
         "images": serving.images(site, root),
@@ -63,9 +63,9 @@ def _sentences(found: dict[str, Finding]) -> str:
 def test_our_own_web_servers_are_fine(root: Path, ohif: Path, prefix: Path, origin: str | None) -> None:
     port = free_port()
     with start_nginx(_configuration(root, port, ohif, origin), prefix, port) as nginx:
-        assert _sentences(_all(Site(nginx.url, origin, viewer=True), root)) == ""
+        assert _sentences(_all(Address(nginx.url, origin, viewer=True), root)) == ""
     with start_embedded(root, ohif, origin) as embedded:
-        assert _sentences(_all(Site(embedded.url, origin, viewer=True), root)) == ""
+        assert _sentences(_all(Address(embedded.url, origin, viewer=True), root)) == ""
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_web_server_that_differs_is_told_from_ours(
     ours = _configuration(root, port, ohif)
     assert line in ours
     with start_nginx(ours.replace(line, instead), prefix, port) as nginx:
-        assert told in _sentences(_all(Site(nginx.url, viewer=True), root))
+        assert told in _sentences(_all(Address(nginx.url, viewer=True), root))
 
 
 class _Liar(http.server.BaseHTTPRequestHandler):
@@ -120,7 +120,7 @@ def test_an_answer_that_is_not_what_it_says_is_found(root: Path) -> None:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         with pytest.raises(Transient, match="can't be unpacked"):
-            serving.studies(Site(f"http://127.0.0.1:{server.server_port}"), root)
+            serving.studies(Address(f"http://127.0.0.1:{server.server_port}"), root)
         thread.join()
 
 
@@ -128,11 +128,11 @@ def test_the_tree_of_somebody_else_is_told_from_this_one(root: Path, tmp_path: P
     other = tmp_path / "other"
     create(other, [corpus.test_files()["pydicom/test_files/MR_small.dcm"]])
     with start_embedded(other) as server:
-        assert "is not what" in serving.studies(Site(server.url), root).sentence
+        assert "is not what" in serving.studies(Address(server.url), root).sentence
 
 
 def test_a_server_that_is_away_is_named_without_its_password(root: Path) -> None:
-    site = Site(f"http://user:secret@127.0.0.1:{free_port()}")
+    site = Address(f"http://user:secret@127.0.0.1:{free_port()}")
     with pytest.raises(Transient, match=r"nothing answers on http://127\.0\.0\.1") as why:
         serving.studies(site, root)
     assert "secret" not in str(why.value)
@@ -145,8 +145,8 @@ def test_a_login_is_used(root: Path, prefix: Path) -> None:
         "server_name _;", f'server_name _; auth_basic "x"; auth_basic_user_file {prefix.parent}/htpasswd;'
     )
     with start_nginx(guarded, prefix, port) as nginx:
-        assert "asks for a login" in serving.studies(Site(nginx.url), root).sentence
-        assert serving.studies(Site(f"http://user:secret@127.0.0.1:{nginx.port}"), root).ok
+        assert "asks for a login" in serving.studies(Address(nginx.url), root).sentence
+        assert serving.studies(Address(f"http://user:secret@127.0.0.1:{nginx.port}"), root).ok
 
 
 def test_a_healthy_site_and_then_one_without_its_daemon(tmp_path: Path, ohif: Path) -> None:

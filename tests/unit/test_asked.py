@@ -19,7 +19,8 @@ from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.operate import rejected
-from staticwado_daemon.pipeline.asked import Asked
+from staticwado_daemon.pipeline import asked
+from staticwado_daemon.pipeline.asked import Requests
 from staticwado_daemon.pipeline.line import Line
 from staticwado_daemon.pipeline.staged import Unfinished
 
@@ -70,7 +71,7 @@ class Site:
         self.inbound.mkdir()
         drop.prepare(self.drop)
         self.line, self.folders = Belt(), Folders(self.inbound)
-        self.asked = Asked(
+        self.requests = Requests(
             self.directory, cast("Line", self.line), self.journal, cast("Inbound", self.folders), self.drop
         )
 
@@ -88,14 +89,16 @@ class Site:
         self.journal.removed([receipt.path])
         return receipt
 
-    def ask(self, *paths: Path) -> None:
-        body = {"command": "retry", "paths": [str(path) for path in paths]}
+    def ask(self, *paths: Path, command: str = "retry", limit: int = 100) -> bool:
+        """Ask for something, and let up to `limit` files be looked at."""
+        body = {"command": command, "paths": [str(path) for path in paths]}
         (self.directory / layout.REQUESTS / "7.json").write_text(json.dumps(body), "ascii")
-        self.asked.take()
+        self.requests.take()
+        return self.requests.submit(limit)
 
     def answer(self) -> list[tuple[str, str, str | None]] | None:
         """Path, outcome and reason of each file; None while there is no answer."""
-        self.asked.answer()
+        self.requests.answer()
         answer = self.directory / layout.REQUESTS / "7.answer"
         return [tuple(row[:3]) for row in json.loads(answer.read_text())] if answer.exists() else None
 
@@ -112,17 +115,17 @@ def test_a_file_of_an_inbound_folder_is_withdrawn_looked_at_and_answered_for(sit
     assert site.journal.find(receipt.path) == []
     assert (site.folders.looked, site.line.submitted) == ([receipt.path], [])
     assert site.answer() is None
-    site.asked.note(receipt.path, Unfinished("disk full", incomplete=False, refused=True))
-    site.asked.note(site.inbound / "other.dcm", receipt)
+    site.requests.note(receipt.path, Unfinished("disk full", incomplete=False, refused=True))
+    site.requests.note(site.inbound / "other.dcm", receipt)
     assert site.answer() is None, "it is tried until it can be stored, and another file is another file"
-    site.asked.note(receipt.path, replace(receipt, outcome="published", reason=None))
+    site.requests.note(receipt.path, replace(receipt, outcome="published", reason=None))
     assert site.answer() == [(str(receipt.path), "published", None)]
 
 
 def test_a_file_that_ends_too_early_is_not_waited_for(site: Site) -> None:
     receipt = site.rejected(site.inbound / "1.dcm")
     site.ask(receipt.path)
-    site.asked.note(receipt.path, Unfinished("it ends too early", incomplete=True))
+    site.requests.note(receipt.path, Unfinished("it ends too early", incomplete=True))
     assert site.answer() == [(str(receipt.path), "waiting", "it ends too early")]
 
 
@@ -177,6 +180,90 @@ def test_a_journal_that_takes_nothing_now_is_an_answer(site: Site, monkeypatch: 
     monkeypatch.setattr(site.journal, "forget", refuse)
     site.ask(receipt.path)
     assert site.answer() == [(str(receipt.path), "rejected", "can't be tried again now: the disk is full")]
+
+
+# A step deals with a few files
+
+
+def test_no_more_files_are_looked_at_than_there_is_room_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [site.directory / f"{number}.dcm" for number in range(10)]
+    for path in paths:
+        path.touch()
+    looked: list[Path] = []
+    real = asked.look
+    monkeypatch.setattr(asked, "look", lambda path, **given: (looked.append(path), real(path, **given))[1])
+    assert not site.ask(*paths, command="create", limit=4), "all of them wait for the line"
+    assert looked == paths[:4]
+    assert not site.requests.submit(0)
+    assert looked == paths[:4]
+    paths[5].unlink()
+    assert site.requests.submit(4), "one was answered for without the line, so there may be more of these"
+    assert looked == paths[:8]
+    assert not site.requests.submit(4)
+    assert [each.path for each in site.line.submitted] == [path for path in paths if path != paths[5]]
+
+
+def test_what_is_asked_first_is_looked_at_first(site: Site) -> None:
+    paths = [site.directory / f"{number}.dcm" for number in range(4)]
+    for number, path in enumerate(paths):
+        path.touch()
+        body = {"command": "create", "paths": [str(path)]}
+        (site.directory / layout.REQUESTS / f"{number}.json").write_text(json.dumps(body), "ascii")
+        site.requests.take()
+    site.requests.submit(3)
+    site.requests.submit(3)
+    assert [each.path for each in site.line.submitted] == paths
+
+
+def test_a_slow_folder_keeps_the_daemon_for_a_moment_only(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    paths = [site.directory / f"{number}.dcm" for number in range(10)]
+    monkeypatch.setattr(asked, "_LONGEST_SECONDS", 2.5)
+    for path in paths:
+        path.touch()
+    site.ask(*paths, command="create")
+    assert [each.path for each in site.line.submitted] == paths[:2]
+
+
+def test_an_answer_waits_for_the_last_file(site: Site) -> None:
+    site.ask(site.inbound / "gone", site.inbound / "gone too", command="create", limit=1)
+    assert site.answer() is None
+    site.requests.submit(1)
+    assert [row[1] for row in site.answer() or []] == ["rejected", "rejected"]
+
+
+def test_a_few_files_are_missed_at_a_time_and_all_of_them_in_turn(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asked, "_MISS_FILES", 2)
+    monkeypatch.setattr(asked, "_MISS_SECONDS", 0.0)
+    receipts = [site.rejected(site.inbound / f"{number}.dcm") for number in range(5)]
+    site.ask(*(receipt.path for receipt in receipts))
+    looked: list[Path] = []
+    real = asked.look
+    monkeypatch.setattr(asked, "look", lambda path: (looked.append(path), real(path))[1])
+    for number in (4, 0):
+        receipts[number].path.unlink()
+    for _ in range(3):
+        assert site.answer() is None
+    assert looked == [receipts[number].path for number in (0, 1, 2, 3, 4, 1)]
+    for number in (1, 2, 3):
+        site.requests.note(receipts[number].path, receipts[number])
+    assert len(site.answer() or []) == 5
+
+
+def test_who_waits_is_told_what_for(site: Site) -> None:
+    def waits() -> str | None:
+        site.requests.report("too little room", None)
+        told: str | None = json.loads((site.directory / layout.REQUESTS / "7.progress").read_text())["waits"]
+        return told
+
+    (site.directory / "1.dcm").touch()
+    site.ask(site.directory / "1.dcm", command="create", limit=0)
+    assert waits() == "too little room"
+    site.requests.submit(1)
+    assert waits() is None, "it is on the line: nothing keeps it"
+    site.requests.report("too little room", "no receipts")
+    assert "no receipts" in (site.directory / layout.REQUESTS / "7.progress").read_text()
 
 
 # Which files somebody means

@@ -1,11 +1,12 @@
 """Attributes: reading values tolerantly, changing them without touching the original."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import orjson
 import pytest
 
-from staticwado_daemon.dicom.attributes import Attributes
+from staticwado_daemon.dicom.attributes import Attributes, first_text
 
 ATTRIBUTES = Attributes(
     {
@@ -122,3 +123,18 @@ def test_to_json_is_the_compact_object() -> None:
     assert list(orjson.loads(json)) == list(ATTRIBUTES)
     assert orjson.dumps(orjson.loads(json)) == json
     assert Attributes({}).to_json() == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("attribute", "text"),
+    [
+        ({"00080060": {"vr": "CS", "Value": ["CT", "MR"]}}, "CT"),
+        ({"00080060": {"vr": "IS", "Value": [7]}}, "7"),
+        ({"00080060": {"vr": "CS", "Value": [None, "MR"]}}, ""),
+        ({"00080060": {"vr": "CS", "Value": []}}, ""),
+        ({"00080060": {"vr": "CS"}}, ""),
+        ({}, ""),
+    ],
+)
+def test_first_text_of_decoded_json(attribute: dict[str, Any], text: str) -> None:
+    assert first_text(attribute, "00080060") == text

@@ -1,5 +1,6 @@
 """Committing and publishing, without processes: staged instances in, files of the tree out."""
 
+import hashlib
 import random
 import shutil
 from dataclasses import replace
@@ -10,8 +11,10 @@ from staticwado_daemon.archive import gzipped, holdings, layout, record, restore
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import commit as committing
 from staticwado_daemon.pipeline import publish
+from staticwado_daemon.pipeline.staged import Staged
 from staticwado_daemon.pipeline.studies import Studies
 from tests.staging import load, snapshot, stage
 
@@ -187,11 +190,35 @@ def test_what_is_missing_of_a_known_instance_is_put_back_by_the_next_copy(store)
     assert snapshot(store.root) == before
 
 
-def test_the_file_of_a_known_data_set_is_kept_whole_before_it_may_be_deleted(store) -> None:
+def _another_file_of_the_same(store, path) -> Staged:
+    """Staged from a file that is to be deleted and differs from the known one in its file meta information alone."""
+    path.write_bytes(b"another preamble")
+    source = Source(path, Stamp.of(path.lstat()), "delete")
+    staged = stage(store.root, source=source)
+    return replace(staged, record=replace(staged.record, source=hashlib.sha256(b"another preamble").hexdigest()))
+
+
+def test_the_file_of_a_known_data_set_is_kept_whole_before_it_may_be_deleted(store, tmp_path) -> None:
     studies = Studies(store.root, 1 << 20)
     commit(store, studies, [stage(store.root)])
-    other = stage(store.root)
-    source = replace(other.source, after_ingest="delete")
-    other = replace(other, source=source, record=replace(other.record, source="a" * 64))
+    other = _another_file_of_the_same(store, tmp_path / "other")
     commit(store, studies, [other])
-    assert gzipped.unpack(store.read(layout.original("a" * 64))) == b"c0"
+    assert gzipped.unpack(store.read(layout.original(other.record.source))) == b"another preamble"
+
+
+def test_it_is_kept_without_decoding_anything_that_a_worker_made(store, tmp_path, monkeypatch) -> None:
+    studies = Studies(store.root, 1 << 20)
+    commit(store, studies, [stage(store.root)])
+    other = _another_file_of_the_same(store, tmp_path / "other")
+    monkeypatch.delattr(restore, "rebuild")
+    commit(store, studies, [replace(other, remainder=b"nothing that could be rebuilt from")])
+    assert store.names(layout.ORIGINALS) == [f"{other.record.source}.gz"]
+
+
+def test_what_can_t_be_kept_whole_gets_no_receipt_after_which_it_would_be_deleted(store, tmp_path) -> None:
+    studies = Studies(store.root, 1 << 20)
+    commit(store, studies, [stage(store.root)])
+    other = _another_file_of_the_same(store, tmp_path / "other")
+    other.source.path.write_bytes(b"changed since")
+    with pytest.raises(OSError, match="the file changed"):
+        commit(store, studies, [other])

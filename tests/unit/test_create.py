@@ -77,11 +77,12 @@ def create(
     journal: Journal,
     root: Path,
     inputs: Sequence[Source | Receipt],
-    minimum: tuple[int, int] = (0, 0),
 ) -> tuple[list[Receipt], list[Receipt]]:
-    """What `create` returns, and what it told while it went on."""
+    """The receipts that `create` returns, and those it told while it went on; nothing may be left out."""
     told: list[Receipt] = []
-    return module.create(cast("Line", line), journal, Space(root, *minimum), inputs, told.append), told
+    created = module.create(cast("Line", line), journal, Space(root, 0, 0), inputs, told.append)
+    assert created.failure is None
+    return created.receipts, told
 
 
 def test_every_input_has_one_receipt_the_vanished_included(tmp_path: Path, journal: Journal, files: list[Path]) -> None:
@@ -131,9 +132,56 @@ def test_an_incomplete_file_is_rejected_at_once(tmp_path: Path, journal: Journal
 
 def test_nothing_is_taken_while_there_is_too_little_room(tmp_path: Path, journal: Journal, files: list[Path]) -> None:
     line = Instant(published)
-    with pytest.raises(StaticwadoError, match="minFreeBytes"):
-        create(line, journal, tmp_path, [look(files[0])], minimum=(10**18, 0))
+    created = module.create(
+        cast("Line", line), journal, Space(tmp_path, 10**18, 0), [look(files[0])], lambda _: pytest.fail("told")
+    )
     assert line.submitted == []
+    assert created.receipts == []
+    assert "minFreeBytes" in (created.failure or "")
+
+
+class Filling(Space):
+    """A disk that has room for a few looks."""
+
+    def __init__(self, root: Path, looks: int) -> None:
+        super().__init__(root, 0, 0)
+        self._looks = looks
+
+    def shortage(self) -> str | None:
+        self._looks -= 1
+        return None if self._looks >= 0 else "intake waits for space"
+
+
+def test_what_was_taken_is_finished_when_the_room_runs_out(tmp_path: Path, journal: Journal, files: list[Path]) -> None:
+    tries = 0
+
+    def second_time(source: Source) -> Receipt | Unfinished:
+        nonlocal tries
+        tries += 1
+        return published(source) if tries > 6 else Unfinished("changed", incomplete=False)
+
+    line, inputs, told = Instant(second_time), iter([look(path) for path in files]), list[Receipt]()
+    created = module.create(cast("Line", line), journal, Filling(tmp_path, 2), inputs, told.append)
+    assert sorted(receipt.path for receipt in created.receipts) == files[:6]
+    assert {receipt.outcome for receipt in created.receipts} == {"published"}
+    assert told == created.receipts
+    assert created.failure == "intake waits for space"
+    assert next(inputs) == look(files[6]), "what is not taken is not looked at"
+
+
+@pytest.mark.parametrize("method", ["flush", "is_flushed"])
+def test_receipts_outlast_a_tree_that_cannot_be_written_completely(
+    tmp_path: Path, journal: Journal, files: list[Path], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StaticwadoError("the tree could not be written completely: No space left on device")
+
+    monkeypatch.setattr(Instant, method, refuse)
+    created = module.create(
+        cast("Line", Instant(published)), journal, Space(tmp_path, 0, 0), map(look, files), lambda _: None
+    )
+    assert len(created.receipts) == len(files)
+    assert created.failure == "the tree could not be written completely: No space left on device"
 
 
 def test_a_journal_that_refuses_costs_no_answer(

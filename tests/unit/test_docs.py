@@ -15,6 +15,7 @@ from staticwado_daemon.cli.assembly import JOURNAL
 from staticwado_daemon.config.check import expected
 from staticwado_daemon.config.reference import REFUSED, UNUSED
 from staticwado_daemon.config.schema import SECTIONS, Group, Key, keys
+from staticwado_daemon.operate import metrics
 from staticwado_daemon.operate.status import Status
 
 PROGRAMS: dict[str, click.Command] = {
@@ -140,6 +141,25 @@ def test_the_status_for_monitoring_is_shown_as_it_is() -> None:
     shown = re.search(r'^    (\{"running".*?\})$', OPERATING, re.MULTILINE | re.DOTALL)
     assert shown
     assert tuple(json.loads(shown[1])) == Status.__struct_encode_fields__
+
+
+def test_alerts_ask_for_what_is_there() -> None:
+    """All are gauges, and the time of the last publication is absent until there is one."""
+    source = Path(metrics.__file__).read_text(encoding="utf-8")
+    shown = re.findall(r"^    (.*\bstaticwado_\w+.*[<>=]=? [0-9]+)$", OPERATING, re.MULTILINE)
+    assert len(shown) == 5
+    for alert in shown:
+        assert set(re.findall(r"\bstaticwado_\w+", alert)) <= set(re.findall(r'"(staticwado_\w+)"', source)), alert
+        assert not re.search(r"\b(increase|rate|irate)\(", alert), "these are for counters"
+        head, *others = re.split(r" (?:and|unless) ", alert)
+        assert "last_published" not in head
+        assert not others or " unless " in alert
+
+
+@pytest.mark.parametrize("text", [README, OPERATING], ids=["README", "operating"])
+def test_exit_codes_are_explained(text: str) -> None:
+    assert re.search(r"\b3\b[^0-9]*partly[^0-9]*rejected[^0-9]*`doctor`: something needs\s+attention", text)
+    assert re.search(r"\b130\b", text)
 
 
 def test_the_backup_chapter_names_everything_private_that_lasts() -> None:

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.disk import Disk
+from staticwado_daemon.archive.lock import take
 from staticwado_daemon.dicom import codecs
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.inbound.journal import Journal
@@ -25,6 +27,7 @@ from staticwado_daemon.operate.doctor.finding import Finding, attention, examine
 from staticwado_daemon.operate.doctor.folders import Account
 from staticwado_daemon.operate.status import Status
 from staticwado_daemon.pipeline import confine
+from staticwado_daemon.pipeline.report import Report, ReportFile
 
 STRANGER = Account("stranger", 54321, frozenset({54321}))
 
@@ -154,13 +157,15 @@ def test_a_file_system_that_refuses_is_found(tmp_path: Path, monkeypatch: pytest
     assert not found.ok
 
 
-def _space(monkeypatch: pytest.MonkeyPatch, free: float, inodes: float, size: int = 1_000_000_000_000) -> None:
+def _space(
+    monkeypatch: pytest.MonkeyPatch, free: float, inodes: float, size: int = 1_000_000_000_000, files: int = 1_000_000
+) -> None:
     state = SimpleNamespace(
         f_bavail=int(free * size) // 4096,
         f_frsize=4096,
         f_blocks=size // 4096,
-        f_files=1_000_000,
-        f_favail=int(inodes * 1e6),
+        f_files=files,
+        f_favail=int(inodes * files),
     )
     monkeypatch.setattr(disk.os, "statvfs", lambda _: state)
 
@@ -203,6 +208,16 @@ def test_four_fifths_are_enough_to_be_told(
     found = disk.room(_tree(tmp_path / "root"), tmp_path / "none", 0, 0)
     assert not found.ok
     assert word in found.sentence
+
+
+def test_inodes_that_nobody_counts_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, journal = _tree(tmp_path / "root"), _journal(tmp_path / "journal.sqlite", 20)
+    monkeypatch.setattr(disk, "cost_of_an_instance", lambda _: disk.Cost(bytes=1000.0, inodes=10_000.0))
+    _space(monkeypatch, 0.5, 0.5, size=10_000_000, files=0)
+    found = disk.room(root, journal, 0, 10_000)
+    assert found.ok, "bytes are no inodes"
+    assert found.sentence.startswith("5 MB (50%) free; ")
+    assert found.sentence.endswith(" fill it in 250 days")
 
 
 def test_less_than_intake_needs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,6 +293,35 @@ def test_a_daemon_that_is_away_silent_or_discontent_is_told() -> None:
     assert "not running" in daemon.running(_status(running=False)).sentence
     assert "says nothing" in daemon.running(_status(running=None)).sentence
     assert daemon.running(_status(degraded=("/a is polled", "/b is gone"))) == attention("/a is polled; /b is gone")
+
+
+def test_a_daemon_is_looked_at_by_its_process(tmp_path: Path) -> None:
+    traces = daemon.Traces(tmp_path, tmp_path, tmp_path / "journal.sqlite")
+    assert "not running" in daemon.works(traces, [tmp_path]).sentence
+    (tmp_path / layout.PRIVATE).mkdir()
+    lock = take(tmp_path, "daemon", 0.0)
+    counts = {"backlog": 0, "published": 5, "instances": 5, "studies": 1, "rejected": 0}
+    ReportFile(tmp_path).write(Report(running=True, pid=os.getpid(), idle=True, **counts))
+    proc = tmp_path / "proc"
+    (proc / str(os.getpid())).mkdir(parents=True)
+    mountinfo = proc / str(os.getpid()) / "mountinfo"
+    mountinfo.write_text("1 0 8:1 / / rw,relatime shared:1 - ext4 /dev/a rw\n")
+    assert daemon.works(traces, [tmp_path], proc) == fine("running, 5 published, 0 rejected, 0 waiting")
+    mountinfo.write_text("1 0 8:1 / / ro,relatime shared:1 - ext4 /dev/a rw\n")
+    assert f"can't write to {tmp_path}" in daemon.works(traces, [tmp_path], proc).sentence
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.getsockname()[1]
+        assert daemon.port(number, traces) == fine(f"{number} is the daemon's")
+        os.close(lock)
+        assert "is held by" in daemon.port(number, traces).sentence
+    assert "not running" in daemon.works(traces, [tmp_path], proc).sentence
+
+
+def test_a_journal_of_another_version_is_told(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal._database.execute("PRAGMA user_version = 1")
+    journal.close()
+    assert "is another version's" in daemon.journal(tmp_path / "journal.sqlite").sentence
 
 
 def test_a_damaged_journal_is_found(tmp_path: Path) -> None:

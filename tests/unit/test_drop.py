@@ -215,3 +215,17 @@ def test_a_full_disk_leaves_no_litter(drop: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(Transient):
             clear(drop, receipt)
     assert files(drop) == {"a.dcm"}
+
+
+@pytest.mark.parametrize("link", ["rejected", "rejected/sub"])
+def test_a_link_leads_nothing_out_of_the_drop_folder(drop: Path, tmp_path: Path, link: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    if link == "rejected":
+        (drop / "rejected").rmdir()
+    (drop / link).symlink_to(outside)
+    receipt = dropped(drop / "sub/deep/a.dcm", "rejected", "why")
+    with pytest.raises(Transient, match="leads elsewhere"):
+        clear(drop, receipt)
+    assert list(outside.iterdir()) == []
+    assert receipt.path.exists()

@@ -8,7 +8,20 @@ import pytest
 
 NAME = "staticwado_daemon"
 PACKAGE = Path(__file__).parents[2] / NAME
-LAYERS = ("errors", "dicom", "archive", "inbound", "pipeline", "replicate", "operate", "dimse", "web", "cli")
+LAYERS = (
+    "errors",
+    "libc",
+    "units",
+    "dicom",
+    "archive",
+    "inbound",
+    "pipeline",
+    "replicate",
+    "operate",
+    "dimse",
+    "web",
+    "cli",
+)
 EDGES = frozenset({"config", "log"})
 """They stand beside the layers: they know of errors only, and only the command line knows of them."""
 

@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Self
 
 import pytest
+from structlog.testing import capture_logs
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.errors import ConfigError, StaticwadoError, Transient
@@ -27,10 +28,12 @@ from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Outcome, Receipt
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import line as lines
+from staticwado_daemon.pipeline import publisher_process
 from staticwado_daemon.pipeline.line import Line
-from staticwado_daemon.pipeline.publisher import Batch, Flush, Message, Reindex, Reply
+from staticwado_daemon.pipeline.publisher import Batch, Flush, Message, Reindex, Reply, Sweep
 from staticwado_daemon.pipeline.staged import Committed, Finished, Flushed, Progress, Unfinished
 from staticwado_daemon.pipeline.workers import Result, WorkerLostError
+from tests.lines import publishing
 from tests.staging import load, stage
 
 PATIENCE = 20.0
@@ -86,7 +89,7 @@ class Acted:
         else:
             self.say(self.first)
 
-    def join(self) -> None:
+    def join(self, timeout: float | None = None) -> None:
         pass
 
     def say(self, reply: Reply) -> None:
@@ -101,7 +104,7 @@ class Acted:
         return message
 
     def hears_nothing(self) -> bool:
-        return not self.connection.poll(0)
+        return not self.connection.poll(0.05)
 
 
 @dataclass
@@ -178,15 +181,15 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 @pytest.fixture
 def _acted(monkeypatch: pytest.MonkeyPatch) -> None:
     context = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=Acted)
-    monkeypatch.setattr(lines, "process_context", lambda: context)
+    monkeypatch.setattr(publisher_process, "process_context", lambda: context)
 
 
 @pytest.fixture
 def scene(tmp_path: Path, journal: Journal, _acted: None) -> Iterator[Scene]:
     (tmp_path / "root" / layout.STAGING).mkdir(parents=True)
     workers = Workers()
-    line = Line(tmp_path / "root", None, workers, journal, _nothing, role="daemon")
-    publisher = line._publisher
+    line = Line(tmp_path / "root", workers, journal, publishing(tmp_path / "root"))
+    publisher = line._publisher._process
     assert isinstance(publisher, Acted)
     with line:
         assert line.pump(PATIENCE) == []  # takes the first report
@@ -330,14 +333,16 @@ def test_who_costs_a_worker_its_life_is_found_and_its_neighbours_are_published(
     scene.line.submit(sources)
     first = scene.tasks[0].sources
     assert len(first) == 3
-    (scene.tasks[0].directory / "0").mkdir(parents=True)
     running = len(scene.tasks)
+    assert scene.publisher.hears_nothing(), "nothing is swept while a worker may write there"
     scene.tasks[0].future.set_exception(failure)
     assert scene.line.pump(0) == []
-    assert not scene.tasks[0].directory.exists()
+    assert scene.publisher.hear() == Sweep(scene.tasks[0].directory)
     alone = scene.tasks[running:]
     assert [task.sources for task in alone] == [(source,) for source in first]
     alone[1].future.set_exception(failure)
+    assert scene.line.pump(0) == []
+    assert scene.publisher.hear() == Sweep(alone[1].directory)
     for task in [alone[2], alone[0]]:
         task.done(scene.root)
     assert _outcomes(scene.line.pump(0)) == ["rejected"]
@@ -361,6 +366,7 @@ def test_a_worker_that_dies_once_costs_nothing(scene: Scene) -> None:
     scene.line.submit([_source(0)])
     scene.tasks[0].future.set_exception(WorkerLostError("the process died"))
     scene.line.pump(0)
+    assert scene.publisher.hear() == Sweep(scene.tasks[0].directory)
     scene.tasks[1].done(scene.root)
     scene.line.pump(0)
     scene.commit(scene.hear_batch())
@@ -416,6 +422,54 @@ def test_receipts_are_held_until_the_journal_takes_them(
     scene.line.submit([_source(2)])
     scene.tasks[-1].future.set_result([_receipt(_source(2), "rejected")])
     assert [each.source for each in scene.line.pump(0)] == [_source(2)]
+
+
+def test_a_journal_that_refuses_is_told_logged_once_and_lets_no_more_in(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons = ["disk full"] * 5 + ["read-only"] * 5
+
+    def refuse(_: object) -> None:
+        raise Transient(reasons.pop(0))
+
+    most = scene.line.room
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(scene.journal, "write", refuse)
+        scene.line.submit([_source(number) for number in range(most)])
+        for place in itertools.count():
+            if place == len(scene.tasks):
+                break
+            sources = scene.tasks[place].sources
+            scene.tasks[place].future.set_result([_receipt(source, "rejected") for source in sources])
+            reasons.insert(0, "disk full")
+            assert scene.line.pump(0) == []
+        assert scene.line.journal_failure == "disk full"
+        assert (scene.line.room, scene.line.backlog) == (0, most)
+        while reasons:
+            assert scene.line.pump(0) == []
+        assert scene.line.journal_failure == "read-only"
+    assert [(each["event"], each["reason"]) for each in logs if each["event"] == "journal_refused"] == [
+        ("journal_refused", "disk full"),
+        ("journal_refused", "read-only"),
+    ]
+    assert len(scene.line.pump(0)) == most
+    assert (scene.line.journal_failure, scene.line.room) == (None, most)
+
+
+def test_what_others_decide_leaves_the_line_once_it_is_journalled(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise Transient("disk full")
+
+    receipt = _receipt(_source(0), "rejected")
+    with monkeypatch.context() as patched:
+        patched.setattr(scene.journal, "write", refuse)
+        scene.line.conclude(_source(0), receipt)
+        assert scene.line.pump(0) == []
+        assert scene.line.backlog == 1
+    assert scene.line.pump(0) == [Finished(_source(0), receipt)]
+    assert scene.journal.known(str(receipt.path), _source(0).stamp) == "rejected"
 
 
 # What the line says of itself
@@ -510,7 +564,7 @@ def test_a_line_does_not_start_without_its_publisher(
     sentence: str,
 ) -> None:
     monkeypatch.setattr(Acted, "first", first)
-    line = Line(tmp_path / "root", None, Workers(), journal, _nothing, role="daemon")
+    line = Line(tmp_path / "root", Workers(), journal, publishing(tmp_path / "root"))
     with pytest.raises(error, match=sentence):
         line.__enter__()
 
@@ -518,16 +572,28 @@ def test_a_line_does_not_start_without_its_publisher(
 # With the real publisher
 
 
+def test_workers_that_do_not_start_leave_no_publisher_behind(
+    tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Workers) -> Workers:
+        raise OSError("no more processes")
+
+    line = Line(tmp_path / "root", Workers(), journal, publishing(tmp_path / "root"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Workers, "__enter__", fail)
+        with pytest.raises(OSError, match="no more processes"):
+            line.__enter__()
+    assert line._publisher._process.exitcode == 0
+    with Line(tmp_path / "root", Workers(), journal, publishing(tmp_path / "root")) as successor:
+        assert successor.pump(PATIENCE) == []
+
+
 @pytest.fixture
 def real(tmp_path: Path, journal: Journal) -> Iterator[tuple[Line, Workers, Path]]:
     workers = Workers()
-    with Line(tmp_path / "root", None, workers, journal, _nothing, role="daemon") as line:
+    with Line(tmp_path / "root", workers, journal, publishing(tmp_path / "root")) as line:
         yield line, workers, tmp_path / "root"
     assert workers.stopped
-
-
-def _nothing() -> None:
-    """Prepares no logging."""
 
 
 def test_sources_become_files_and_receipts(real: tuple[Line, Workers, Path], journal: Journal) -> None:
@@ -549,7 +615,7 @@ def test_sources_become_files_and_receipts(real: tuple[Line, Workers, Path], jou
 
 def test_what_the_publisher_was_given_is_finished_at_the_end(tmp_path: Path, journal: Journal) -> None:
     workers, root = Workers(), tmp_path / "root"
-    with Line(root, None, workers, journal, _nothing, role="create") as line:
+    with Line(root, workers, journal, publishing(root)) as line:
         line.submit([_source(0), _source(1)])
         for task in workers.tasks:
             task.done(root)
@@ -561,10 +627,10 @@ def test_what_the_publisher_was_given_is_finished_at_the_end(tmp_path: Path, jou
 
 def test_the_death_of_the_publisher_is_told_and_its_successor_takes_over(tmp_path: Path, journal: Journal) -> None:
     root = tmp_path / "root"
-    with Line(root, None, Workers(), journal, _nothing, role="daemon") as line:
-        assert line._publisher.pid is not None
-        os.kill(line._publisher.pid, signal.SIGKILL)
+    with Line(root, Workers(), journal, publishing(root)) as line:
+        assert line._publisher._process.pid is not None
+        os.kill(line._publisher._process.pid, signal.SIGKILL)
         with pytest.raises(StaticwadoError, match="the publisher process has ended"):
             _pump(line, 1)
-    with Line(root, None, Workers(), journal, _nothing, role="daemon") as line:
+    with Line(root, Workers(), journal, publishing(root)) as line:
         assert line.pump(PATIENCE) == []

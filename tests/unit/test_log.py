@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import multiprocessing
 import os
 import subprocess
@@ -147,6 +148,31 @@ def test_journal_entries_carry_fields(tmp_path: Path) -> None:
     assert "DOE" not in ran.stdout
 
 
+def test_who_may_have_no_socket_writes_to_stderr(tmp_path: Path) -> None:
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "systemd/__init__.py").touch()
+    (tmp_path / "systemd/journal.py").write_text("def sendv(*fields):\n    raise PermissionError\n")
+    ran = _run("info", "journal", PYTHONPATH=f"{tmp_path}:{Path.cwd()}")
+    assert "<6>study_published study=1.2.3 instances=4 logger=staticwado_daemon.pipeline.line\n" in ran.stderr
+    assert "DOE" not in ran.stderr
+
+
+def test_a_stderr_that_refuses_costs_the_line_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        writes = 0
+
+        def write(self, _: str) -> None:
+            Refusing.writes += 1
+            raise PermissionError
+
+    handler = log._JournalHandler()
+    monkeypatch.setattr(handler, "_journal", None)
+    monkeypatch.setattr(sys, "stderr", Refusing())
+    monkeypatch.setattr("logging.raiseExceptions", False)
+    handler.emit(logging.LogRecord("staticwado_daemon", logging.INFO, "", 0, '{"event": "told"}', None, None))
+    assert Refusing.writes == 1
+
+
 def test_a_field_has_a_name_that_the_journal_takes() -> None:
     fields = log._fields("words", 4, {"event": "x", "what-of.it": 1})
     assert fields[-1] == "STATICWADO_WHAT_OF_IT=1"
@@ -169,3 +195,29 @@ def test_the_configuration_travels_to_a_worker_process() -> None:
     prepare = functools.partial(log.configure, "info", "json")
     with multiprocessing.get_context("spawn").Pool(1, prepare) as pool:
         assert pool.apply(structlog.is_configured)
+
+
+def test_a_pipe_that_nobody_reads_costs_lines_but_no_time() -> None:
+    reading, writing = os.pipe()
+    program = (
+        "import structlog; from staticwado_daemon import log; log.configure('info', 'json')\n"
+        "for number in range(3000): structlog.get_logger('staticwado_daemon.x').info('event', number=number)\n"
+        "print('done', flush=True); input()\n"
+        "structlog.get_logger('staticwado_daemon.x').info('afterwards')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writing, text=True
+    ) as process:
+        os.close(writing)
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == "done\n"
+        before = os.read(reading, 1 << 20)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        with os.fdopen(reading, "rb") as lines:
+            told = [json.loads(line) for line in (before + lines.read()).splitlines()]
+    written = [each["number"] for each in told if each["event"] == "event"]
+    assert written == list(range(len(written)))
+    assert {"event": "log_lines_lost", "count": 3000 - len(written)}.items() <= told[-2].items()
+    assert told[-1]["event"] == "afterwards"

@@ -212,3 +212,16 @@ def test_watching_many_nested_directories_again_costs_no_warning(
     until(lambda: ("directory", str(tmp_path / "99" / "a" / "b")) in heard)
     assert not recwarn.list
     lookout.stop()
+
+
+def test_a_link_in_the_place_of_a_folder_is_not_followed(tmp_path: Path) -> None:
+    root, other = tmp_path / "in", tmp_path / "other"
+    root.mkdir()
+    other.mkdir()
+    lookout = Lookout(str(root), Heard())
+    assert lookout.check()
+    root.rmdir()
+    root.symlink_to(other)
+    assert not lookout.check()
+    assert lookout.mode == "unavailable"
+    lookout.stop()

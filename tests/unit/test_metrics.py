@@ -1,8 +1,11 @@
 """What is said of a daemon's health, and what Prometheus is told, from reports as a daemon writes them."""
 
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +14,46 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from staticwado_daemon import __version__
+from staticwado_daemon.archive import layout
+from staticwado_daemon.archive.lock import Role, take
 from staticwado_daemon.operate import health
 from staticwado_daemon.operate.metrics import Watched, exposition
 from staticwado_daemon.pipeline.report import FRESH_SECONDS, REPORT, Report, ReportFile
 
 FOLDER = "/srv/Doe^Jane"
 TROUBLE = f"{FOLDER} can't be read: it is polled"
+KILLED = "the daemon has ended without a word: its log may say why"
+
+
+@contextmanager
+def held(root: Path, role: Role = "daemon") -> Iterator[None]:
+    """The tree's lock, as the one who writes there holds it."""
+    (root / layout.PRIVATE).mkdir(exist_ok=True)
+    descriptor = take(root, role, 0.0)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[None]:
+    """A daemon holds the tree."""
+    with held(tmp_path):
+        yield
+
+
+def ended_process() -> int:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    return ended.pid
 
 
 def write(directory: Path, *, age: float = 0.0, **changes: Any) -> Watched:
     """A report of this age as the daemon would have written it."""
     usual = {
         "running": True,
-        "pid": 1,
+        "pid": os.getpid(),
         "backlog": 3,
         "waiting": 1,
         "published": 15,
@@ -51,6 +81,7 @@ def samples(watched: Watched) -> Mapping[str, float]:
     }
 
 
+@pytest.mark.usefixtures("locked")
 def test_a_daemon_at_work(tmp_path: Path) -> None:
     found = dict(samples(write(tmp_path)))
     assert 0 <= found.pop("staticwado_report_age_seconds") < 5
@@ -77,6 +108,7 @@ def test_a_daemon_at_work(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.usefixtures("locked")
 def test_no_folder_and_no_sentence_is_a_label(tmp_path: Path) -> None:
     watched = write(tmp_path, degraded=(TROUBLE,))
     assert b"Doe" not in exposition(watched)
@@ -98,6 +130,7 @@ def test_without_a_report_or_a_tree(tmp_path: Path) -> None:
     assert found == {f"staticwado_build_info{{{__version__}}}": 1, "staticwado_up": 0, "staticwado_degraded": 1}
 
 
+@pytest.mark.usefixtures("locked")
 @pytest.mark.parametrize(
     ("report", "status", "reasons"),
     [
@@ -108,21 +141,58 @@ def test_without_a_report_or_a_tree(tmp_path: Path) -> None:
         ({"age": FRESH_SECONDS + 5}, "down", ("the daemon has not reported for more than 30 s",)),
         ({"running": False}, "down", ("the daemon has ended",)),
         ({"running": False, "age": 3600, "degraded": (TROUBLE,)}, "down", ("the daemon has ended",)),
+        ({"pid": 1 << 40}, "down", (KILLED,)),
     ],
 )
 def test_health(tmp_path: Path, report: dict[str, Any], status: str, reasons: tuple[str, ...]) -> None:
     watched = write(tmp_path, **report)
-    found = health.look(watched.report)
+    found = health.look(watched.report, watched.root)
     assert (found.status, found.reasons) == (status, reasons)
+    assert found.running is (None if status == "down" else True)
     assert samples(watched)["staticwado_up"] == (status != "down")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"{}", msgspec.json.encode({"running": True})])
 def test_a_report_that_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / REPORT).write_bytes(content)
-    assert health.look(tmp_path / REPORT).status == "down"
+    assert health.look(tmp_path / REPORT, tmp_path).status == "down"
 
 
 def test_no_report(tmp_path: Path) -> None:
-    assert health.look(tmp_path / REPORT).reasons == ("no daemon has reported yet",)
-    assert health.look(tmp_path).status == "down"
+    assert health.look(tmp_path / REPORT, tmp_path).reasons == ("no daemon has reported yet",)
+    assert health.look(tmp_path, tmp_path).status == "down"
+
+
+def test_a_daemon_that_was_killed_is_down_at_once(tmp_path: Path) -> None:
+    watched = write(tmp_path)
+    with held(tmp_path):
+        assert health.look(watched.report, tmp_path).status == "ok"
+    # Its report is fresh, and its process's number perhaps another one's by now; but nobody holds the tree.
+    found = health.look(watched.report, tmp_path)
+    assert (found.status, found.reasons, found.running, found.pid) == ("down", (KILLED,), False, None)
+    with held(tmp_path, "create"):
+        assert health.look(watched.report, tmp_path).running is False
+    write(tmp_path, pid=ended_process())
+    with held(tmp_path):  # by its publisher, which is about to follow, or by the next daemon
+        found = health.look(watched.report, tmp_path)
+    assert (found.status, found.reasons, found.running, found.pid) == ("down", (KILLED,), None, None)
+
+
+def test_one_that_hangs_is_down_and_known_by_its_process(tmp_path: Path) -> None:
+    watched = write(tmp_path, age=FRESH_SECONDS + 5)
+    with held(tmp_path):
+        found = health.look(watched.report, tmp_path)
+    assert (found.status, found.running, found.pid) == ("down", None, os.getpid())
+
+
+def test_what_cannot_be_looked_at_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    watched = write(tmp_path)
+    monkeypatch.setattr(health, "lock_holder", refuse)  # the tests may run as root, whom nobody refuses
+    found = health.look(watched.report, tmp_path)
+    assert (found.status, found.running) == ("down", False)
+    assert found.reasons == ("the daemon's report or its lock can't be read: Permission denied",)
+    with pytest.raises(PermissionError):
+        health.judge(watched.report, tmp_path)

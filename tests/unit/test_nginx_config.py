@@ -1,7 +1,7 @@
 """The generated configuration as text; what nginx makes of it is shown in tests/system/test_serving.py.
 
-Run as a program, this file prints the configuration that the directory `nginx/` holds:
-`python -m tests.unit.test_nginx_config > nginx/staticwado.conf`.
+Run as a program, this file writes the configurations that the directory `nginx/` holds:
+`python -m tests.unit.test_nginx_config`.
 """
 
 import grp
@@ -9,9 +9,7 @@ import os
 import pwd
 import re
 import shutil
-import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,26 +18,55 @@ from staticwado_daemon.archive.routes import RESOURCES
 from staticwado_daemon.cli import execute, staticwado
 from staticwado_daemon.errors import ConfigError
 from staticwado_daemon.web import accounts, ohif
-from staticwado_daemon.web.accounts import Workers, workers, workers_warning
-from staticwado_daemon.web.nginx import Listen, exposure_warning, nginx_config, render
+from staticwado_daemon.web.accounts import Workers, membership_warning, workers, workers_warning
+from staticwado_daemon.web.nginx import Form, Listen, exposure_warning, nginx_config, render
+from tests.system.servers import beside_debians, free_port
 
-SHIPPED = Path(__file__).parents[2] / "nginx" / "staticwado.conf"
+SHIPPED = Path(__file__).parents[2] / "nginx"
 LOOPBACK = "127.0.0.1:8080"
+TREE, VIEWER = Path("/var/lib/staticwado"), Path("/usr/share/staticwado/ohif")
 
 
 def as_shipped() -> str:
     owner = Workers("staticwado", "staticwado")
-    return render(Path("/var/lib/staticwado"), LOOPBACK, Path("/usr/share/staticwado/ohif"), owner)
+    return render(TREE, LOOPBACK, VIEWER, owner)
+
+
+def site_as_shipped() -> str:
+    return render(TREE, LOOPBACK, VIEWER, Workers("www-data", "staticwado", own_it=False), form="site")
+
+
+AS_SHIPPED = {"staticwado.conf": as_shipped, "staticwado-site.conf": site_as_shipped}
 
 
 def directives(configuration: str) -> str:
     return re.sub(r"(?m)^\s*#.*$|  # .*$", "", configuration)
 
 
-def test_the_shipped_configuration_is_current() -> None:
-    assert SHIPPED.read_text(encoding="utf-8") == as_shipped(), (
-        "make it again: python -m tests.unit.test_nginx_config > nginx/staticwado.conf"
+@pytest.mark.parametrize("name", AS_SHIPPED)
+def test_a_shipped_configuration_is_current(name: str) -> None:
+    assert (SHIPPED / name).read_text(encoding="utf-8") == AS_SHIPPED[name](), (
+        "make it again: python -m tests.unit.test_nginx_config"
     )
+
+
+def test_nothing_else_is_shipped() -> None:
+    assert {path.name for path in SHIPPED.iterdir()} == set(AS_SHIPPED)
+
+
+def test_the_site_is_what_the_whole_configuration_has_in_http() -> None:
+    whole = directives(as_shipped()).partition("map $request_uri")[2].removesuffix("}\n").replace("\n  ", "\n")
+    site = directives(site_as_shipped()).partition("map $request_uri")[2]
+    app_config = re.compile('return 200 "[^"]*"')  # a text of many lines, which the replacement above has changed
+    assert app_config.sub("", site.replace("/var/log/nginx/staticwado-", "")) == app_config.sub("", whole)
+    assert site.count(ohif.APP_CONFIG) == 1
+
+
+def test_the_site_says_who_is_to_read_the_tree() -> None:
+    assert "\n#   usermod -aG staticwado www-data\n" in site_as_shipped()
+    for unknown in (None, Workers("www-data", "root", own_it=False)):
+        assert "\n#   usermod -aG GROUP www-data\n" in render(TREE, LOOPBACK, None, unknown, form="site")
+    assert not re.search("(?m)^(user|pid|events|http|worker_processes)\\b", site_as_shipped())
 
 
 def test_every_row_of_the_table_has_its_location() -> None:
@@ -108,6 +135,10 @@ def test_an_owner_without_a_name_cannot_be_named(tmp_path: Path, monkeypatch: py
     assert workers(tmp_path) is None
 
 
+def _whole(*, system: bool) -> Form:
+    return "system" if system else "prefix"
+
+
 def _accounts(monkeypatch: pytest.MonkeyPatch, *, owner: str, web: str | None) -> None:
     """Let this process's user and its group be called `owner`, and only the account `web` exist for web servers."""
 
@@ -143,7 +174,7 @@ def test_the_workers_own_the_tree_only_where_its_group_would_not_do(
 ) -> None:
     os.chown(tmp_path, -1, os.getegid())
     _accounts(monkeypatch, owner="keeper", web=web)
-    text = nginx_config(tmp_path, LOOPBACK, group=group, system=system)
+    text = nginx_config(tmp_path, LOOPBACK, group=group, form=_whole(system=system))
     assert re.findall(r"(?m)^user (.*);$", text) == [user]
     assert ("# The owner of the tree" in text) == user.startswith("keeper ")
     assert ("# The workers read the tree through its group" in text) != user.startswith("keeper ")
@@ -163,10 +194,10 @@ def test_a_tree_of_root_is_warned_of_until_it_has_a_group(
         assert f"nginx's workers will {rights}" in warning
         assert ("isn't there yet" in warning) == (tree != tmp_path)
         assert "staticWadoConfig.group" in warning
-        assert ("# The owner of the tree" in nginx_config(tree, LOOPBACK, system=system)) != system
+        assert ("# The owner of the tree" in nginx_config(tree, LOOPBACK, form=_whole(system=system))) != system
     assert "run as root for it" in nginx_config(tmp_path, LOOPBACK)
     assert workers_warning(tmp_path, "readers", system=system) is None
-    assert "\nuser www-data readers;\n" in nginx_config(tmp_path, LOOPBACK, group="readers", system=system)
+    assert "\nuser www-data readers;\n" in nginx_config(tmp_path, LOOPBACK, group="readers", form=_whole(system=system))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert (workers_warning(tmp_path, system=system) is None) != system, "without root nginx can't change its user"
 
@@ -190,12 +221,36 @@ def test_the_command_warns_and_obeys_the_configured_group(
     assert printed.err == ""
 
 
+def test_the_site_is_of_no_use_to_workers_outside_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.chown(tmp_path, -1, os.getegid())
+    _accounts(monkeypatch, owner="keeper", web="www-data")
+    monkeypatch.setattr(os, "getgrouplist", lambda *_: [33])
+    assert membership_warning(tmp_path) == (
+        "www-data isn't in the tree's group and can't read it: usermod -aG keeper www-data"
+    )
+    assert "usermod -aG readers www-data" in str(membership_warning(tmp_path, "readers"))
+    monkeypatch.setattr(os, "getgrouplist", lambda *_: [33, os.getegid()])
+    assert membership_warning(tmp_path) is None
+    _accounts(monkeypatch, owner="root", web="www-data")
+    assert membership_warning(tmp_path) is None, "nobody is to join root's group"
+    assert workers_warning(tmp_path, system=True)
+
+
+def test_one_form_at_a_time(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert execute(staticwado, "staticwado", ["nginx-config", "--system", "--site", "-o", str(tmp_path)]) == 2
+    assert "say one of them" in capsys.readouterr().err
+    execute(staticwado, "staticwado", ["nginx-config", "--site", "-o", str(tmp_path)])
+    printed = capsys.readouterr()
+    assert "\n#   usermod -aG " in printed.out
+    assert "\nserver {\n" in printed.out
+
+
 def test_the_nginx_of_the_distribution_keeps_its_places() -> None:
-    text = render(Path("/tree"), LOOPBACK, None, Workers("www-data", "readers", own_it=False), system=True)
+    text = render(Path("/tree"), LOOPBACK, None, Workers("www-data", "readers", own_it=False), form="system")
     assert "\nuser www-data readers;\n" in text
     assert "\npid /run/nginx.pid;\n" in text
     assert "\nerror_log /var/log/nginx/error.log crit;\n" in text
-    assert "\n  access_log /var/log/nginx/access.log without_query " in text
+    assert "\n    access_log /var/log/nginx/access.log without_query " in text
     assert "_temp_path" not in directives(text)
     assert "PREFIX" not in text
     plain = render(Path("/tree"), LOOPBACK, None, None)
@@ -204,25 +259,25 @@ def test_the_nginx_of_the_distribution_keeps_its_places() -> None:
     ].replace("/var/log/nginx/", ""), "nothing else differs"
 
 
-@pytest.mark.parametrize("system", [False, True])
-def test_nginx_takes_the_configuration(tmp_path: Path, system: bool) -> None:
+@pytest.mark.parametrize("form", ["prefix", "system", "site"])
+def test_nginx_takes_the_configuration(tmp_path: Path, form: Form) -> None:
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     assert program, "nginx is missing: apt-get install nginx"
-    # The distribution's places are moved below our own: this mustn't touch an nginx that is at work here.
-    text = nginx_config(tmp_path, LOOPBACK, system=system)
-    text = text.replace("/run/nginx.pid", f"{tmp_path}/nginx.pid").replace("/var/log/nginx/", f"{tmp_path}/")
-    kinds = () if not system else ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    text = text.replace("http {\n", "http {\n" + "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in kinds))
     # The address may be taken, and nginx tries it.
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    text = nginx_config(tmp_path, f"127.0.0.1:{free_port()}", form=form)
+    if form == "site":
+        text = beside_debians(text, tmp_path)
+    # The distribution's places are moved below our own: this mustn't touch an nginx that is at work here.
+    text = text.replace("/run/nginx.pid", f"{tmp_path}/nginx.pid").replace("/var/log/nginx/", f"{tmp_path}/")
+    kinds = () if form != "system" else ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    text = text.replace("http {\n", "http {\n" + "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in kinds))
     configuration = tmp_path / "nginx.conf"
-    configuration.write_text(text.replace(LOOPBACK, f"127.0.0.1:{port}"), encoding="utf-8")
+    configuration.write_text(text, encoding="utf-8")
     done = subprocess.run(
         [program, "-t", "-p", tmp_path, "-c", configuration], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "access.log").exists()
+    assert (tmp_path / ("staticwado-access.log" if form == "site" else "access.log")).exists()
 
 
 def test_paths_are_absolute_and_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,4 +331,5 @@ def test_a_warning_where_others_reach_it(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(as_shipped())
+    for name, text in AS_SHIPPED.items():
+        (SHIPPED / name).write_text(text(), encoding="utf-8")

@@ -169,7 +169,9 @@ def test_create_beside_a_daemon_says_whose_settings_hold(
 def test_an_interrupted_create_says_how_far_it_came(
     root: Path, held: Holding, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask(_root: Path, _command: str, _paths: list[Path], on_progress: Callable[[dict[str, int]], None]) -> None:
+    def ask(
+        _root: Path, _command: str, _paths: list[Path], on_progress: Callable[[dict[str, int]], None], *_: object
+    ) -> None:
         on_progress({"published": 1})
         raise KeyboardInterrupt
 

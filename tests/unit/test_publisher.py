@@ -19,7 +19,7 @@ from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import ConfigError
 from staticwado_daemon.pipeline import commit, publish, publisher
-from staticwado_daemon.pipeline.publisher import Batch, Flush, Message, Publisher, Reindex, Reply
+from staticwado_daemon.pipeline.publisher import Batch, Flush, Message, Publisher, Reindex, Reply, Sweep
 from staticwado_daemon.pipeline.staged import Committed, Flushed, Progress
 from staticwado_daemon.pipeline.studies import Studies
 from tests.staging import load, snapshot, stage
@@ -274,6 +274,17 @@ def test_a_new_root_gets_an_empty_studies_index(store: Store) -> None:
     with serving(store) as side:
         assert side.at_rest() == Progress(instances=0, studies=0, dirty=0)
         assert listed(store) == []
+
+
+def test_what_a_lost_task_has_staged_is_swept(store: Store) -> None:
+    lost, other = stage(store.root), stage(store.root, **NEIGHBOUR)
+    with serving(store, Sweep(lost.directory.parent), Sweep(store.root / layout.STAGING / "absent")) as side:
+        side.tell(Flush(1))
+        side.until(Flushed)
+        assert not lost.directory.parent.exists()
+        assert other.directory.exists()
+        side.tell(Flush(2))
+        assert side.until(Progress, lambda reply: reply.taken == 4)
 
 
 # Going on where an earlier process ended

@@ -1,5 +1,6 @@
 """The report: read as it was written, also on a disk that takes no new file."""
 
+import errno
 import json
 import os
 import time
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from staticwado_daemon.pipeline import report as module
-from staticwado_daemon.pipeline.report import REPORT, Rate, Report, ReportFile, is_fresh, read_report
+from staticwado_daemon.pipeline.report import REPORT, Rate, Report, ReportFile, read_report
 
 FIRST = Report(running=True, pid=1, backlog=0, published=5, instances=4, studies=2, rejected=1, idle=True)
 
@@ -55,6 +56,30 @@ def test_a_disk_that_takes_no_new_file_still_takes_the_report(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("no_unlink")
+def test_a_report_that_is_overwritten_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
+    file = ReportFile(tmp_path)
+    file.write(FIRST)
+    folders = {f"/{number:03}/{'long' * 30}": "polling" for number in range(100)}
+    with _no_new_files(tmp_path):
+        for told in (msgspec.structs.replace(FIRST, folders=folders), FIRST):
+            file.write(told)
+            assert read_report(tmp_path / REPORT) == told
+
+
+@pytest.mark.usefixtures("no_unlink")
+def test_a_report_that_does_not_fit_leaves_the_last_one_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = ReportFile(tmp_path)
+    file.write(FIRST)
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with _no_new_files(tmp_path), pytest.raises(OSError, match="No space"):
+        file.write(msgspec.structs.replace(FIRST, folders={str(number) * 50: "polling" for number in range(100, 200)}))
+    assert read_report(tmp_path / REPORT) == FIRST
+
+
+@pytest.mark.usefixtures("no_unlink")
 def test_the_first_report_on_a_full_disk_is_an_error(tmp_path: Path) -> None:
     with _no_new_files(tmp_path), pytest.raises(OSError, match="status"):
         ReportFile(tmp_path).write(FIRST)
@@ -79,11 +104,9 @@ def test_what_has_not_changed_gets_a_new_time_only_now_and_then(
     os.utime(tmp_path / REPORT, (1, 1))
     file.write(FIRST)
     assert (tmp_path / REPORT).stat().st_mtime == 1
-    assert not is_fresh(tmp_path / REPORT)
     monkeypatch.setattr(module, "_TOUCH_SECONDS", 0.0)
     file.write(FIRST)
     assert time.time() - (tmp_path / REPORT).stat().st_mtime < 10
-    assert is_fresh(tmp_path / REPORT)
 
 
 def test_names_that_are_no_text_are_told_readably(tmp_path: Path) -> None:
@@ -106,7 +129,6 @@ def test_what_is_no_report_is_none(tmp_path: Path, data: bytes) -> None:
 def test_without_a_file_there_is_no_report(tmp_path: Path) -> None:
     assert read_report(tmp_path / REPORT) is None
     assert read_report(tmp_path / "no/such" / REPORT) is None
-    assert not is_fresh(tmp_path / REPORT)
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:
@@ -116,3 +138,10 @@ def test_the_rate_is_that_of_the_last_minute() -> None:
     assert rate.note(160.0, 1300) == 5.0
     assert rate.note(175.0, 1300) == 0.0
     assert rate.note(180.0, 1301) == 0.1
+
+
+def test_the_rate_is_not_negative_where_receipts_are_withdrawn() -> None:
+    rate = Rate()
+    rate.note(100.0, 1000)
+    assert rate.note(110.0, 900) == 0.0
+    assert rate.note(120.0, 1100) == 5.0

@@ -76,12 +76,26 @@ def test_a_request_is_taken_once_reported_on_and_answered(root: Path, asker: Thr
 
 
 @pytest.mark.usefixtures("daemon")
+def test_who_asks_is_told_once_that_the_daemon_waits(root: Path, asker: ThreadPoolExecutor) -> None:
+    heard: queue.SimpleQueue[str] = queue.SimpleQueue()
+    answers = asker.submit(requests.ask, root, "create", [ODD], lambda _: None, heard.put)
+    request = taken(root)
+    for waits in ("2 MB free", "1 MB free", None, "3 MB free"):
+        requests.report(root, request.id, {}, waits)
+        time.sleep(0.3)
+    requests.answer(root, request.id, [RECEIPT])
+    assert len(answers.result(5)) == 1
+    assert [heard.get(timeout=0), heard.get(timeout=0)] == ["2 MB free", "3 MB free"]
+    assert heard.empty()
+
+
+@pytest.mark.usefixtures("daemon")
 def test_progress_that_cannot_be_read_is_no_progress(root: Path, asker: ThreadPoolExecutor) -> None:
     heard: list[Mapping[str, int]] = []
     answers = asker.submit(requests.ask, root, "create", [ODD], heard.append)
     request = taken(root)
     progress = root / layout.REQUESTS / f"{request.id}.progress"
-    for text in ("", "[1]", '{"publ'):
+    for text in ("", "[1]", '{"publ', '{"published": 1}'):
         progress.write_text(text)
         time.sleep(0.25)
     requests.answer(root, request.id, [])

@@ -1,6 +1,7 @@
 import os
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,16 @@ def test_a_change_after_which_the_time_was_set_back_is_seen(tmp_path: Path) -> N
     assert not remove(careful)
     assert read(careless) == b"two"
     assert remove(careless)
+
+
+def test_what_stays_of_a_file_after_a_reboot_and_after_a_copy() -> None:
+    stamp = Stamp(device=1, inode=2, size=3, mtime_ns=4)
+    rebooted = replace(stamp, device=9, ctime_ns=5)
+    copied = replace(rebooted, inode=9)
+    assert stamp.same_content(rebooted)
+    assert not stamp.same_content(copied)
+    assert stamp.is_like(copied)
+    for change in ({"size": 9}, {"mtime_ns": 9}):
+        other = replace(stamp, **change)
+        assert not stamp.same_content(other)
+        assert not stamp.is_like(other)

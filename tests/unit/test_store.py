@@ -46,6 +46,13 @@ def test_each_version_has_its_own_size_or_second_because_servers_tell_versions_a
     assert len(seen) == 5
 
 
+def test_what_is_longer_than_it_may_be_or_no_file_is_not_read(store) -> None:
+    store.put("studies/1.2/a", b"four")
+    assert store.read("studies/1.2/a", 4) == b"four"
+    assert store.read("studies/1.2/a", 3) is None
+    assert store.read("studies/1.2") is None
+
+
 def test_an_instance_becomes_visible_whole(store) -> None:
     directory = staged(store, "t", {"instance/frames/1.mht": b"f", "instance/metadata.gz": b"m"})
     store.publish(directory / "instance", "studies/1/series/2/instances/3")
@@ -62,13 +69,69 @@ def test_what_stands_at_a_name_gives_way(store) -> None:
 def test_directories_change_places_and_the_visible_one_gets_later_files(store) -> None:
     store.publish(staged(store, "a", {"instance/x": b"old"}) / "instance", "studies/1/i")
     store.publish(staged(store, "b", {"instance/x": b"new"}) / "instance", "kept/new")
-    store.replace("studies/1/i", "kept/new")
+    store.replace("studies/1/i", "kept/new", ["kept/spare"])
     assert store.read("studies/1/i/x") == b"new"
     assert store.read("kept/new/x") == b"old"
     store.move("kept/new", "kept/old")
     assert store.names("kept") == ["old"]
     visible, former = (store.root / path for path in ("studies/1/i/x", "kept/old/x"))
     assert int(visible.stat().st_mtime) > int(former.stat().st_mtime)
+
+
+class Plain(Disk):
+    """A file system that can't exchange two names in one step, and may refuse one of the steps it takes instead."""
+
+    def __init__(self, refused: int = 0) -> None:
+        self.until_refusal = refused
+
+    def exchange(self, one: Path, other: Path) -> None:
+        raise OSError(errno.EINVAL, "no exchange", str(one), None, str(other))
+
+    def rename(self, path: Path, target: Path) -> None:
+        self.until_refusal -= 1
+        if self.until_refusal == 0:
+            raise OSError(errno.EIO, "refused")
+        super().rename(path, target)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    disk = Plain()
+    with Store(tmp_path / "root", disk=disk) as opened:
+        opened.publish(staged(opened, "a", {"instance/x": b"old"}) / "instance", "studies/1/i")
+        opened.publish(staged(opened, "b", {"instance/x": b"new"}) / "instance", "kept/new")
+        opened.publish(staged(opened, "c", {"instance/x": b"other"}) / "instance", "kept/one-exchanged")
+        yield opened, disk
+
+
+SPARES = ["kept/one-exchanged", "kept/new-exchanged"]
+
+
+def test_where_there_is_no_exchange_directories_change_places_all_the_same(plain) -> None:
+    store, _ = plain
+    store.replace("studies/1/i", "kept/new", SPARES)
+    assert store.read("studies/1/i/x") == b"new"
+    assert store.read("kept/new/x") == b"old"
+    assert store.read("kept/one-exchanged/x") == b"other"
+    assert store.names("kept") == ["new", "one-exchanged"]
+
+
+def test_and_what_stands_at_a_name_gives_way(plain) -> None:
+    store, _ = plain
+    store.publish(staged(store, "d", {"instance/x": b"newer"}) / "instance", "studies/1/i")
+    assert store.read("studies/1/i/x") == b"newer"
+    assert not [name for name in store.names(layout.STAGING) if name.startswith("put")]
+
+
+@pytest.mark.parametrize(("step", "published"), [(1, b"old"), (2, b"old"), (3, b"new")])
+def test_a_step_that_is_refused_leaves_one_of_them_published_and_none_lost(plain, step, published) -> None:
+    store, disk = plain
+    disk.until_refusal = step
+    with pytest.raises(OSError, match="refused"):
+        store.replace("studies/1/i", "kept/new", SPARES)
+    assert store.read("studies/1/i/x") == published
+    held = {store.read(f"{directory}/x") for directory in ("studies/1/i", *map("kept/{}".format, store.names("kept")))}
+    assert held == {b"old", b"new", b"other"}
 
 
 def test_what_is_discarded_is_gone(store) -> None:

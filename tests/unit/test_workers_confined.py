@@ -2,14 +2,14 @@
 
 import ctypes
 import errno
-import io
 import logging
 import os
-import pickle
 import resource
 import shutil
 import signal
 import socket
+import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -27,13 +27,15 @@ from staticwado_daemon.dicom.part10 import Limits
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source, Stamp
-from staticwado_daemon.pipeline import answers, confine, ingest
+from staticwado_daemon.pipeline import confine, ingest
+from staticwado_daemon.pipeline import workers as module
 from staticwado_daemon.pipeline.ingest import Rules
 from staticwado_daemon.pipeline.staged import Unfinished
 from staticwado_daemon.pipeline.workers import WorkerLostError, WorkerProcesses
 
 PATIENCE = 60.0
 MEMORY = 1 << 30
+LONGEST = 1 << 20
 ALLOWED = "allowed"
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -70,6 +72,34 @@ def _signal_thread(_path: Path) -> None:
         raise PermissionError
 
 
+def _limit(_path: Path) -> None:
+    resource.prlimit(os.getppid(), resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE))
+
+
+def _keep_root() -> None:
+    """Succeeds if there is one left, but for those to read and write others' files."""
+    with Path("/proc/self/status").open() as status:
+        held = {name: int(value, 16) for name, value in (line.split()[:2] for line in status if line.startswith("Cap"))}
+    if not (held["CapEff:"] | held["CapPrm:"] | held["CapInh:"]) & ~0b110:
+        raise PermissionError
+
+
+def _set_user_id(path: Path) -> None:
+    os.close(os.open(path / "staging" / "program", os.O_WRONLY | os.O_CREAT, 0o4755))
+
+
+def _set_user_id_by_number(path: Path) -> None:
+    how = struct.pack("=QQQ", os.O_WRONLY | os.O_CREAT, 0o4755, 0)
+    if LIBC.syscall(437, -100, os.fsencode(path / "staging" / "program"), how, len(how)) < 0:  # openat2
+        raise PermissionError
+
+
+def _by_number(number: int, *arguments: object) -> None:
+    """Call the kernel by a number of x86_64."""
+    if LIBC.syscall(number, *arguments) < 0 and ctypes.get_errno() == errno.EPERM:
+        raise PermissionError
+
+
 def _thread(_path: Path) -> None:
     thread = threading.Thread(target=time.sleep, args=(0,))
     thread.start()
@@ -85,6 +115,18 @@ FORBIDDEN: dict[str, Deed] = {
     "fork": _fork,
     "signal the daemon": _signal,
     "signal a thread of the daemon": _signal_thread,
+    "limit the daemon": _limit,
+    "read the daemon's limits": lambda _: _by_number(302, os.getppid(), resource.RLIMIT_FSIZE, None, None),
+    "put the daemon last": lambda _: os.setpriority(os.PRIO_PROCESS, os.getppid(), 19),
+    "put everything last": lambda _: os.setpriority(os.PRIO_USER, 0, 19),
+    "bind the daemon to a processor": lambda _: os.sched_setaffinity(os.getppid(), {0}),
+    "schedule the daemon": lambda _: os.sched_setscheduler(os.getppid(), os.SCHED_IDLE, os.sched_param(0)),
+    "delay the daemon's disk": lambda _: _by_number(251, 1, os.getppid(), 3 << 13),
+    "move the daemon's memory": lambda _: _by_number(256, os.getppid(), 8, b"\1", b"\1"),
+    "drop the daemon's memory": lambda _: _by_number(440, 0, None, 0, 0, 0),
+    "keep rights of root": lambda _: _keep_root(),
+    "make a program that runs as its owner": _set_user_id,
+    "make such a program another way": _set_user_id_by_number,
     "write beside staging": lambda path: _new_file(path / "outside" / "new"),
     "write above staging": lambda path: _new_file(path / "new"),
     "overwrite": lambda path: _new_file(path / "outside" / "mine"),
@@ -110,6 +152,7 @@ PERMITTED: dict[str, Deed] = {
     "write and sweep in staging": lambda path: _stage(path / "staging"),
     "start a thread": _thread,
     "import a module": lambda _: __import__("this_is_not_there_but_searched_for", fromlist=["x"]),
+    "read its own limits": lambda _: resource.prlimit(0, resource.RLIMIT_DATA),
     "log": lambda _: sys.stderr.write(""),
 }
 FATES: dict[str, Deed] = {
@@ -197,6 +240,7 @@ def test_without_landlock_the_filter_still_holds(place: Path) -> None:
         outcomes = _try(workers, place, list(FORBIDDEN))
     held = {name for name, outcome in outcomes.items() if outcome == "PermissionError"}
     assert {"open a TCP socket", "run a program", "fork", "change a mode", "cut", "signal the daemon"} <= held
+    assert {"limit the daemon", "link", "make a FIFO in staging", "make a symbolic link in staging"} <= held
     assert outcomes["write beside staging"] == ALLOWED
 
 
@@ -277,30 +321,42 @@ def test_a_process_without_sockets_logs_to_journald_by_stderr(capsys: pytest.Cap
     assert capsys.readouterr().err == "<3>ingest_failed\n"
 
 
-def test_an_answer_can_name_no_function() -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
-            return os.system, ("echo owned",)
-
-    with pytest.raises(Corrupt):
-        answers.unpack(pickle.dumps([Evil()]), [_told("x")], Path("d"))
+def _endless() -> None:
+    """Stands for a worker that has been taken over and wants the main process's memory."""
+    module.pack = lambda _: bytes(2 * LONGEST)
 
 
-@pytest.mark.parametrize("answer", [b"", b"junk", pickle.dumps(None), pickle.dumps([]), pickle.dumps(["x"])])
-def test_what_is_no_answer_is_none(answer: bytes) -> None:
-    with pytest.raises(Corrupt):
-        answers.unpack(answer, [_told("x")], Path("d"))
+def test_an_answer_that_is_too_long_is_not_taken(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_BESIDES", LONGEST)
+    with WorkerProcesses(1, Rules("none", Limits()), MEMORY, _endless, place / "staging") as workers:
+        with pytest.raises(Corrupt, match="too long"):
+            workers.submit([_told("log")], place).result(PATIENCE)
+        monkeypatch.setattr(module, "MOST_BESIDES", 4 * LONGEST)
+        with pytest.raises(Corrupt, match="doesn't match"):
+            workers.submit([_told("log")], place).result(PATIENCE)
 
 
-def test_an_answer_speaks_of_its_own_source(tmp_path: Path) -> None:
-    mine, other = _told("mine"), _told("other")
-    receipt = Receipt(mine.path, mine.stamp, "ignored", "not a DICOM file")
-    assert answers.unpack(answers.pack([receipt]), [mine], tmp_path) == [receipt]
-    with pytest.raises(Corrupt):
-        answers.unpack(answers.pack([receipt]), [other], tmp_path)
+def _half_an_answer() -> None:
+    """Stands for a worker that dies while it answers."""
+
+    def begin_and_die(_results: Sequence[Receipt]) -> bytes:
+        (pipe,) = (each for each in Path("/proc/self/fd").iterdir() if _is_the_pipe(each))
+        os.write(int(pipe.name), struct.pack("!i", 100) + b"half")
+        os._exit(1)
+
+    module.pack = begin_and_die
 
 
-def test_answers_are_pickled_as_values_of_known_classes_only() -> None:
-    pickled = answers.pack([Unfinished("later", incomplete=False)])
-    with pytest.raises(pickle.UnpicklingError):
-        answers._ValueReader(io.BytesIO(pickled.replace(b"Unfinished", b"Uncommoned"))).load()
+def _is_the_pipe(descriptor: Path) -> bool:
+    try:
+        return int(descriptor.name) > 2 and stat.S_ISSOCK(descriptor.stat().st_mode)
+    except OSError:
+        return False
+
+
+def test_half_an_answer_is_none(place: Path) -> None:
+    with (
+        WorkerProcesses(1, Rules("none", Limits()), MEMORY, _half_an_answer, place / "staging") as workers,
+        pytest.raises(Corrupt, match="cut off"),
+    ):
+        workers.submit([_told("log")], place).result(PATIENCE)

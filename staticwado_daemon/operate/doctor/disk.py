@@ -1,22 +1,23 @@
 """The tree's file system: whether it is of a kind that keeps its promises, and how long it lasts."""
 
+import math
 import os
 import random
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.disk import Disk
+from staticwado_daemon.archive.disk import LACKS_EXCHANGE, Disk
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Rejected
-from staticwado_daemon.inbound.journal import JournalReader
+from staticwado_daemon.inbound.journal import opened
 from staticwado_daemon.inbound.mounts import mount_of
 from staticwado_daemon.operate.doctor.finding import Finding, attention, fine
+from staticwado_daemon.units import size
 
 _FULL = 0.8
 _SOON_DAYS = 30.0
@@ -48,24 +49,56 @@ def file_system(root: Path) -> Finding:
         return fine(f"{mount.kind}, a local file system (not tried: that takes root or the tree's owner)")
     probe = Path(tempfile.mkdtemp(prefix="doctor-", dir=private))
     try:
-        _try(Disk(), probe)
+        exchanges = _try(Disk(), probe)
     except OSError as error:
         return attention(f"{mount.kind} on {root} refuses what the daemon needs: {error.strerror}; see dmesg")
     finally:
         shutil.rmtree(probe, ignore_errors=True)
+    if not exchanges:
+        return attention(
+            f"{mount.kind} on {root} can't exchange two names in one step, so that an image that is replaced "
+            "is missing for a moment: use ext4, XFS or btrfs"
+        )
     return fine(f"{mount.kind}, a local file system: rename, exchange and sync work")
 
 
-def _try(disk: Disk, probe: Path) -> None:
+def _try(disk: Disk, probe: Path) -> bool:
+    """Do there what the writer does; say whether exchange, the one call that there is a substitute for, works."""
     for name in ("one", "other"):
         disk.write(probe / f"{name}.part", [name.encode()])
         disk.rename(probe / f"{name}.part", probe / name)
-    disk.exchange(probe / "one", probe / "other")
+    try:
+        disk.exchange(probe / "one", probe / "other")
+    except OSError as error:
+        if error.errno not in LACKS_EXCHANGE:
+            raise
+        exchanges = False
+    else:
+        exchanges = True
     descriptor = os.open(probe, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         disk.syncfs(descriptor)
     finally:
         os.close(descriptor)
+    return exchanges
+
+
+@dataclass(frozen=True, slots=True)
+class _Stock:
+    """What a disk has of bytes or of inodes: free, in all, and what intake leaves alone."""
+
+    unit: str
+    free: int
+    total: int
+    minimum: int
+
+    @property
+    def used(self) -> float:
+        return 1 - self.free / self.total
+
+    def days(self, each: float, daily: float) -> float:
+        """For how many days it lasts at so much an instance, and so many instances a day."""
+        return max(self.free - self.minimum, 0) / (each * daily) if each and daily else math.inf
 
 
 def room(root: Path, journal: Path, minimum_bytes: int, minimum_inodes: int) -> Finding:
@@ -78,33 +111,28 @@ def room(root: Path, journal: Path, minimum_bytes: int, minimum_inodes: int) -> 
         minimum_inodes: likewise.
     """
     state = os.statvfs(root)
-    free, total = state.f_bavail * state.f_frsize, state.f_blocks * state.f_frsize
-    left = [("bytes", free, total, minimum_bytes)]
-    if state.f_files:  # some file systems make inodes as they need them
-        left.append(("inodes", state.f_favail, state.f_files, minimum_inodes))
+    space = _Stock("bytes", state.f_bavail * state.f_frsize, state.f_blocks * state.f_frsize, minimum_bytes)
+    # Some file systems (btrfs, say) make inodes as they need them, and count none.
+    inodes = _Stock("inodes", state.f_favail, state.f_files, minimum_inodes) if state.f_files else None
     cost, daily = cost_of_an_instance(root), instances_a_day(journal, time.time())
-    days = min(_days(free - minimum_bytes, cost.bytes, daily), _days(left[-1][1] - left[-1][3], cost.inodes, daily))
-    facts = f"{free / 1e9:,.1f} GB ({free / total:.0%})"
-    facts += f" and {state.f_favail:,} inodes ({state.f_favail / state.f_files:.0%}) free" if state.f_files else " free"
+    days = min(space.days(cost.bytes, daily), inodes.days(cost.inodes, daily) if inodes else math.inf)
+    facts = f"{size(space.free)} ({1 - space.used:.0%})"
+    facts += f" and {inodes.free:,} inodes ({1 - inodes.used:.0%}) free" if inodes else " free"
     forecast = ""
     if daily and cost.bytes:
-        forecast = f"; {daily:,.0f} instances a day at {cost.bytes / 1e3:,.0f} kB and {cost.inodes:.1f} files each"
+        forecast = f"; {daily:,.0f} instances a day at {size(cost.bytes)} and {cost.inodes:.1f} files each"
         forecast += f" fill it in {days:,.0f} days" if days < 10_000 else " fill it in some decades"
-    for unit, here, of_all, minimum in left:
-        if here < minimum:
-            return attention(f"fewer {unit} are free than intake needs: make room, or enlarge the disk; {facts}")
-        if here / of_all < 1 - _FULL:
+    for stock in (space, inodes) if inodes else (space,):
+        if stock.free < stock.minimum:
+            return attention(f"fewer {stock.unit} are free than intake needs: make room, or enlarge the disk; {facts}")
+        if stock.used > _FULL:
             return attention(
-                f"{1 - here / of_all:.0%} of the {unit} on the disk of {root} are used: enlarge it or make room; "
+                f"{stock.used:.0%} of the {stock.unit} on the disk of {root} are used: enlarge it or make room; "
                 f"{facts}{forecast}"
             )
     if days < _SOON_DAYS:
         return attention(f"the disk of {root} is full soon, so enlarge it or make room: {facts}{forecast}")
     return fine(facts + forecast)
-
-
-def _days(left: float, cost: float, daily: float) -> float:
-    return max(left, 0.0) / (cost * daily) if cost and daily else float("inf")
 
 
 def instances_a_day(journal: Path, now: float) -> float:
@@ -114,10 +142,8 @@ def instances_a_day(journal: Path, now: float) -> float:
         journal: of the receipts.
         now: Unix time.
     """
-    if not journal.exists():
-        return 0.0
-    with closing(JournalReader(journal)) as reader:
-        if not reader.begun:
+    with opened(journal) as reader:
+        if reader is None:
             return 0.0
         count, since = reader.published_since(now - _RECENT_DAYS * _DAY)
     return count / max((now - since) / _DAY, 1.0)

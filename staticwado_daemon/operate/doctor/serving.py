@@ -28,7 +28,7 @@ _REMEDY = "make the web server's configuration again with `staticwado nginx-conf
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Address:
     """Where a browser finds the tree.
 
     Attributes:
@@ -68,12 +68,12 @@ class _Answer:
             raise Transient("an answer that calls itself gzip can't be unpacked") from None
 
 
-def studies(site: Site, root: Path) -> Finding:
+def studies(site: Address, root: Path) -> Finding:
     """Whether the list of studies arrives as it stands in the tree."""
     return _compared(site, root, "/dicomweb/studies") or fine(f"{site.shown}/dicomweb/studies is this tree's list")
 
 
-def images(site: Site, root: Path) -> Finding:
+def images(site: Address, root: Path) -> Finding:
     """Whether the metadata of a series and one of its frames arrive as they stand in the tree."""
     found = next(_frames(root), None)
     if found is None:
@@ -86,7 +86,7 @@ def images(site: Site, root: Path) -> Finding:
     return fine("metadata and a frame arrive as they are stored, and may be shown in an isolated page")
 
 
-def viewer(site: Site) -> Finding:
+def viewer(site: Address) -> Finding:
     """Whether OHIF is there and reads this tree."""
     page = _ask(site, "/", "text/html")
     if page.status == http.client.NOT_FOUND:
@@ -117,7 +117,7 @@ def _frames(root: Path) -> Iterator[Path]:
             yield frame
 
 
-def _compared(site: Site, root: Path, path: str) -> Finding | None:
+def _compared(site: Address, root: Path, path: str) -> Finding | None:
     """What is wrong with an answer from the tree; None if it is as it should be."""
     match = routes.find(path)
     resource, (file, *_) = match.resource, match.files
@@ -153,7 +153,7 @@ def _stored(root: Path, path: str) -> tuple[bytes | None, bool]:
     return (plain.read_bytes(), False) if plain.exists() else (None, False)
 
 
-def _refused(site: Site, answer: _Answer, path: str) -> Finding | None:
+def _refused(site: Address, answer: _Answer, path: str) -> Finding | None:
     if answer.status == http.client.UNAUTHORIZED:
         return attention(f"{site.shown} asks for a login: name it with --url https://USER:PASSWORD@HOST")
     if answer.status == http.client.FORBIDDEN:
@@ -179,7 +179,7 @@ def _plain(value: str) -> str:
     return re.sub(r'[\s"]', "", value.removesuffix("; charset=utf-8")).lower()
 
 
-def _ask(site: Site, path: str, accept: str = "*/*") -> _Answer:
+def _ask(site: Address, path: str, accept: str = "*/*") -> _Answer:
     """Ask as a page of the site does.
 
     Raises:
@@ -188,7 +188,7 @@ def _ask(site: Site, path: str, accept: str = "*/*") -> _Answer:
     parts = urlsplit(site.url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "localhost", parts.port, timeout=_SECONDS)
-    headers = {"Accept": accept, "Accept-Encoding": "gzip, deflate, br", "Sec-Fetch-Site": "same-origin"}
+    headers = {"Accept": accept, "Accept-Encoding": "gzip, deflate, br", "Sec-Fetch-Address": "same-origin"}
     if parts.username:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
