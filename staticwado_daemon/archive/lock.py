@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.errors import Transient
 
 Role = Literal["daemon", "create"]
 """Who holds a root's lock: a daemon takes requests, anyone else is to be waited for."""
@@ -20,14 +20,14 @@ def take(root: Path, role: Role, wait_seconds: float) -> int:
     A daemon that was killed may need a moment to let go of it.
 
     Raises:
-        ConfigError: if another process holds it.
+        Transient: if another process holds it.
         OSError: if there can be no lock file.
     """
     lock = os.open(root / layout.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     with ExitStack() as undo:
         undo.callback(os.close, lock)
         if not _is_ours(lock, wait_seconds):
-            raise ConfigError(f"another staticwado is writing to {root}")
+            raise Transient(f"another staticwado is writing to {root}")
         os.ftruncate(lock, 0)
         os.pwrite(lock, role.encode(), 0)
         undo.pop_all()

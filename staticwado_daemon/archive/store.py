@@ -19,13 +19,19 @@ import structlog
 from staticwado_daemon.archive import gzipped, layout
 from staticwado_daemon.archive.disk import Disk
 from staticwado_daemon.archive.lock import Role, take
-from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.errors import ConfigError, Transient
 
 _log = structlog.get_logger(__name__)
 
 TREE_FORMAT = 1
 UMASK = 0o027
 """Directories are 0750 and files 0640, so that nginx reads them through its group."""
+
+_UNFINISHED = (layout.STAGING, layout.PREPARING)
+"""What workers stage, and what the writer itself prepares, out of reach of a worker that was taken over."""
+
+_SETTLED = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG})
+"""Errors that don't pass by themselves: somebody has to change rights or the configuration."""
 
 DISK = Disk()
 
@@ -68,7 +74,8 @@ class Store:
         disk: what takes the changes.
 
     Raises:
-        ConfigError: if the root can't be one, or another process is writing there.
+        ConfigError: if the root can't be one.
+        Transient: if it can't be written to just now: another process is writing there, or the disk refuses.
     """
 
     def __init__(
@@ -98,7 +105,8 @@ class Store:
                 undo.callback(os.close, self._lock)
                 self._open(group)
             except OSError as error:
-                raise ConfigError(f"cannot write below {root}: {error.strerror}") from error
+                kind = ConfigError if error.errno in _SETTLED else Transient
+                raise kind(f"cannot write below {root}: {error.strerror}") from error
             self._close = undo.pop_all().close
 
     def __enter__(self) -> Self:
@@ -120,17 +128,18 @@ class Store:
             raise ConfigError(
                 f"{self.root}/studies was not made by staticwado; choose another rootDir, or move it aside"
             )
-        for name in (layout.STAGING, layout.DIRTY, layout.REQUESTS):
+        for name in (*_UNFINISHED, layout.DIRTY, layout.REQUESTS):
             self._disk.make_directories(self.root / name)
         if group:
             # Set-group-ID: what is created below belongs to the group that nginx is in.
-            for directory in (self.root, self.root / layout.STAGING):
+            for directory in (self.root, *(self.root / name for name in _UNFINISHED)):
                 self._give(directory, group)
 
     def _open(self, group: str | None) -> None:
         """Begin with what is there, now that nobody else writes here."""
-        for leftover in (self.root / layout.STAGING).iterdir():
-            self.sweep(leftover)
+        for name in _UNFINISHED:
+            for leftover in (self.root / name).iterdir():
+                self.sweep(leftover)
         self._check_format()
         # Last, for it is by the others that a tree is known to be ours, also after a power cut.
         self._disk.make_directories(self.root / "studies")
@@ -332,7 +341,7 @@ class Store:
             raise OSError(*self._sync_failure)
 
     def _temporary(self) -> Path:
-        return self.root / layout.STAGING / f"put-{os.getpid()}-{next(self._numbers)}"
+        return self.root / layout.PREPARING / f"put-{os.getpid()}-{next(self._numbers)}"
 
     def _be_later(self, new: Path, old: Path) -> None:
         """Give a file a later mtime second than its predecessor: web servers tell the two apart by it."""

@@ -8,6 +8,7 @@ there at once.
 import os
 import signal
 import sys
+import threading
 from typing import NoReturn
 
 from staticwado_daemon.cli.interrupts import interrupts_end_it
@@ -127,7 +128,20 @@ def _complain(name: str, sentence: str) -> None:
 
 
 def _be(command: click.Command, name: str) -> NoReturn:
-    code = execute(command, name)
+    heard = threading.Event()
+
+    def interrupt(*_: object) -> NoReturn:
+        heard.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        code = execute(command, name)
+    except Exception:
+        # A module that is interrupted while it is loaded may fail in any way.
+        if not heard.is_set():
+            raise
+        code = INTERRUPTED
     # The publisher may still be finishing. Who won't wait for that and presses Ctrl-C again gets no story about it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code)

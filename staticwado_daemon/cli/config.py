@@ -1,5 +1,6 @@
 """`staticwado config`: what holds, what is wrong, and a file to begin with."""
 
+import itertools
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ from staticwado_daemon.cli.options import AbsolutePath, Common, shared
 from staticwado_daemon.errors import StaticwadoError
 
 if TYPE_CHECKING:
+    from staticwado_daemon.config import Configuration
     from staticwado_daemon.config.schema import Group, Key
 
 
@@ -70,6 +72,7 @@ def check(common: Common) -> int:
     place = find(common.config)
     if place is None:
         click.echo("no configuration file: the defaults hold (`staticwado config init` writes a file to begin with)")
+        _say_what_run_would(Configuration(None, {}))
         return 0
     source = document.read(place)
     errors, warnings = list(checks.errors(source)), list(checks.warnings(source))
@@ -79,9 +82,20 @@ def check(common: Common) -> int:
         click.echo(f"{click.style('error:', fg='red')} {sentence}")
     for sentence in warnings:
         click.echo(f"{click.style('warning:', fg='yellow')} {sentence}")
-    if not errors:
-        click.echo(f"{place} is good")
-    return 2 if errors else 0
+    if errors:
+        return 2
+    click.echo(f"{place} is good")
+    if not preflight.is_for_run(configuration := Configuration(source, {})):
+        _say_what_run_would(configuration)
+    return 0
+
+
+def _say_what_run_would(configuration: "Configuration") -> None:
+    """Say why the daemon would not begin, where nothing was to be said of it: other commands need no daemonConfig."""
+    from staticwado_daemon.cli import preflight
+
+    for sentence in itertools.islice(preflight.run_errors(configuration), 1):
+        click.echo(f"`staticwado run` would refuse: {sentence}")
 
 
 @config.command()

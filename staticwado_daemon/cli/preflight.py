@@ -40,18 +40,23 @@ def nesting_errors(root: Path) -> Iterator[str]:
 
 
 def errors(configuration: "Configuration") -> Iterator[str]:
-    """Yield a sentence, perhaps twice, for each thing that a command would refuse to begin with."""
-    from staticwado_daemon.config import storage_errors
+    """Yield a sentence, perhaps twice, for each thing that a command would refuse to begin with, or would lack."""
+    from staticwado_daemon.config import missing_folders, storage_errors
 
-    document = configuration.document
-    if document and document.values.get("daemonConfig"):
+    if is_for_run(configuration):
         yield from run_errors(configuration)
+        yield from missing_folders(configuration.daemon())
     for section in ("staticWadoConfig", "mkdicomwebConfig"):
         storage = configuration.storage(section)
         yield from storage_errors(storage)
         yield from nesting_errors(storage.root)
     own = configuration.effective("dicomWebServerConfig")["allowOrigin"].value
     yield from _origin_errors("dicomWebServerConfig.allowOrigin", own)
+
+
+def is_for_run(configuration: "Configuration") -> bool:
+    """Whether a configuration speaks of the daemon, if only with an empty section; one for `create` alone need not."""
+    return configuration.document is not None and "daemonConfig" in configuration.document.values
 
 
 def run_errors(configuration: "Configuration") -> Iterator[str]:

@@ -3,7 +3,7 @@
 Nothing here is imported by a package below the command line: those take plain values.
 """
 
-from staticwado_daemon.config.machine import daemon_errors, storage_errors
+from staticwado_daemon.config.machine import daemon_errors, missing_folders, storage_errors
 from staticwado_daemon.config.settings import (
     FILE_NAME,
     Configuration,
@@ -27,5 +27,6 @@ __all__ = [
     "daemon_errors",
     "find",
     "load",
+    "missing_folders",
     "storage_errors",
 ]

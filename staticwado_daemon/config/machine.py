@@ -2,6 +2,8 @@
 
 import grp
 import os
+import pwd
+import shlex
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -24,7 +26,25 @@ def _place_errors(key: str, path: Path) -> Iterator[str]:
     if not present.is_dir():
         yield f"{key}: {present} isn't a folder"
     elif not os.access(present, os.W_OK | os.X_OK):
-        yield f"{key}: {present} can't be written to by whoever runs this command"
+        yield f"{key}: {_denied(path, present)}"
+
+
+def _denied(path: Path, present: Path) -> str:
+    """One sentence on why a folder can't be used, of which only `present` is there, and what to do as root."""
+    user = _user()
+    quoted = shlex.quote(str(path))
+    if present == path:
+        return f"{user} may not write to {path}: `chown {user} {quoted}`, or correct the path"
+    return f"{path} is missing, and {user} may not create it in {present}: `install -d -o {user} -m 750 {quoted}`"
+
+
+def _user() -> str:
+    """The name of whoever runs this command; a number, if that has none."""
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _is_group(name: str) -> bool:
@@ -36,7 +56,7 @@ def _is_group(name: str) -> bool:
 
 
 def daemon_errors(daemon: Daemon) -> Iterator[str]:
-    """Yield a sentence for each thing that `staticwado run` can't use as configured."""
+    """Yield a sentence for each thing that `staticwado run` would refuse to begin with."""
     yield from storage_errors(daemon.storage)
     if not daemon.inbound and not daemon.drop_dir:
         yield "nothing to watch: name a folder in daemonConfig.inbound, such as [{dir: '/dicom'}]"
@@ -44,9 +64,6 @@ def daemon_errors(daemon: Daemon) -> Iterator[str]:
         yield f"daemonConfig.serve.ohif: {daemon.server.ohif} holds no index.html: name an unpacked OHIF `dist` folder"
     drop = [("daemonConfig.dropDir", daemon.drop_dir)] if daemon.drop_dir else []
     watched = [(f"daemonConfig.inbound[{index}].dir", folder.dir) for index, folder in enumerate(daemon.inbound)]
-    for key, path in watched:
-        if not path.is_dir():
-            yield f"{key}: {path} isn't a folder: create it or correct the path"
     if daemon.drop_dir:
         yield from _place_errors("daemonConfig.dropDir", daemon.drop_dir)
     root = daemon.storage.root.resolve()
@@ -58,6 +75,13 @@ def daemon_errors(daemon: Daemon) -> Iterator[str]:
     for (key, path), (other_key, other) in combinations([*drop, *watched], 2):
         if path.resolve() == other.resolve():
             yield f"{key} and {other_key} are the same folder: name it once"
+
+
+def missing_folders(daemon: Daemon) -> Iterator[str]:
+    """Yield a sentence for each inbound folder that isn't there: `staticwado run` waits for it, with the others."""
+    for index, folder in enumerate(daemon.inbound):
+        if not folder.dir.is_dir():
+            yield f"daemonConfig.inbound[{index}].dir: {folder.dir} isn't a folder: create it or correct the path"
 
 
 def _overlap(one: Path, other: Path) -> bool:

@@ -94,9 +94,6 @@ class Lookout:
 
         Call it before each scan of the whole folder: what appears later raises hints, what was there is scanned.
         """
-        if os.path.realpath(self._root) != self._root:
-            self._give_up("a symbolic link has come into its path; restart the daemon")
-            return False
         now = Anchor.of(self._root)
         if now is None or (self._anchor is not None and self._anchor.is_gone(now)):
             self._give_up("its mount is gone" if now is not None else "it is missing or can't be listed")

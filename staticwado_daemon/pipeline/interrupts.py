@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 
 
 def start_fork_server() -> None:
@@ -13,6 +13,7 @@ def start_fork_server() -> None:
     By itself it ignores that only once it has loaded its modules, and until then dies of it with a long story. What is
     forked from it inherits the mask: it is ended by its parent.
     """
+    resource_tracker.ensure_running()  # which would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()

@@ -21,12 +21,12 @@ import structlog
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.dicom.uids import Identity
-from staticwado_daemon.errors import StaticwadoError, Transient
+from staticwado_daemon.errors import Corrupt, StaticwadoError, Transient
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source
-from staticwado_daemon.pipeline.publisher import Batch, Flush, Reindex, Reply, Sweep
 from staticwado_daemon.pipeline.interrupts import interrupts_put_off
+from staticwado_daemon.pipeline.publisher import Batch, Flush, Reindex, Reply, Sweep
 from staticwado_daemon.pipeline.publisher_process import PublisherProcess
 from staticwado_daemon.pipeline.staged import Committed, Finished, Flushed, Progress, Staged, Unfinished
 from staticwado_daemon.pipeline.workers import Result, Workers
@@ -300,5 +300,10 @@ class Line:
 
 
 def _given_up(source: Source, failure: BaseException) -> Receipt:
-    reason = "took too long to read" if isinstance(failure, TimeoutError) else "the process that read it died, twice"
+    if isinstance(failure, TimeoutError):
+        reason = "took too long to read"
+    elif isinstance(failure, Corrupt):
+        reason = "the process that read it gave no valid answer, twice"
+    else:
+        reason = "the process that read it died, twice"
     return Receipt(source.path, source.stamp, "rejected", reason, None, None, None)

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -93,7 +94,8 @@ def run(
     try:
         store = Store(root, group, role=role, wait_seconds=LOCK_SECONDS, disk=disk)
     except StaticwadoError as error:
-        connection.send(error)
+        with suppress(OSError):  # nobody may be left to read it
+            connection.send(error)
         return
     with store:
         try:

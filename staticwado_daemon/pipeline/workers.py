@@ -130,7 +130,7 @@ class WorkerProcesses:
         worker: _Worker | None = None
         while (task := self._tasks.get()) is not None:
             try:
-                if worker and not worker.may_write():
+                if worker and not worker.is_fit():
                     self._dismiss(worker)
                     worker = None
                 worker = worker or self._hire()
@@ -183,9 +183,9 @@ class _Worker:
         # Only the process may hold its end, so that its death closes it.
         theirs.close()
 
-    def may_write(self) -> bool:
-        """Whether the staging directory is still the one that the process is confined to, not one that replaced it."""
-        return _directory(self._staging) == self._confined_to
+    def is_fit(self) -> bool:
+        """Whether the process lives, and the staging directory is still the one that it is confined to."""
+        return self._process.is_alive() and _directory(self._staging) == self._confined_to
 
     def do(self, task: _Task) -> list[Result]:
         """Have a task done.

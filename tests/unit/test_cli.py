@@ -205,7 +205,19 @@ def test_check_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     if Path("/etc/static-wado.json5").exists():
         pytest.fail("this machine has a configuration in /etc: these tests need one that hasn't")
     assert _run("config", "check") == 0
-    assert "no configuration file" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "no configuration file" in printed
+    assert "`staticwado run` would refuse: nothing to watch" in printed
+
+
+def test_a_configuration_without_the_daemon_is_good_for_the_other_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("static-wado.json5").write_text("{staticWadoConfig: {rootDir: 'tree'}}")
+    assert _run("config", "check") == 0
+    good, refused = capsys.readouterr().out.splitlines()
+    assert good.endswith("is good")
+    assert refused.startswith("`staticwado run` would refuse: nothing to watch")
+    assert _run("run") == 2
+    assert "nothing to watch" in capsys.readouterr().err
 
 
 def test_init_writes_a_file_that_checks_with_and_without_its_comments(
@@ -213,7 +225,8 @@ def test_init_writes_a_file_that_checks_with_and_without_its_comments(
 ) -> None:
     assert _run("config", "init") == 0
     file = tmp_path / "cwd/static-wado.json5"
-    assert _run("config", "check") == 0
+    assert _run("config", "check") == 2
+    assert "error: nothing to watch: name a folder in daemonConfig.inbound" in capsys.readouterr().out
     assert _run("config", "init") == 1
     assert "exists" in capsys.readouterr().err
     settings = [line.replace("// ", "", 1) if ": " in line and line.endswith(",") else line for line in _lines(file)]

@@ -1,12 +1,22 @@
 """Configuration: the file's errors, whose value counts, and what becomes of static-wado's own settings."""
 
 import os
+import pwd
 import re
 from pathlib import Path
 
 import pytest
 
-from staticwado_daemon.config import Configuration, InboundFolder, daemon_errors, document, find, load, storage_errors
+from staticwado_daemon.config import (
+    Configuration,
+    InboundFolder,
+    daemon_errors,
+    document,
+    find,
+    load,
+    missing_folders,
+    storage_errors,
+)
 from staticwado_daemon.config import check as checks
 from staticwado_daemon.config.reference import UNUSED
 from staticwado_daemon.config.schema import SECTIONS, keys
@@ -221,7 +231,6 @@ def test_no_setting_is_both_used_and_unused() -> None:
     ("text", "words"),
     [
         ("{}", "nothing to watch"),
-        ("{daemonConfig: {inbound: [{dir: 'absent'}]}}", "absent isn't a folder"),
         ("{staticWadoConfig: {rootDir: 'in/tree'}, daemonConfig: {inbound: [{dir: 'in'}]}}", "contain one another"),
         ("{staticWadoConfig: {rootDir: '.'}, daemonConfig: {inbound: [{dir: 'in'}]}}", "contain one another"),
         ("{daemonConfig: {inbound: [{dir: 'in'}, {dir: './in'}]}}", "the same folder"),
@@ -245,8 +254,31 @@ def test_folders_of_others_are_not_ours(file: Path, monkeypatch: pytest.MonkeyPa
     configuration = _load(file, "{staticWadoConfig: {rootDir: 'new/tree'}}")
     assert list(storage_errors(configuration.storage())) == []
     monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may run as root, whom nobody refuses
+    user = pwd.getpwuid(os.geteuid()).pw_name
     assert list(storage_errors(configuration.storage())) == [
-        f"rootDir: {file.parent} can't be written to by whoever runs this command"
+        f"rootDir: {file.parent}/new/tree is missing, and {user} may not create it in {file.parent}: "
+        f"`install -d -o {user} -m 750 {file.parent}/new/tree`"
+    ]
+    (file.parent / "new/tree").mkdir(parents=True)
+    assert list(storage_errors(configuration.storage())) == [
+        f"rootDir: {user} may not write to {file.parent}/new/tree: `chown {user} {file.parent}/new/tree`, "
+        "or correct the path"
+    ]
+
+
+def test_a_user_without_a_name_has_a_number(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "geteuid", lambda: 3_999_999_999)
+    (problem,) = storage_errors(_load(file, "{staticWadoConfig: {rootDir: 'a b'}}").storage())
+    assert problem.endswith(f"`install -d -o 3999999999 -m 750 '{file.parent}/a b'`")
+
+
+def test_an_inbound_folder_may_come_later(file: Path) -> None:
+    settings = _load(file, "{daemonConfig: {inbound: [{dir: 'in'}, {dir: 'absent'}]}}").daemon()
+    (file.parent / "in").mkdir()
+    assert list(daemon_errors(settings)) == []
+    assert list(missing_folders(settings)) == [
+        f"daemonConfig.inbound[1].dir: {file.parent}/absent isn't a folder: create it or correct the path"
     ]
 
 

@@ -164,7 +164,7 @@ def test_exit_codes_are_explained(text: str) -> None:
 
 def test_the_backup_chapter_names_everything_private_that_lasts() -> None:
     named = set(re.findall(r"^\| `([\w.]+)/?` \|", OPERATING, re.MULTILINE))
-    lasting = {layout.KEPT, layout.ORIGINALS, layout.FORMAT, layout.DIRTY, layout.STAGING}
+    lasting = {layout.KEPT, layout.ORIGINALS, layout.FORMAT, layout.DIRTY, layout.STAGING, layout.PREPARING}
     assert named >= {path.removeprefix(f"{layout.PRIVATE}/") for path in lasting}
     assert JOURNAL in named
 

@@ -23,7 +23,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.errors import ConfigError, StaticwadoError, Transient
+from staticwado_daemon.errors import StaticwadoError, Transient
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Outcome, Receipt
 from staticwado_daemon.inbound.source import Source, Stamp
@@ -550,7 +550,7 @@ def test_a_flush_is_done_once_it_is_answered_and_fails_as_the_disk_does(scene: S
 @pytest.mark.parametrize(
     ("first", "error", "sentence"),
     [
-        (ConfigError("another staticwado is writing"), ConfigError, "another staticwado"),
+        (Transient("another staticwado is writing"), Transient, "another staticwado"),
         (None, StaticwadoError, "did not start"),
     ],
     ids=["refused", "died"],

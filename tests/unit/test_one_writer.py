@@ -16,7 +16,7 @@ import pytest
 from staticwado_daemon.archive import layout
 from staticwado_daemon.cli import assembly, execute, outcomes, staticwado
 from staticwado_daemon.config import Storage, load
-from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.errors import ConfigError, Transient
 from staticwado_daemon.inbound import reconcile
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.pipeline import requests
@@ -94,7 +94,7 @@ def test_who_comes_second_waits_for_the_next_turn(
         monkeypatch.setattr(assembly, "open_line", quick)
         other = held(b"create")
         threading.Timer(0.3, other.close).start()
-        raise ConfigError("another staticwado is writing there")
+        raise Transient("another staticwado is writing there")
 
     monkeypatch.setattr(assembly, "open_line", too_late)
     with assembly.line_or_daemon(storage, "warning") as line:

@@ -17,7 +17,7 @@ import pytest
 from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
-from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.errors import Transient
 from staticwado_daemon.pipeline import commit, publish, publisher
 from staticwado_daemon.pipeline.publisher import Batch, Flush, Message, Publisher, Reindex, Reply, Sweep
 from staticwado_daemon.pipeline.staged import Committed, Flushed, Progress
@@ -582,7 +582,7 @@ def test_a_root_that_cannot_be_written_is_an_answer(store: Store) -> None:
     with ours, theirs:
         publisher.run(theirs, store.root, None, "daemon", lambda: None)
         error = ours.recv()
-    assert isinstance(error, ConfigError)
+    assert isinstance(error, Transient)
     assert "another staticwado" in str(error)
 
 

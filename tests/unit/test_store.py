@@ -10,7 +10,7 @@ from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.disk import Disk
 from staticwado_daemon.archive.lock import lock_holder
 from staticwado_daemon.archive.store import Stage, Store, SyncFailed
-from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.errors import ConfigError, Transient
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_files_are_for_the_owner_and_the_group_only(store) -> None:
 
 def test_only_one_process_writes(store) -> None:
     assert lock_holder(store.root) == "create"
-    with pytest.raises(ConfigError, match="another staticwado"):
+    with pytest.raises(Transient, match="another staticwado"):
         Store(store.root)
 
 

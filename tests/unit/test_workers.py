@@ -44,15 +44,26 @@ def test_a_task_is_answered(workers: WorkerProcesses, source: Source, tmp_path: 
     assert _outcome(workers, source, tmp_path / "a") == "ignored"
 
 
-def test_the_death_of_a_process_is_its_tasks_failure_and_the_next_task_has_another(
+def test_a_process_that_died_with_nothing_to_do_costs_no_task(
     workers: WorkerProcesses, source: Source, tmp_path: Path
 ) -> None:
     assert _outcome(workers, source, tmp_path / "a") == "ignored"
     (worker,) = workers._running
     os.kill(worker._process.pid, signal.SIGKILL)
     worker._process.join()
+    assert _outcome(workers, source, tmp_path / "b") == "ignored"
+
+
+def test_the_death_of_a_process_is_its_tasks_failure_and_the_next_task_has_another(
+    workers: WorkerProcesses, source: Source, tmp_path: Path
+) -> None:
+    assert _outcome(workers, source, tmp_path / "a") == "ignored"
+    (worker,) = workers._running
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    future = workers.submit([source], tmp_path / "b")
+    os.kill(worker._process.pid, signal.SIGKILL)
     with pytest.raises(WorkerLostError):
-        workers.submit([source], tmp_path / "b").result(PATIENCE)
+        future.result(PATIENCE)
     assert _outcome(workers, source, tmp_path / "c") == "ignored"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
+from staticwado_daemon import libc
 from staticwado_daemon.archive import gzipped
 from staticwado_daemon.dicom import codecs
 from staticwado_daemon.dicom.frames import PixelDescription
@@ -50,11 +51,11 @@ def clock() -> Finding:
     year = time.gmtime().tm_year
     if not _FIRST_YEAR <= year < _LAST_YEAR:
         return attention(f"the clock says {year}: set it, and let it be synchronised (timedatectl set-ntp true)")
-    library = ctypes.CDLL(None, use_errno=True)
-    state = library.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
-    if state == -1:
-        code = ctypes.get_errno()
-        raise OSError(code, f"the kernel doesn't say whether the clock is synchronised ({os.strerror(code)})")
+    try:
+        state = libc.call("adjtimex", ctypes.create_string_buffer(_TIMEX_BYTES))
+    except OSError as error:
+        what = f"the kernel doesn't say whether the clock is synchronised ({error.strerror})"
+        raise OSError(error.errno, what) from error
     if state == _TIME_ERROR:
         return attention("the clock isn't synchronised: install systemd-timesyncd or chrony (timedatectl shows it)")
     return fine("synchronised")
