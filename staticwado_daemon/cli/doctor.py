@@ -54,7 +54,8 @@ def doctor(common: Common, url: str | None, *, as_json: bool) -> int:
     elif healthy:
         click.echo(f"\n{click.style('healthy', fg='green')}: {counted(len(printed), 'check')}")
     else:
-        click.echo(f"\n{click.style(f'{count} of {len(printed)}', fg='yellow')} checks need attention")
+        need = "needs" if count == 1 else "need"
+        click.echo(f"\n{click.style(f'{count} of {len(printed)}', fg='yellow')} checks {need} attention")
     return 0 if healthy else _NEEDS_ATTENTION
 
 

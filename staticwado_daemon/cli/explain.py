@@ -43,7 +43,8 @@ def explain(common: Common, what: str, *, as_json: bool) -> None:
     """
     from staticwado_daemon import log
     from staticwado_daemon.cli.preflight import require_tree
-    from staticwado_daemon.operate.explain import explain_file, explain_uid, looks_like_uid
+    from staticwado_daemon.operate.explain import explain_file, explain_uid
+    from staticwado_daemon.operate.uids import looks_like_uid
 
     places = places_of(common.configuration())
     require_tree(places.root)

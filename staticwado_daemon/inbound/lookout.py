@@ -39,8 +39,10 @@ class Anchor:
     def of(cls, root: str) -> "Anchor | None":
         """Look where the folder is; None if it is no directory that can be listed."""
         try:
-            # Not what a symbolic link leads to, which somebody may have put in its place: files are deleted there.
-            status = Path(root).lstat()
+            # Not what a symbolic link leads to, which somebody may have put into the path: files are deleted there.
+            if os.path.realpath(root) != root:
+                return None
+            status = Path(root).stat()
             mount = mount_of(root)
         except OSError:
             return None

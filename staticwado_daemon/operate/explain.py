@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.dicom.uids import MAXIMUM_LENGTH, UID, Identity
+from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Rejected, StaticwadoError
 from staticwado_daemon.inbound import drop, names
 from staticwado_daemon.inbound.journal import JournalReader, opened
@@ -20,13 +19,11 @@ from staticwado_daemon.inbound.source import Stamp, not_a_file
 from staticwado_daemon.operate import whereabouts
 from staticwado_daemon.operate.health import judge
 from staticwado_daemon.operate.rejected import names_of
+from staticwado_daemon.operate.uids import completed
 from staticwado_daemon.operate.whereabouts import Instance, Series, Study, StudyRecords
 from staticwado_daemon.pipeline.report import REPORT
 
 Now = Literal["unchanged", "changed", "gone", "unreadable"]
-
-_PREFIX = re.compile(r"[0-9][0-9.]*", re.ASCII)
-_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +110,7 @@ def explain_uid(places: SearchPlaces, text: str) -> tuple[Study | Series | Insta
         StaticwadoError: if it is unknown, or the beginning of several.
     """
     with opened(places.journal) as journal:
-        uid = _completed(places.root, text) if not (studies := _studies_of(places.root, text, journal)) else UID(text)
+        uid = completed(places.root, text) if not (studies := _studies_of(places.root, text, journal)) else UID(text)
         receipts = journal.find(uid) if journal else []
     found: list[Study | Series | Instance] = []
     for study in studies or _directories(places.root, uid):
@@ -128,11 +125,6 @@ def explain_uid(places: SearchPlaces, text: str) -> tuple[Study | Series | Insta
     if not found:
         raise StaticwadoError(f"{uid} is known, but {places.root} has no readable record of it")
     return tuple(found)
-
-
-def looks_like_uid(text: str) -> bool:
-    """Whether a text can be a UID, or the beginning of one."""
-    return bool(_PREFIX.fullmatch(text)) and len(text) <= MAXIMUM_LENGTH
 
 
 # Files
@@ -270,22 +262,3 @@ def _directories(root: Path, uid: UID) -> list[UID]:
         return [uid]
     found = [*root.glob(f"studies/*/series/{uid}"), *root.glob(f"studies/*/series/*/instances/{uid}")]
     return sorted({UID(path.relative_to(root).parts[1]) for path in found})
-
-
-def _completed(root: Path, prefix: str) -> UID:
-    """The one Study or Series Instance UID that begins like this.
-
-    Raises:
-        StaticwadoError: if there is none, or more than one.
-    """
-    found = _beginning(root, f"studies/{prefix}*") or _beginning(root, f"studies/*/series/{prefix}*")
-    if len(found) == 1:
-        return UID(found[0])
-    if found:
-        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        raise StaticwadoError(f"{prefix} is the beginning of several UIDs: {', '.join(found[:_NAMED])}{more}")
-    raise StaticwadoError(f"{prefix} is no study, series or instance in {root}, nor the beginning of a study or series")
-
-
-def _beginning(root: Path, pattern: str) -> list[str]:
-    return sorted({path.name for path in root.glob(pattern) if path.is_dir()})

@@ -255,15 +255,17 @@ def test_folders_of_others_are_not_ours(file: Path, monkeypatch: pytest.MonkeyPa
     assert list(storage_errors(configuration.storage())) == []
     monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may run as root, whom nobody refuses
     user = pwd.getpwuid(os.geteuid()).pw_name
-    assert list(storage_errors(configuration.storage())) == [
+    (problem,) = storage_errors(configuration.storage())
+    assert problem == (
         f"rootDir: {file.parent}/new/tree is missing, and {user} may not create it in {file.parent}: "
         f"`install -d -o {user} -m 750 {file.parent}/new/tree`"
-    ]
+    )
     (file.parent / "new/tree").mkdir(parents=True)
-    assert list(storage_errors(configuration.storage())) == [
+    (problem,) = storage_errors(configuration.storage())
+    assert problem == (
         f"rootDir: {user} may not write to {file.parent}/new/tree: `chown {user} {file.parent}/new/tree`, "
         "or correct the path"
-    ]
+    )
 
 
 def test_a_user_without_a_name_has_a_number(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def room(root: Path, journal: Path, minimum_bytes: int, minimum_inodes: int) -> 
     forecast = ""
     if daily and cost.bytes:
         forecast = f"; {daily:,.0f} instances a day at {size(cost.bytes)} and {cost.inodes:.1f} files each"
-        forecast += f" fill it in {days:,.0f} days" if days < 10_000 else " fill it in some decades"
+        forecast += f" fill it in {days:,.0f} days" if days < 3650 else " take more than ten years to fill it"
     for stock in (space, inodes) if inodes else (space,):
         if stock.free < stock.minimum:
             return attention(f"fewer {stock.unit} are free than intake needs: make room, or enlarge the disk; {facts}")

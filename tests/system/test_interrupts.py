@@ -1,0 +1,70 @@
+"""Ctrl-C while a command starts: it ends soon, without a story, and leaves neither processes nor a locked tree."""
+
+import os
+import signal
+import subprocess
+import time
+from multiprocessing import Pipe
+from pathlib import Path
+
+import pytest
+
+from staticwado_daemon.archive.lock import lock_holder
+from staticwado_daemon.archive.store import Store
+from staticwado_daemon.pipeline import publisher
+from tests import corpus
+from tests.system.programs import REPOSITORY, STATICWADO, create, is_gone
+
+MOMENTS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.5)
+"""Seconds after the start. Which of them is in the middle of what depends on the machine."""
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [*MOMENTS, *(pytest.param(n / 50 + 0.01, marks=pytest.mark.soak) for n in range(1, 80))],
+)
+@pytest.mark.parametrize("everybody", [False, True], ids=["by-pid", "from-a-terminal"])
+def test_an_interrupt_is_no_story(tmp_path: Path, moment: float, *, everybody: bool) -> None:
+    source = corpus.test_files()["pydicom/test_files/CT_small.dcm"]
+    root = tmp_path / "root"
+    started = subprocess.Popen(
+        [*STATICWADO, "create", str(source), "--root", str(root)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HOME": "/nonexistent", "PYTHONPATH": str(REPOSITORY)},
+        start_new_session=True,
+    )
+    time.sleep(moment)
+    if everybody:
+        os.killpg(started.pid, signal.SIGINT)
+    else:
+        started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    # To a shell, one that died of the signal has returned 130 as well; 0, if it was done already.
+    assert started.returncode in {0, 130, -signal.SIGINT}
+    assert is_gone(started.pid), "processes are left behind"
+    if started.returncode == -signal.SIGINT and "Traceback" in said:
+        assert str(REPOSITORY / "staticwado_daemon") not in said, "not before the interpreter had started"
+        return
+    assert len(said.strip().splitlines()) <= 1, said
+    assert not said.strip() or said.startswith("interrupted after ")
+    if root.exists():
+        assert lock_holder(root) is None
+    again = create(root, [source])
+    assert again["published"] + again["duplicate"] == 1
+
+
+def test_a_publisher_that_finds_the_tree_taken_and_nobody_to_tell_ends_quietly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "LOCK_SECONDS", 0.0)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours, theirs = Pipe()
+    ours.close()
+    try:
+        with Store(tmp_path / "root", None):
+            publisher.run(theirs, tmp_path / "root", None, "create", lambda: None)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
