@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from staticwado_daemon.archive.store import Store
-from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.errors import Transient
 from staticwado_daemon.pipeline import publisher
 from staticwado_daemon.pipeline.publisher import Batch, Message, Publisher, Reply
 from staticwado_daemon.pipeline.staged import Committed, Progress
@@ -111,7 +111,7 @@ def test_a_root_that_can_not_be_opened_is_a_sentence_and_the_next_attempt_succee
     for number in range(calls):
         disk = Refusing(number, code, lambda: None)
         disk.armed = True
-        with pytest.raises(ConfigError, match=os.strerror(code)):
+        with pytest.raises(Transient, match=os.strerror(code)):
             Store(tmp_path / str(number), disk=disk).__exit__(None, None, None)
         with Store(tmp_path / str(number)):
             pass

@@ -33,6 +33,7 @@ PATIENCE = 180.0
 NEIGHBOURS = 8
 
 DEATH = "the process that read it died, twice"
+FORGED = "the process that read it gave no valid answer, twice"
 SLOW = "took too long to read"
 MEMORY_SPENT = "needs more memory than a worker may use"
 
@@ -71,7 +72,7 @@ FATES: dict[str, tuple[Callable[[], object], str, int]] = {
     "spin": (_spin, SLOW, 2),
     "swallow": (_swallow, MEMORY_SPENT, 0),
     "malloc": (_swallow_natively, DEATH, 2),
-    "forge": (_forge, DEATH, 2),
+    "forge": (_forge, FORGED, 2),
 }
 """What happens, what the receipt says in the end, and how many workers it costs."""
 
