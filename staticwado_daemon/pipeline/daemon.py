@@ -94,6 +94,7 @@ class Daemon:
         self._stopping = threading.Event()
         self._report_file = ReportFile(places.state_dir)
         self._reported = 0.0
+        self._said_idle = False
         self._unwritten = False
         self._rate = Rate()
         self._published_at: float | None = None
@@ -136,7 +137,8 @@ class Daemon:
         now = time.monotonic()
         if self._outcomes and (now - self._logged > _LOG_SECONDS or self._line.idle):
             self._log_outcomes()
-        if now - self._reported > _REPORT_SECONDS:
+        # Who waits for the end of what they have just handed in must not be told of the rest before it.
+        if now - self._reported > _REPORT_SECONDS or (self._said_idle and not self._is_idle()):
             self._report(running=True)
 
     def _is_short(self) -> bool:
@@ -212,6 +214,9 @@ class Daemon:
         if receipt.outcome == "published":
             self._published_at = time.time()
 
+    def _is_idle(self) -> bool:
+        return not self._inbound.backlog and self._line.idle and self._inbound.idle
+
     def _troubles(self) -> list[str]:
         failure = self._line.progress.failure
         if not failure and time.monotonic() - self._refused_at < _REFUSAL_SECONDS:
@@ -231,6 +236,7 @@ class Daemon:
         self._requests.report(self._short, self._no_receipts())
         counts = self._journal.counts()
         backlog = self._inbound.backlog + self._line.backlog
+        self._said_idle = self._is_idle()
         report = Report(
             running=running,
             pid=os.getpid(),
@@ -241,7 +247,7 @@ class Daemon:
             studies=self._line.progress.studies,
             receipts={str(outcome): count for outcome, count in counts.items()},
             rejected=counts.get("rejected", 0),
-            idle=not backlog and self._line.idle and self._inbound.idle,
+            idle=self._said_idle,
             degraded=(*self._inbound.degraded, *self._troubles()),
             folders=self._inbound.modes,
             rate=self._rate.note(self._reported, sum(counts.values())),

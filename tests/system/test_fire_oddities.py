@@ -105,7 +105,7 @@ def test_everything_ends_in_one_receipt(tmp_path: Path, template: Template, arri
             beside.rename(top)
         victim.until(lambda: len(all_receipts(site)) == len(expected) and site.status()["idle"], "all receipts")
         assert_reasons(reasons(site, top), expected)
-        assert site.status()["instances"] == 4
+        victim.until(lambda: site.status()["instances"] == 4, "all instances")
         time.sleep(2.5)  # two more scans find nothing new
         assert_reasons(reasons(site, top), expected)
         whole = template.instance(5)
