@@ -26,9 +26,9 @@ from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source
 from staticwado_daemon.pipeline.interrupts import interrupts_put_off
-from staticwado_daemon.pipeline.publisher import Batch, Flush, Reindex, Reply, Sweep
+from staticwado_daemon.pipeline.messages import Batch, Committed, Flush, Flushed, Progress, Reindex, Reply, Sweep
 from staticwado_daemon.pipeline.publisher_process import PublisherProcess
-from staticwado_daemon.pipeline.staged import Committed, Finished, Flushed, Progress, Staged, Unfinished
+from staticwado_daemon.pipeline.staged import Finished, Staged, Unfinished
 from staticwado_daemon.pipeline.workers import Result, Workers
 
 _log = structlog.get_logger(__name__)

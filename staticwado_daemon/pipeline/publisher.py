@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeAlias
 
 import structlog
 
@@ -26,8 +25,8 @@ from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.pipeline import publish
 from staticwado_daemon.pipeline.commit import commit, sweep
+from staticwado_daemon.pipeline.messages import Batch, Committed, Flush, Flushed, Message, Progress, Reindex, Sweep
 from staticwado_daemon.pipeline.recover import recover
-from staticwado_daemon.pipeline.staged import Committed, Flushed, Progress, Staged
 from staticwado_daemon.pipeline.studies import Studies
 
 _log = structlog.get_logger(__name__)
@@ -48,39 +47,6 @@ MAXIMUM_CACHE = 256 * 1024 * 1024
 
 LOCK_SECONDS = 4.0
 """How long to wait for the publisher of a daemon that was killed to notice and let go."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Staged instances to store; the answer is a `Committed` of the same number."""
-
-    number: int
-    staged: tuple[Staged, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """Remove the staging directory of a task that has failed, in which nobody writes any more."""
-
-    directory: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Reindex:
-    """Make the studies index anew from the studies' own files."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flush:
-    """Write everything now, the cold files included; the answer is a `Flushed` of the same number."""
-
-    number: int
-
-
-Message: TypeAlias = Batch | Sweep | Reindex | Flush | None
-"""What the publisher is told; None ends it."""
-
-Reply: TypeAlias = Committed | Flushed | Progress | StaticwadoError
 
 
 def run(

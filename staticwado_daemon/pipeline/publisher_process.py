@@ -14,9 +14,8 @@ from typing import TypeAlias
 import structlog
 
 from staticwado_daemon.errors import StaticwadoError
+from staticwado_daemon.pipeline.messages import Message, Progress, Reply
 from staticwado_daemon.pipeline.processes import process_context
-from staticwado_daemon.pipeline.publisher import Message, Reply
-from staticwado_daemon.pipeline.staged import Progress
 
 _log = structlog.get_logger(__name__)
 

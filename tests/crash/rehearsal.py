@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import cast
 
 import pydicom
 
@@ -22,8 +24,9 @@ from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import publish
 from staticwado_daemon.pipeline.ingest import Rules, ingest_batch
-from staticwado_daemon.pipeline.publisher import Batch, Flush, Message, Publisher, Reply
-from staticwado_daemon.pipeline.staged import Committed, Staged
+from staticwado_daemon.pipeline.messages import Batch, Committed, Flush, Message, Reply
+from staticwado_daemon.pipeline.publisher import Publisher
+from staticwado_daemon.pipeline.staged import Staged
 from tests import corpus
 from tests.crash.disks import Interposed
 from tests.crash.oracle import differences, leftovers, originals, records, tree, unreadable
@@ -117,7 +120,7 @@ class Rehearsal:
         with Store(self.root, disk=disk or Interposed()) as opened:
             conversation.bring = lambda number: self.bring(number, workers or Interposed())
             conversation.messages.extend([*(Batch(number, self.batches[number]) for number in numbers), Flush(1), None])
-            Publisher(opened, conversation).serve()  # type: ignore[arg-type]
+            Publisher(opened, cast("Connection", conversation)).serve()
 
     def catch_up(self, conversation: Conversation, disk: Disk | None = None, workers: Disk | None = None) -> None:
         """What the next daemon does: sources without a receipt come again."""

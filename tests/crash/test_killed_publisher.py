@@ -8,9 +8,8 @@ import pytest
 
 from staticwado_daemon.archive.disk import Disk
 from staticwado_daemon.pipeline import publisher
+from staticwado_daemon.pipeline.messages import Batch, Flush, Flushed, Progress
 from staticwado_daemon.pipeline.processes import process_context
-from staticwado_daemon.pipeline.publisher import Batch, Flush
-from staticwado_daemon.pipeline.staged import Flushed, Progress
 from tests.crash.disks import Interposed, Killing
 from tests.crash.rehearsal import Batches, Conversation, Material, Reference, Rehearsal, noted
 

@@ -1,13 +1,16 @@
 """A disk that fails to write, says so once, and goes on showing what it lost: nothing of that may be relied upon."""
 
 import itertools
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.pipeline import publisher
-from staticwado_daemon.pipeline.publisher import Batch, Publisher
+from staticwado_daemon.pipeline.messages import Batch
+from staticwado_daemon.pipeline.publisher import Publisher
 from tests.crash import power
 from tests.crash.disks import Recording
 from tests.crash.rehearsal import SCENARIOS, Material, Reference, Rehearsal, Scenario, noted
@@ -32,7 +35,7 @@ def test_what_was_written_before_a_sync_failed_is_written_again(tmp_path: Path, 
         conversation.bring = lambda number, disk=disk: rehearsal.bring(number, disk)
         with Store(rehearsal.root, disk=disk) as store:
             disk.fail_sync(failing)
-            Publisher(store, conversation).serve()  # type: ignore[arg-type]
+            Publisher(store, cast("Connection", conversation)).serve()
         if disk.failed is None:
             break
         reference.assert_equals(rehearsal.root)

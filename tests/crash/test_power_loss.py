@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from staticwado_daemon.pipeline.publisher import Reply
-from staticwado_daemon.pipeline.staged import Committed
+from staticwado_daemon.pipeline.messages import Committed, Reply
 from tests.crash import power
 from tests.crash.disks import Recording
 from tests.crash.power import Directory

@@ -5,15 +5,17 @@ import itertools
 import os
 import random
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.pipeline import publisher
-from staticwado_daemon.pipeline.publisher import Batch, Message, Publisher, Reply
-from staticwado_daemon.pipeline.staged import Committed, Progress
+from staticwado_daemon.pipeline.messages import Batch, Committed, Message, Progress, Reply
+from staticwado_daemon.pipeline.publisher import Publisher
 from tests.crash.disks import Interposed, Refusing, Stopping
 from tests.crash.oracle import tree
 from tests.crash.rehearsal import SCENARIOS, Conversation, Material, Reference, Rehearsal, Scenario, noted
@@ -95,7 +97,7 @@ def _talk(rehearsal: Rehearsal, conversation: Insistence, disk: Refusing) -> Non
     conversation.bring = lambda number: rehearsal.bring(number, Interposed())
     with Store(rehearsal.root, disk=disk) as store:
         disk.armed = True
-        Publisher(store, conversation).serve()  # type: ignore[arg-type]
+        Publisher(store, cast("Connection", conversation)).serve()
 
 
 def _frames(root: Path) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ import numpy as np
 import pydicom
 
 from staticwado_daemon.inbound.journal import JournalReader
-from staticwado_daemon.inbound.receipt import Receipt
+from staticwado_daemon.inbound.receipt import Outcome, Receipt
 from tests import corpus
 from tests.crash.oracle import leftovers, originals, unreadable
 from tests.crash.victim import Site, Victim
@@ -135,11 +135,11 @@ def log_events(site: Site, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def receipts(site: Site, outcome: str = "published") -> list[Receipt]:
+def receipts(site: Site, outcome: Outcome = "published") -> list[Receipt]:
     """The journal's receipts of one outcome."""
     journal = JournalReader(site.journal)
     try:
-        return journal.having(outcome)  # type: ignore[arg-type]
+        return journal.having(outcome)
     finally:
         journal.close()
 

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -209,7 +210,7 @@ def test_a_closed_file_is_taken_at_once(inbox: Path) -> None:
             path = inbox / f"IM{number}.dcm"
             path.write_bytes(content(500_000))
             closed = time.monotonic()
-            until(lambda path=path: path in line.receipts)  # type: ignore[misc]
+            until(partial(line.receipts.__contains__, path))
             waits.append(line.taken_at[path] - closed)
             time.sleep(random.uniform(0, 0.05))
     assert statistics.median(waits) < 0.3, waits
@@ -224,7 +225,7 @@ def test_a_file_renamed_into_place_is_taken_at_once(inbox: Path) -> None:
             temporary.write_bytes(content())
             temporary.rename(path)
             renamed = time.monotonic()
-            until(lambda path=path: path in line.receipts)  # type: ignore[misc]
+            until(partial(line.receipts.__contains__, path))
             waits.append(line.taken_at[path] - renamed)
     assert statistics.median(waits) < 0.3, waits
 

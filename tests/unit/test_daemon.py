@@ -25,9 +25,10 @@ from staticwado_daemon.pipeline import asked
 from staticwado_daemon.pipeline import daemon as module
 from staticwado_daemon.pipeline.daemon import Daemon, Places
 from staticwado_daemon.pipeline.line import Line
+from staticwado_daemon.pipeline.messages import Progress
 from staticwado_daemon.pipeline.report import REPORT, Report, ReportFile
 from staticwado_daemon.pipeline.space import Space
-from staticwado_daemon.pipeline.staged import Finished, Progress, Unfinished
+from staticwado_daemon.pipeline.staged import Finished, Unfinished
 
 PATIENCE = 20.0
 IDENTITY = Identity(UID("1.2"), UID("1.3"), UID("1.4"))

@@ -30,8 +30,18 @@ from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import line as lines
 from staticwado_daemon.pipeline import publisher_process
 from staticwado_daemon.pipeline.line import Line
-from staticwado_daemon.pipeline.publisher import Batch, Flush, Message, Reindex, Reply, Sweep
-from staticwado_daemon.pipeline.staged import Committed, Finished, Flushed, Progress, Unfinished
+from staticwado_daemon.pipeline.messages import (
+    Batch,
+    Committed,
+    Flush,
+    Flushed,
+    Message,
+    Progress,
+    Reindex,
+    Reply,
+    Sweep,
+)
+from staticwado_daemon.pipeline.staged import Finished, Unfinished
 from staticwado_daemon.pipeline.workers import Result, WorkerLostError
 from tests.lines import publishing
 from tests.staging import load, stage

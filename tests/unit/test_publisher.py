@@ -19,8 +19,18 @@ from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.pipeline import commit, publish, publisher
-from staticwado_daemon.pipeline.publisher import Batch, Flush, Message, Publisher, Reindex, Reply, Sweep
-from staticwado_daemon.pipeline.staged import Committed, Flushed, Progress
+from staticwado_daemon.pipeline.messages import (
+    Batch,
+    Committed,
+    Flush,
+    Flushed,
+    Message,
+    Progress,
+    Reindex,
+    Reply,
+    Sweep,
+)
+from staticwado_daemon.pipeline.publisher import Publisher
 from staticwado_daemon.pipeline.studies import Studies
 from tests.staging import load, snapshot, stage
 

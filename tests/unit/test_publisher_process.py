@@ -9,9 +9,8 @@ import pytest
 
 from staticwado_daemon.errors import StaticwadoError, Transient
 from staticwado_daemon.pipeline import publisher_process as module
-from staticwado_daemon.pipeline.publisher import Sweep
+from staticwado_daemon.pipeline.messages import Progress, Sweep
 from staticwado_daemon.pipeline.publisher_process import PublisherProcess
-from staticwado_daemon.pipeline.staged import Progress
 
 PATIENCE = 20.0
 LONG = Sweep(Path("x" * 1_000_000))  # more than a pipe takes

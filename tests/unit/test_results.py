@@ -25,7 +25,7 @@ from tests import corpus
 from tests.records import make_dataset
 
 SOURCE = Source(Path("/in/1.dcm"), Stamp(1, 2, 3, 4), "delete", "request", final=True, tries=1)
-TASK = Path("/root/.staticwado/staging/task")
+TASK = Path("/tree/.staticwado/staging/task")
 DIGEST = "0123456789abcdef" * 4
 UIDS = ("1.2", "1.2.3", "1.2.3.4")
 
