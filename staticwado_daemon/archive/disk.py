@@ -9,7 +9,7 @@ import grp
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -27,13 +27,17 @@ LACKS_EXCHANGE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 """What `Disk.exchange` fails with where a file system has no such thing: NFS, ZFS before 2.2, old overlays."""
 
 
+class SyncFailed(OSError):
+    """What was written since the last sync may be lost, and nobody knows which part of it."""
+
+
 class Disk:
     """A file system as the kernel offers it; it has no state, so that it can be handed to other processes.
 
     Each method but the last two is one step after which the process may find its end. All raise OSError.
     """
 
-    def write(self, path: Path, parts: Sequence[bytes | memoryview]) -> None:
+    def write(self, path: Path, parts: Iterable[bytes | memoryview]) -> None:
         """Make a new file of these bytes, one after the other."""
         with os.fdopen(os.open(path, _NEW_FILE, 0o666), "wb", buffering=0) as file:
             for part in parts:

@@ -1,11 +1,18 @@
 """gzip as the tree uses it: no time, no name, one engine, one level, so that equal input means equal bytes."""
 
+from collections.abc import Iterable, Iterator
+
 import deflate
+from isal import isal_zlib
 
 from staticwado_daemon.errors import Corrupt
 
 ENGINE = "libdeflate"
 LEVEL = 6
+PIECES_LEVEL = 2
+"""isal's fastest that is worth it."""
+WINDOW = 31
+"""zlib's way to say: a gzip member with the largest window."""
 MINIMUM_SAVING = 0.1
 """Bulk data is gzipped only where that saves at least this share of it."""
 
@@ -13,6 +20,13 @@ MINIMUM_SAVING = 0.1
 def pack(data: bytes) -> bytes:
     """Compress `data` into one gzip member (browsers read only the first)."""
     return bytes(deflate.gzip_compress(data, LEVEL))
+
+
+def pack_pieces(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """Yield one gzip member of what is too long to be held, by an engine that takes it piece by piece."""
+    compressor = isal_zlib.compressobj(PIECES_LEVEL, isal_zlib.DEFLATED, WINDOW)
+    yield from filter(None, map(compressor.compress, pieces))
+    yield compressor.flush()
 
 
 def pack_if_smaller(data: bytes) -> bytes | None:

@@ -12,8 +12,9 @@ from typing import TypeVar
 
 import structlog
 
-from staticwado_daemon.archive import gzipped, layout, record, restore, summary
-from staticwado_daemon.archive.record import Record
+from staticwado_daemon.archive import gzipped, layout, record, summary
+from staticwado_daemon.archive.pack import from_pack
+from staticwado_daemon.archive.record import Held, Record
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt
 
@@ -38,14 +39,19 @@ def pack_files(root: Path, study: UID) -> list[str]:
     return _files(root, layout.restore_dir(study))
 
 
+def held(root: Path, study: UID) -> list[Held]:
+    """Every record and tombstone of a study that isn't damaged."""
+    return list(_items(root, study, record_files, record.from_file))
+
+
 def records(root: Path, study: UID) -> list[Record]:
-    """Every record of a study that isn't damaged."""
-    return list(_held(root, study, record_files, record.from_file))
+    """Every record of a study that isn't damaged, be it shown or not."""
+    return [each for each in held(root, study) if isinstance(each, Record)]
 
 
 def remainders(root: Path, study: UID) -> Iterator[tuple[str, bytes]]:
     """Every remainder of a study that isn't damaged, with its SHA-256."""
-    return _held(root, study, pack_files, restore.from_pack)
+    return _items(root, study, pack_files, from_pack)
 
 
 def place(version: Record, *, published: bool) -> str:
@@ -79,11 +85,14 @@ def _has_metadata(directory: Path, version: Record) -> bool:
         raise
 
 
-def holds_bulk(root: Path, version: Record) -> bool:
-    """Whether the study has all bulk data of a version, by length and digest."""
-    directory = root / layout.study_dir(version.identity.study)
+def holds_bulk(root: Path, version: Record, *, kept: bool = False) -> bool:
+    """Whether the study has all bulk data of a version, by length and digest; with `kept` if not served, too."""
+    study = version.identity.study
+    homes = [layout.study_dir(study), layout.kept_study_dir(study)][: 1 + kept]
     return all(
-        _is(directory / blob.path, blob.length, blob.sha256) for blob in version.blobs if layout.is_bulk(blob.path)
+        any(_is(root / home / blob.path, blob.length, blob.sha256) for home in homes)
+        for blob in version.blobs
+        if layout.is_bulk(blob.path)
     )
 
 
@@ -99,7 +108,7 @@ def _is(path: Path, length: int, sha256: str) -> bool:
         raise
 
 
-def _held(
+def _items(
     root: Path, study: UID, files: Callable[[Path, UID], list[str]], parse: Callable[[bytes], Iterable[_Item]]
 ) -> Iterator[_Item]:
     """What the files hold; where some have gone since they were listed, their successor has what they held."""

@@ -23,13 +23,21 @@ KEPT = f"{PRIVATE}/kept"
 ORIGINALS = f"{PRIVATE}/originals"
 DIRTY = f"{PRIVATE}/dirty"
 REQUESTS = f"{PRIVATE}/requests"
+HIDDEN = f"{PRIVATE}/hidden"
+ADOPTED = f"{PRIVATE}/adopted"
+ADOPTING = f"{PRIVATE}/adopting"
 
 FULL_INSTANCE = "index.mht.gz"
 METADATA = "metadata.gz"
 THUMBNAIL = "thumbnail"
 
+ALTERNATE_NAME = r"(?!(?:frames|rendered|bulkdata|metadata|thumbnail|instances)(?![A-Za-z0-9_-]))[A-Za-z0-9_-]{1,32}"
+"""A directory of alternate renditions beside the frames: never one of our own names."""
+
 _BULK = r"bulkdata/[0-9a-f]{3}/[0-9a-f]{2}/[0-9a-f]{59}(\.gz)?"
-_BLOB = re.compile(rf"frames/[1-9][0-9]{{0,8}}\.mht(\.gz)?|rendered/index\.[a-z0-9]+|index\.mht\.gz|thumbnail|{_BULK}")
+_FRAMES = rf"(?:frames|{ALTERNATE_NAME})/[1-9][0-9]{{0,8}}\.mht(\.gz)?"
+_RENDERED = r"rendered/(?:index\.[a-z0-9]+|[1-9][0-9]{0,8}\.jpg)"
+_BLOB = re.compile(rf"{_FRAMES}|{_RENDERED}|index\.mht\.gz|thumbnail|{_BULK}")
 
 
 def study_dir(study: UID) -> str:
@@ -52,9 +60,19 @@ def frame(number: int, *, gzipped: bool) -> str:
     return f"frames/{number}.mht.gz" if gzipped else f"frames/{number}.mht"
 
 
+def alternate_frame(name: str, number: int) -> str:
+    """An alternate rendition of a frame, relative to the instance directory; `number` counts from 1."""
+    return f"{name}/{number}.mht"
+
+
 def rendered(extension: str) -> str:
     """A video's or document's file, relative to the instance directory."""
     return f"rendered/index.{extension}"
+
+
+def rendered_frame(number: int) -> str:
+    """The picture of a frame, relative to the instance directory; `number` counts from 1."""
+    return f"rendered/{number}.jpg"
 
 
 def bulk_uri(sha256: str) -> str:
@@ -92,6 +110,11 @@ def restore_dir(study: UID) -> str:
     return f"{RESTORE}/{study}"
 
 
+def kept_study_dir(study: UID) -> str:
+    """Where the blobs of a study stand that aren't served; below it bulk data have the paths that they have there."""
+    return f"{KEPT}/{study}"
+
+
 def kept_dir(identity: Identity, content: str) -> str:
     """Where the blobs of an instance stand that is stored but isn't the one published."""
     return f"{KEPT}/{identity.study}/{identity.series}/{identity.instance}/{content}"
@@ -100,6 +123,11 @@ def kept_dir(identity: Identity, content: str) -> str:
 def original(source: str) -> str:
     """A source file kept whole, by its SHA-256, because what is stored of its content came in another file."""
     return f"{ORIGINALS}/{source}.gz"
+
+
+def hidden_note(study: UID) -> str:
+    """The file that says how much of a study is stored but not shown (`archive.hidden`)."""
+    return f"{HIDDEN}/{study}"
 
 
 def dirty_mark(study: UID) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 from staticwado_daemon.archive import layout
 from staticwado_daemon.errors import Transient
 
-Role = Literal["daemon", "create"]
+Role = Literal["daemon", "create", "adopt"]
 """Who holds a root's lock: a daemon takes requests, anyone else is to be waited for."""
 
 
@@ -57,7 +57,7 @@ def lock_holder(root: Path) -> Role | None:
         # Shared, so that two who ask at once don't take each other for a writer.
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return "create" if os.pread(lock, 16, 0) == b"create" else "daemon"
+        return "create" if os.pread(lock, 16, 0) in {b"create", b"adopt"} else "daemon"
     finally:
         os.close(lock)
     return None

@@ -4,6 +4,8 @@ A static server can't look into a file, so the boundary that it names in the Con
 same for all of them. The framing is that of Static DICOMweb (no preamble, no closing line break).
 """
 
+from collections.abc import Iterable, Iterator
+
 from staticwado_daemon.errors import Corrupt, Rejected
 
 BOUNDARY = "BOUNDARY_f962cc71-8e1c-57df-b224-1085fa617a5b"
@@ -18,6 +20,7 @@ MULTIPART_DICOM = f'multipart/related; type="application/dicom"; boundary={BOUND
 _OPEN = b"--" + BOUNDARY.encode() + b"\r\n"
 _CLOSE = b"\r\n--" + BOUNDARY.encode() + b"--"
 _DELIMITER = b"--" + BOUNDARY.encode()
+_CONTAINS_BOUNDARY = "contains the multipart boundary of this tree"
 
 
 def head(content_type: str) -> bytes:
@@ -35,8 +38,25 @@ def wrap(content_type: str, payload: bytes | memoryview) -> bytes:
     body = b"".join((before, payload, _CLOSE))
     # Searched here and not in the payload: a memoryview has no search, and would have to be copied once more for it.
     if body.find(_DELIMITER, len(before), -len(_CLOSE)) >= 0:
-        raise Rejected("contains the multipart boundary of this tree")
+        raise Rejected(_CONTAINS_BOUNDARY)
     return body
+
+
+def wrap_pieces(content_type: str, payload: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Yield a complete multipart file whose payload is too long to be held.
+
+    Raises:
+        Rejected: if the payload contains the boundary, when that is reached.
+    """
+    yield head(content_type)
+    before = b""
+    for piece in payload:
+        searched = b"".join((before, piece))
+        if _DELIMITER in searched:
+            raise Rejected(_CONTAINS_BOUNDARY)
+        before = searched[1 - len(_DELIMITER) :]
+        yield piece
+    yield _CLOSE
 
 
 def unwrap(body: bytes) -> tuple[str, memoryview]:

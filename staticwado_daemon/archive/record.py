@@ -11,17 +11,19 @@ line of its own:
 which that differs from the file that came in (a frame's transfer syntax, say), what the file says; null means
 that the file lacks the attribute. `dataset` stands last so that it can be cut out without being parsed.
 
-A record file is a JSON array of records, one a line, gzipped, and named by the SHA-256 of its uncompressed bytes.
+A record file is a JSON array of records, and of tombstones over them (`archive.tombstone`), one a line, gzipped, and
+named by the SHA-256 of its uncompressed bytes.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
-from staticwado_daemon.archive import gzipped
+from staticwado_daemon.archive import gzipped, tombstone
+from staticwado_daemon.archive.tombstone import Tombstone
 from staticwado_daemon.dicom.serialised import serialised
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt, Rejected
@@ -55,7 +57,8 @@ class Record:
         source: SHA-256 of the whole source file.
         source_transfer_syntax: Transfer Syntax UID of the source file.
         blobs: every file that belongs to it.
-        remainder: SHA-256 and length of what the source file holds besides its frames.
+        remainder: SHA-256 and length of what the source file holds besides its frames; empty if it can't be given
+            back.
         source_attributes: JSON object, tag to attribute, where `dataset` differs from the source.
         dataset: DICOM JSON of the instance as published (PS3.18 F.2).
     """
@@ -92,6 +95,11 @@ class Record:
         """SHA-256 of the serialised bytes."""
         return hashlib.sha256(self.to_line()).hexdigest()
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether the source comes back; not where its frames lost something, as asked, and it stayed where it was."""
+        return self.remainder[1] > 0
+
     def source_dataset(self) -> dict[str, Any]:
         """The DICOM JSON of the source file, decoded."""
         dataset: dict[str, Any] = orjson.loads(self.dataset)
@@ -101,6 +109,10 @@ class Record:
             else:
                 dataset[tag] = attribute
         return dict(sorted(dataset.items()))
+
+
+Held: TypeAlias = Record | Tombstone
+"""What a record file holds."""
 
 
 def parse(line: bytes) -> Record:
@@ -129,14 +141,14 @@ def parse(line: bytes) -> Record:
         raise Corrupt(f"not a record: {error}") from error
 
 
-def to_file(records: Iterable[Record]) -> tuple[str, bytes]:
-    """A record file: its name and its compressed bytes; the records' order doesn't matter."""
-    body = b"[\n" + b",\n".join(sorted(record.to_line() for record in records)) + b"\n]"
+def to_file(held: Iterable[Held]) -> tuple[str, bytes]:
+    """A record file: its name and its compressed bytes; the order of what it holds doesn't matter."""
+    body = b"[\n" + b",\n".join(sorted(each.to_line() for each in held)) + b"\n]"
     return hashlib.sha256(body).hexdigest() + ".gz", gzipped.pack(body)
 
 
-def from_file(data: bytes) -> Iterator[Record]:
-    """The records of a record file.
+def from_file(data: bytes) -> Iterator[Held]:
+    """The records and tombstones of a record file.
 
     Raises:
         Corrupt: if the file isn't one.
@@ -145,4 +157,4 @@ def from_file(data: bytes) -> Iterator[Record]:
     if not (body.startswith(b"[\n") and body.endswith(b"\n]")):
         raise Corrupt("not a record file")
     for line in body[2:-2].split(b",\n"):
-        yield parse(line)
+        yield tombstone.parse(line) if line.startswith(tombstone.BEGINNING) else parse(line)

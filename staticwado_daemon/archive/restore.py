@@ -13,26 +13,30 @@ data set) the remainder is simply the whole file.
     shared    frame 1 stands for the value of all native frames, which share bytes or words with each other
     pixels    how native frames were read (`dicom.frames.PixelDescription`); null for compressed ones
 
-Remainders are kept in packs, one per study and commit, each named by the SHA-256 of its uncompressed bytes:
-
-    pack = gzip of: JSON array of [sha256, length], b"\n", the remainders
+Remainders are kept in packs (`archive.pack`).
 """
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from itertools import islice
 
 import orjson
 
-from staticwado_daemon.archive import gzipped, multipart
 from staticwado_daemon.archive.record import Record
+from staticwado_daemon.archive.source_frames import SourceFrames
+from staticwado_daemon.dicom.data_set import Buffer
 from staticwado_daemon.dicom.frames import PixelDescription
-from staticwado_daemon.dicom.transcode import native_bytes, native_value
 from staticwado_daemon.errors import Corrupt
 
 Segment = tuple[int, int]
 """(offset, length) of bytes in the source."""
+
+_CHUNK_BYTES = 4 << 20
+"""No more of a frame, which may be a video, is asked for at a time."""
+
+_COMPARED_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +56,59 @@ class Pixels:
     description: PixelDescription | None = None
 
 
-def split(source: bytes, pixels: Pixels) -> bytes:
-    """Make the remainder of `source`."""
+def split(source: Buffer, pixels: Pixels, differing: Sequence[Segment] = ()) -> bytes:
+    """Make the remainder of `source`.
+
+    Args:
+        source: the whole file.
+        pixels: where its frames are.
+        differing: what isn't in the stored frames as it was, in ascending order; it is kept in the remainder.
+    """
+    view = memoryview(source) if isinstance(source, bytes) else source
     pieces: list[tuple[int, ...]] = []
-    rest: list[memoryview] = []
-    view = memoryview(source)
+    rest: list[bytes | memoryview] = []
     position = 0
-    for number, segments in enumerate(pixels.segments, start=1):
-        start = 0
-        for offset, length in segments:
-            if offset < position:
-                return whole(source)
-            if offset > position:
-                pieces.append((0, offset - position))
-                rest.append(view[position:offset])
-            pieces.append((number, start, length))
-            start += length
-            position = offset + length
+    for number, start, (offset, length) in _runs(pixels, differing):
+        if offset < position:
+            return whole(source)
+        if offset > position:
+            pieces.append((0, offset - position))
+            rest.append(view[position:offset])
+        pieces.append((number, start, length))
+        position = offset + length
     if position < len(source):
         pieces.append((0, len(source) - position))
-        rest.append(view[position:])
+        rest.append(view[position : len(source)])
     return b"".join((_recipe(pieces, pixels), *rest))
 
 
-def whole(source: bytes) -> bytes:
+def _runs(pixels: Pixels, differing: Sequence[Segment]) -> Iterator[tuple[int, int, Segment]]:
+    """Yield what frames are good for: the frame's number, where in it, and which bytes of the source."""
+    for number, segments in enumerate(pixels.segments, start=1):
+        start = 0
+        for offset, length in segments:
+            for good, good_length in _without(offset, length, differing):
+                yield number, start + good - offset, (good, good_length)
+            start += length
+
+
+def _without(offset: int, length: int, holes: Sequence[Segment]) -> Iterator[Segment]:
+    """Yield what is left of a segment."""
+    end = offset + length
+    first = bisect_right(holes, offset, key=lambda hole: hole[0] + hole[1])
+    for hole, hole_length in islice(holes, first, None):
+        if hole >= end:
+            break
+        if hole > offset:
+            yield offset, hole - offset
+        offset = hole + hole_length
+    if offset < end:
+        yield offset, end - offset
+
+
+def whole(source: Buffer) -> bytes:
     """A remainder that needs no frames."""
-    return _recipe([(0, len(source))], Pixels()) + source
+    return b"".join((_recipe([(0, len(source))], Pixels()), source[: len(source)]))
 
 
 def _recipe(pieces: Sequence[tuple[int, ...]], pixels: Pixels) -> bytes:
@@ -109,63 +140,46 @@ class Remainder:
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupt(f"remainder without a recipe: {error}") from error
 
-    def join(self, frame: Callable[[int], bytes | memoryview]) -> Iterator[bytes | memoryview]:
-        """The original file, piece by piece; `frame` gives frame k, from 1, as it was in the source."""
+    def join(self, take: Callable[[int, int, int], bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        """Yield the original file, piece by piece.
+
+        Args:
+            take: gives `length` bytes at `start` of frame `number`, from 1, as it was in the source. It is asked for
+                one frame after the other, and for its bytes in ascending order.
+
+        Raises:
+            Corrupt: if there are fewer.
+        """
         rest = self.rest
-        current, number = memoryview(b""), 0
         for piece in self.pieces:
             if piece[0] == 0:
                 yield rest[: piece[1]]
                 rest = rest[piece[1] :]
                 continue
-            if piece[0] != number:
-                number = piece[0]
-                current = memoryview(frame(number))
-            yield current[piece[1] : piece[1] + piece[2]]
+            number, begin, length = piece
+            for start in range(begin, begin + length, _CHUNK_BYTES):
+                wanted = min(_CHUNK_BYTES, begin + length - start)
+                taken = take(number, start, wanted)
+                if len(taken) != wanted:
+                    raise Corrupt(f"frame {number} as it is stored is shorter than it was")
+                yield taken
 
 
-def rebuild(record: Record, remainder: bytes, read: Callable[[str], bytes]) -> Iterator[bytes | memoryview]:
-    """The original file of a record, piece by piece.
+def rebuild(record: Record, remainder: bytes, read: Callable[[str], Buffer]) -> Iterator[bytes | memoryview]:
+    """The original file of a record, piece by piece; one frame is held at a time.
 
     Args:
         record: of the instance.
         remainder: of the record.
-        read: gives the stored bytes of one of the record's blobs by its path.
+        read: gives the stored bytes of one of the record's blobs by its path, see `source_frames.stored_in`.
 
     Raises:
         Corrupt: if a blob isn't what it should be; compare the whole with `record.source` all the same.
     """
     parts = Remainder.of(remainder)
     pixels = parts.pixels
-    frames = {number: blob.path for blob in record.blobs if (number := _frame_number(blob.path))}
-
-    def stored(number: int) -> tuple[str, bytes | memoryview]:
-        """The transfer syntax of a stored frame (none for a video) and its payload."""
-        if number not in frames:
-            raise Corrupt(f"the record has no frame {number}")
-        data, path = read(frames[number]), frames[number]
-        if path.startswith("rendered/"):
-            return "", data
-        content_type, payload = multipart.unwrap(gzipped.unpack(data) if path.endswith(".gz") else data)
-        return content_type.rpartition("=")[2], payload
-
-    def frame(number: int) -> bytes | memoryview:
-        syntax, payload = stored(number)
-        if pixels.description is None:
-            return payload
-        if pixels.shared:
-            payloads = (stored(each)[1] for each in sorted(frames))
-            return b"".join(native_value(payloads, syntax, pixels.description, word=pixels.word))
-        return native_bytes(payload, syntax, pixels.description, word=pixels.word)
-
-    yield from parts.join(frame)
-
-
-def _frame_number(path: str) -> int:
-    """The frame that a blob holds; a video is frame 1, anything else 0."""
-    if path.startswith("rendered/index.") and not path.endswith(".pdf"):
-        return 1
-    return int(PurePosixPath(path).name.partition(".")[0]) if path.startswith("frames/") else 0
+    frames = SourceFrames(record, read, pixels.description, word=pixels.word, shared=pixels.shared)
+    yield from parts.join(frames.take)
 
 
 def matches(source_sha256: str, pieces: Iterable[bytes | memoryview]) -> bool:
@@ -176,27 +190,22 @@ def matches(source_sha256: str, pieces: Iterable[bytes | memoryview]) -> bool:
     return digest.hexdigest() == source_sha256
 
 
-def to_pack(remainders: Iterable[bytes]) -> tuple[str, bytes]:
-    """A pack: its file name and its compressed bytes; the remainders' order doesn't matter."""
-    named = sorted((hashlib.sha256(remainder).hexdigest(), remainder) for remainder in remainders)
-    table = orjson.dumps([(digest, len(remainder)) for digest, remainder in named])
-    body = b"".join((table, b"\n", *(remainder for _, remainder in named)))
-    return hashlib.sha256(body).hexdigest() + ".pack.gz", gzipped.pack(body)
-
-
-def from_pack(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The remainders in a pack, each with its SHA-256.
+def differences(source: Buffer, pieces: Iterable[bytes | memoryview]) -> list[Segment]:
+    """Where the pieces of a rebuilt file differ from the source that they should be, roughly, in ascending order.
 
     Raises:
-        Corrupt: if the pack isn't one.
+        Corrupt: if it is longer or shorter.
     """
-    body = gzipped.unpack(data)
-    try:
-        end = body.index(b"\n")
-        table: list[tuple[str, int]] = orjson.loads(body[:end])
-    except ValueError as error:
-        raise Corrupt(f"pack without a table: {error}") from error
-    position = end + 1
-    for digest, length in table:
-        yield digest, body[position : position + length]
-        position += length
+    found: list[Segment] = []
+    position = 0
+    for piece in pieces:
+        expected = bytes(source[position : position + len(piece)])
+        if bytes(piece) != expected:  # memoryviews are compared byte by byte
+            for start in range(0, len(piece), _COMPARED_BYTES):
+                part = piece[start : start + _COMPARED_BYTES]
+                if part != expected[start : start + _COMPARED_BYTES]:
+                    found.append((position + start, len(part)))
+        position += len(piece)
+    if position != len(source):
+        raise Corrupt("a rebuilt file isn't as long as its source")
+    return found

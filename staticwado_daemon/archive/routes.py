@@ -6,15 +6,35 @@ Pure data and pure look-up. The nginx configuration, the embedded server and the
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
-from typing import Literal, Self
+from pathlib import PurePosixPath
+from typing import Literal
 
+from staticwado_daemon.archive.layout import ALTERNATE_NAME
 from staticwado_daemon.archive.multipart import MULTIPART, MULTIPART_DICOM
-from staticwado_daemon.errors import ConfigError
 
 PREFIX = "/dicomweb"
 DICOM_JSON = "application/dicom+json"
+
+OCTETS = "application/octet-stream"
+
+VIDEO: Mapping[str, str] = {
+    "mp4": "video/mp4",
+    "mpg": "video/mpeg",
+    "ts": "video/MP2T",
+    "h264": "video/H264",
+    "h265": "video/H265",
+}
+DOCUMENTS: Mapping[str, str] = {
+    "pdf": "application/pdf",
+    "stl": "model/stl",
+    "jpg": "image/jpeg",
+    "png": "image/png",
+}
+DOWNLOADS = ("xml", "obj", "mtl", "bin")
+"""What an instance's `rendered/index.*` may be, by extension: of the first two as what it is served. `dicom.documents`
+says what becomes which; whatever could act in a browser becomes one of the last."""
 
 UID_PATTERN = r"[0-9]+(?:\.[0-9]+)*"
 PLACEHOLDERS: Mapping[str, str] = {
@@ -22,6 +42,7 @@ PLACEHOLDERS: Mapping[str, str] = {
     "series": UID_PATTERN,
     "instance": UID_PATTERN,
     "frame": r"[1-9][0-9]*",
+    "alternate": ALTERNATE_NAME,
     "digest": r"[0-9a-f]{3}/[0-9a-f]{2}/[0-9a-f]{59}",
 }
 """What may stand for a name in braces in a URL; the same name in a file's path is replaced by what stood there."""
@@ -32,6 +53,9 @@ ASKS_FOR_JSON = r"application/(?:dicom\+)?json"
 LATER_PAGE = r"0*[1-9][0-9]*"
 """A value of the query argument `offset` that skips something."""
 
+SANDBOX = "sandbox"
+"""The Content-Security-Policy of what a browser must not let act."""
+
 METHODS = ("GET", "HEAD", "OPTIONS")
 
 COMMON_HEADERS: Mapping[str, str] = {
@@ -41,9 +65,6 @@ COMMON_HEADERS: Mapping[str, str] = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 """On every answer. The second and third isolate a viewer's page, the last keeps pages of other hosts out."""
-
-_ORIGIN = r"\*|(?!http:.*:80$|https:.*:443$)https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
-"""As browsers write it: in lower case, without the usual port and without a path."""
 
 REFUSED_PATH = r"(?:/|%2f)(?:\.|%2e){1,2}(?:/|%2f|$)|%[01]"
 """What no honest client has in a path as it travels: dot segments and encoded control characters (a 400)."""
@@ -65,51 +86,28 @@ class Accept(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sharing:
-    """The headers by which web pages of other hosts may read the tree (CORS).
+class File:
+    """A file that may answer.
 
     Attributes:
-        answer: on every answer below `PREFIX`, in place of those in `COMMON_HEADERS`.
-        preflight: in addition on the answer to OPTIONS, a 204.
+        path: below the root (of a resource with `gzip`: without `.gz`).
+        media_type: of the answer.
+        download: browsers may save it but not show it: it is whatever the sender liked, a page with scripts perhaps.
     """
-
-    answer: Mapping[str, str]
-    preflight: Mapping[str, str]
-
-    @classmethod
-    def with_origin(cls, origin: str | None) -> Self:
-        """Share the tree with pages of one origin such as https://viewer.example, with all ("*") or with none (None).
-
-        Raises:
-            ConfigError: if `origin` is anything else.
-        """
-        if origin is None:
-            return cls({}, {})
-        if not re.fullmatch(_ORIGIN, origin):
-            raise ConfigError(
-                f"{origin!r} isn't an origin: say * or one as browsers write it, such as https://viewer.example"
-            )
-        answer = {
-            "Access-Control-Allow-Origin": origin,
-            "Access-Control-Expose-Headers": "Content-Length, Content-Range, Content-Encoding, Accept-Ranges, ETag",
-            "Cross-Origin-Resource-Policy": "cross-origin",  # a thumbnail in a page isn't asked for with CORS
-        }
-        preflight = {
-            "Access-Control-Allow-Methods": ", ".join(METHODS),
-            "Access-Control-Allow-Headers": (
-                "Accept, Authorization, Content-Type, If-None-Match, If-Modified-Since, Range"
-            ),
-            "Access-Control-Max-Age": "86400",
-        }
-        return cls(answer, preflight)
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file that may answer: its path below the root (of a resource with `gzip`: without `.gz`) and media type."""
 
     path: str
     media_type: str
+    download: bool = False
+
+    @property
+    def saved_as(self) -> str:
+        """The Content-Disposition of the answer; empty for what browsers may show."""
+        return f'attachment; filename="document{PurePosixPath(self.path).suffix}"' if self.download else ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of answers with this file, besides its resource's."""
+        return {"Content-Disposition": self.saved_as, "Content-Security-Policy": SANDBOX} if self.download else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +165,7 @@ class Resource:
     @property
     def headers(self) -> dict[str, str]:
         """The headers of every answer for this resource, errors included."""
-        headers = {"Vary": self.vary, "Content-Security-Policy": "sandbox" if self.sandbox else ""}
+        headers = {"Vary": self.vary, "Content-Security-Policy": SANDBOX if self.sandbox else ""}
         return {name: value for name, value in headers.items() if value}
 
 
@@ -175,9 +173,20 @@ def _json(path: str) -> tuple[File, ...]:
     return (File(path, DICOM_JSON),)
 
 
+def _shown(media_types: Mapping[str, str]) -> tuple[File, ...]:
+    """Videos and documents that browsers may show: by extension, as what."""
+    return tuple(File(f"{_RENDERED}/index.{extension}", kind) for extension, kind in media_types.items())
+
+
+def _saved(*extensions: str) -> tuple[File, ...]:
+    """Documents that browsers may only save."""
+    return tuple(File(f"{_RENDERED}/index.{extension}", OCTETS, download=True) for extension in extensions)
+
+
 _STUDY = "studies/{study}"
 _SERIES = _STUDY + "/series/{series}"
 _INSTANCE = _SERIES + "/instances/{instance}"
+_RENDERED = _INSTANCE + "/rendered"
 
 RESOURCES: tuple[Resource, ...] = (
     Resource(
@@ -226,16 +235,28 @@ RESOURCES: tuple[Resource, ...] = (
         ranges=True,
     ),
     Resource(
-        "a video or document as it is",
-        _INSTANCE + "/rendered",
+        "an alternate rendition of a frame",
+        _INSTANCE + "/{alternate}/{frame}",
+        (File(_INSTANCE + "/{alternate}/{frame}.mht", MULTIPART),),
+        ranges=True,
+    ),
+    Resource(
+        "a video, document or image as it is shown",
+        _RENDERED,
         (
-            File(_INSTANCE + "/rendered/index.mp4", "video/mp4"),
-            File(_INSTANCE + "/rendered/index.mpg", "video/mpeg"),
-            File(_INSTANCE + "/rendered/index.h265", "video/H265"),
-            File(_INSTANCE + "/rendered/index.pdf", "application/pdf"),
+            *_shown(VIDEO),
+            *_shown(DOCUMENTS),
+            *_saved(*DOWNLOADS),
+            File(_RENDERED + "/1.jpg", "image/jpeg"),
         ),
         gzip=False,  # players ask for byte ranges, and those of a gzipped file mean nothing
         ranges=True,
+    ),
+    Resource(
+        "a frame as it is shown",
+        _INSTANCE + "/frames/{frame}/rendered",
+        (File(_RENDERED + "/{frame}.jpg", "image/jpeg"),),
+        gzip=False,
     ),
     Resource("thumbnail of a study", _STUDY + "/thumbnail", (File(_STUDY + "/thumbnail", "image/jpeg"),), gzip=False),
     Resource(
@@ -290,7 +311,7 @@ def _choose(resource: Resource, uids: Mapping[str, str], query: str, accept: str
         if re.fullmatch(UID_PATTERN, wanted, re.ASCII):
             path = resource.filter.path.format_map({**uids, resource.filter.uid: wanted})
             return Match(resource, (File(path, resource.files[0].media_type),), 204)
-    return Match(resource, tuple(File(file.path.format_map(uids), file.media_type) for file in resource.files), 404)
+    return Match(resource, tuple(replace(file, path=file.path.format_map(uids)) for file in resource.files), 404)
 
 
 def argument(query: str, name: str) -> str:

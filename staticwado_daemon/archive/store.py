@@ -17,13 +17,13 @@ import orjson
 import structlog
 
 from staticwado_daemon.archive import gzipped, layout
-from staticwado_daemon.archive.disk import Disk
+from staticwado_daemon.archive.disk import Disk, SyncFailed
 from staticwado_daemon.archive.lock import Role, take
 from staticwado_daemon.errors import ConfigError, Transient
 
 _log = structlog.get_logger(__name__)
 
-TREE_FORMAT = 1
+TREE_FORMAT = 2  # since tombstones stand among the records
 UMASK = 0o027
 """Directories are 0750 and files 0640, so that nginx reads them through its group."""
 
@@ -36,10 +36,6 @@ _SETTLED = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, er
 DISK = Disk()
 
 
-class SyncFailed(OSError):
-    """What was written since the last sync may be lost, and nobody knows which part of it."""
-
-
 class Stage:
     """Files while they are made, in a private directory that comes with the first of them."""
 
@@ -49,11 +45,15 @@ class Stage:
         self._directory = directory
         self._made = {directory.parent.parent}
 
-    def write(self, name: str, parts: Sequence[bytes | memoryview]) -> None:
+    def write(self, name: str, parts: Iterable[bytes | memoryview]) -> None:
         """Write one file, whose path is relative to the stage."""
         path = self._directory / name
         self._make(path.parent)
         self._disk.write(path, parts)
+
+    def remove(self, name: str) -> None:
+        """Remove a file again."""
+        self._disk.unlink(self._directory / name)
 
     def _make(self, directory: Path) -> None:
         if directory not in self._made:
@@ -96,6 +96,8 @@ class Store:
         self._doubted: frozenset[str] | None = frozenset()
         self._sync_failure: tuple[int | None, str | None] = 0, None
         self._litter: set[Path] = set()
+        if role != "adopt" and (root / layout.ADOPTING).exists():
+            raise ConfigError(f"{root} is half adopted: run `staticwado adopt {root} --yes` again, to its end")
         with ExitStack() as undo:
             try:
                 self._create(group)
@@ -154,17 +156,17 @@ class Store:
 
     def _check_format(self) -> None:
         data = self.read(layout.FORMAT)
-        if data is None:
-            engine = {"engine": gzipped.ENGINE, "level": gzipped.LEVEL}
-            self.put(layout.FORMAT, orjson.dumps({"format": TREE_FORMAT, "gzip": engine}))
-            self.sync()
-            return
         try:
-            version = int(orjson.loads(data)["format"])
+            version = int(orjson.loads(data)["format"]) if data is not None else 0
         except (ValueError, KeyError, TypeError):
             raise ConfigError(f"{self.root / layout.FORMAT} can't be read; remove it if the tree is yours") from None
         if version > TREE_FORMAT:
             raise ConfigError(f"{self.root} has format {version}; this staticwado knows {TREE_FORMAT}: upgrade it")
+        if version < TREE_FORMAT:
+            # An older tree is read as it is, but what is added from now on an older program would get wrong.
+            engine = {"engine": gzipped.ENGINE, "level": gzipped.LEVEL}
+            self.put(layout.FORMAT, orjson.dumps({"format": TREE_FORMAT, "gzip": engine}))
+            self.sync()
 
     def check(self) -> None:
         """Make sure that the root's name still leads to the root that was opened.

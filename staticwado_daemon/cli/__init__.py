@@ -17,18 +17,29 @@ with interrupts_end_it():
     import click
 
     from staticwado_daemon import __version__
+    from staticwado_daemon.cli.audit import audit
+    from staticwado_daemon.cli.adopt import adopt
     from staticwado_daemon.cli.config import config
     from staticwado_daemon.cli.create import create
     from staticwado_daemon.cli.doctor import doctor
     from staticwado_daemon.cli.explain import explain
     from staticwado_daemon.cli.export import export
+    from staticwado_daemon.cli.group import group
     from staticwado_daemon.cli.index import index
+    from staticwado_daemon.cli.instance import instance
+    from staticwado_daemon.cli.metadata import metadata
     from staticwado_daemon.cli.nginx import nginx_config
     from staticwado_daemon.cli.options import CONTEXT, INTERRUPTED, shared
+    from staticwado_daemon.cli.part10 import part10
+    from staticwado_daemon.cli.rebuild import rebuild
     from staticwado_daemon.cli.rejected import rejected
+    from staticwado_daemon.cli.remove import delete, reject, undo
+    from staticwado_daemon.cli.rendered import rendered
     from staticwado_daemon.cli.run import run
     from staticwado_daemon.cli.server import dicomwebserver_command
     from staticwado_daemon.cli.status import status
+    from staticwado_daemon.cli.thumbnail import thumbnail
+    from staticwado_daemon.cli.verify import verify
     from staticwado_daemon.errors import ConfigError, StaticwadoError
 
 _FAILED = 1
@@ -49,7 +60,31 @@ def staticwado() -> None:
     """Turn folders of DICOM into a static DICOMweb tree that a web server shows to OHIF."""
 
 
-for _command in (create, run, status, doctor, explain, rejected, index, export, nginx_config, config):
+for _command in (
+    create,
+    adopt,
+    run,
+    status,
+    doctor,
+    explain,
+    rejected,
+    index,
+    export,
+    part10,
+    delete,
+    reject,
+    undo,
+    audit,
+    rendered,
+    nginx_config,
+    config,
+    verify,
+    rebuild,
+    metadata,
+    thumbnail,
+    group,
+    instance,
+):
     staticwado.add_command(_command)
 
 
@@ -85,7 +120,7 @@ def mkdicomweb_command() -> None:
     """Put DICOM files, and folders of them, into a static DICOMweb tree."""
 
 
-for _command in (create, index):
+for _command in (create, index, part10):
     mkdicomweb_command.add_command(_command)
 
 

@@ -14,9 +14,11 @@ from staticwado_daemon import log
 from staticwado_daemon.errors import ConfigError, StaticwadoError
 
 if TYPE_CHECKING:
+    from staticwado_daemon import config
     from staticwado_daemon.archive.lock import Role
     from staticwado_daemon.config import Storage
     from staticwado_daemon.inbound.journal import Journal
+    from staticwado_daemon.pipeline.images import Images
     from staticwado_daemon.pipeline.line import Line
 
 JOURNAL = "journal.sqlite"
@@ -50,7 +52,7 @@ def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator
     log.configure(level)
     prepare = functools.partial(log.configure, level)
     rules = Rules(
-        storage.content_type,
+        images_of(storage.images),
         Limits(
             maximum_inline_public_length=storage.maximum_inline_public_length,
             maximum_inline_private_length=storage.maximum_inline_private_length,
@@ -101,6 +103,27 @@ def _turn(root: Path) -> "Role | None":
     while (holder := lock_holder(root)) == "create":
         time.sleep(_POLL_SECONDS)
     return holder
+
+
+def images_of(wanted: "config.Images") -> "Images":
+    """What becomes of frames, in the words of the line."""
+    from staticwado_daemon.dicom.transcode import Choices
+    from staticwado_daemon.pipeline.images import Alternates, Images
+
+    return Images(
+        choices=Choices(
+            content_type=wanted.content_type,
+            color_content_type=wanted.color_content_type,
+            recompress=wanted.recompress,
+            recompress_color=wanted.recompress_color,
+            by_name=wanted.by_name,
+        ),
+        alternates=Alternates(wanted.alternate, wanted.alternate_name, thumbnails=wanted.alternate_thumbnail)
+        if wanted.alternate
+        else None,
+        thumbnails=wanted.thumb,
+        rendered=wanted.rendered,
+    )
 
 
 def _memory_share(workers: int) -> int:

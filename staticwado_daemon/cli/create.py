@@ -2,6 +2,9 @@
 
 import itertools
 import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +12,16 @@ import click
 
 from staticwado_daemon.cli import outcomes
 from staticwado_daemon.cli.options import INTERRUPTED, AbsolutePath, Common, shared, warn
+from staticwado_daemon.cli.reference import reference_options
+from staticwado_daemon.cli.storing import storage_options
+from staticwado_daemon.errors import ConfigError, Transient
 
 if TYPE_CHECKING:
     from staticwado_daemon.config import Storage
     from staticwado_daemon.inbound.journal import Journal
     from staticwado_daemon.inbound.named import Named
+    from staticwado_daemon.inbound.receipt import Receipt
+    from staticwado_daemon.inbound.source import Source
     from staticwado_daemon.pipeline.line import Line
     from staticwado_daemon.pipeline.requests import Answer
 
@@ -22,15 +30,61 @@ if TYPE_CHECKING:
 _INPUT = AbsolutePath(exists=True, readable=False)
 
 
-@click.command(short_help="Put files and folders into the tree, now.")
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """How the files are to be taken."""
+
+    force: bool
+    delete: bool
+
+    def look(self, path: Path) -> "Source | Receipt":
+        """Take a file as it stands now."""
+        from staticwado_daemon.inbound.named import look
+        from staticwado_daemon.inbound.source import Source
+
+        found = look(path, force=self.force)
+        return replace(found, after_ingest="delete") if self.delete and isinstance(found, Source) else found
+
+    def done(self, receipt: "Receipt") -> None:
+        """Delete a file that is durably stored, where that is wanted."""
+        from staticwado_daemon.inbound.receipt import STORED
+        from staticwado_daemon.inbound.source import Source, remove
+
+        if self.delete and receipt.outcome in STORED and receipt.stamp:
+            try:
+                remove(Source(receipt.path, receipt.stamp))
+            except Transient as why:
+                warn(f"{outcomes.printable(str(receipt.path))}: {why}")
+
+
+_EXAMPLES = """\b
+Examples:
+  staticwado create /media/cdrom
+  staticwado create -t jls -r uncompressed,rle --no-thumb study/
+  staticwado create --delete-input --quiet /var/spool/modality
+"""
+
+
+@click.command(short_help="Put files and folders into the tree, now.", epilog=_EXAMPLES)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=_INPUT)
-@click.option("-t", "--content-type", type=click.Choice(["htj2k", "jls", "none"]), help="How native frames are stored.")
+@storage_options
 @click.option("-j", "--workers", type=click.IntRange(1, 1024), help="Worker processes (daemonConfig.workers).")
+@click.option("-f", "--force", is_flag=True, help="Take also what is known already, or was deleted or rejected.")
+@click.option("--delete-input", is_flag=True, help="Delete each file once it is durably stored and can be given back.")
+@click.option("--quiet", is_flag=True, help="Print nothing but what went wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: counts, and a receipt for each file.")
+@reference_options
 @shared("-o", "--dir")
 @click.pass_obj
 def create(
-    common: Common, paths: tuple[Path, ...], content_type: str | None, workers: int | None, *, as_json: bool
+    common: Common,
+    paths: tuple[Path, ...],
+    workers: int | None,
+    *,
+    force: bool,
+    delete_input: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> int:
     """Put DICOM files, and folders of them, into the tree.
 
@@ -40,34 +94,52 @@ def create(
     from staticwado_daemon.cli.assembly import line_or_daemon
     from staticwado_daemon.inbound.named import find
 
-    configuration = common.configuration({"contentType": content_type, "workers": workers})
+    configuration = common.configuration({"workers": workers})
     storage = configuration.storage("mkdicomwebConfig")
     started = time.monotonic()
     named = find(paths, [storage.root])
-    progress = outcomes.Progress(len(named))
+    progress = outcomes.Progress(len(named), quiet=quiet)
     # What happens to each file is told by the bar and the summary.
     opening = line_or_daemon(storage, common.log_level("warning"))
     try:
         with opening as opened, progress:
-            if opened is None and (content_type or workers):
-                warn("a daemon is running and does the work: its own contentType and workers hold")
-            answers, failure = _create(storage, named, opened, progress)
+            if opened is None:
+                _leave_to_the_daemon([*common.settings, *(["workers"] if workers else [])], delete=delete_input)
+            answers, failure = _create(storage, named, opened, progress, _Inputs(force, delete_input))
     except KeyboardInterrupt:
         click.echo(f"interrupted after {progress.done:,} of {len(named):,}; run it again to go on", err=True)
         return INTERRUPTED
     if as_json:
         outcomes.print_object(outcomes.to_json(answers))
-    else:
+    elif not quiet or outcomes.exit_code(answers):
         outcomes.print_summary(answers, storage.root, time.monotonic() - started)
     outcomes.require_all(failure, len(named) - len(answers))
     return outcomes.exit_code(answers)
 
 
+def _leave_to_the_daemon(settings: Sequence[str], *, delete: bool) -> None:
+    """Say what of a command line doesn't hold where a daemon does the work.
+
+    Raises:
+        ConfigError: if it must hold.
+    """
+    if delete:
+        raise ConfigError(
+            "a daemon is running and keeps what it is given: leave out --delete-input, or let it empty the folder "
+            "(daemonConfig.inbound, afterIngest: 'delete')"
+        )
+    if settings:
+        warn(f"a daemon is running and does the work: its own {', '.join(settings)} hold")
+
+
 def _create(
-    storage: "Storage", named: "Named", opened: "tuple[Line, Journal] | None", progress: outcomes.Progress
+    storage: "Storage",
+    named: "Named",
+    opened: "tuple[Line, Journal] | None",
+    progress: outcomes.Progress,
+    files: _Inputs,
 ) -> "tuple[list[Answer], str | None]":
     """Do it here, or have the running daemon do it: a tree has one writer. Says why, if not everything is done."""
-    from staticwado_daemon.inbound.named import look
     from staticwado_daemon.pipeline import requests
     from staticwado_daemon.pipeline.create import create as create_all
     from staticwado_daemon.pipeline.requests import Answer
@@ -77,12 +149,20 @@ def _create(
         progress.say("the running daemon has been asked")
         for receipt in named.unlisted:
             progress.add(receipt.outcome)
-        asked = requests.ask(storage.root, "create", named.files, progress.add_others, warn) if named.files else []
-        answers, failure = [*map(Answer.of, named.unlisted), *asked], None
-    else:
-        line, journal = opened
-        space = Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
-        inputs = itertools.chain(named.unlisted, map(look, named.files))
-        created = create_all(line, journal, space, inputs, lambda receipt: progress.add(receipt.outcome))
-        answers, failure = [*map(Answer.of, created.receipts)], created.failure
-    return sorted(answers, key=lambda answer: answer.path), failure
+        ask = partial(requests.ask, storage.root, "create", options=requests.Options(force=files.force))
+        asked = ask(named.files, progress.add_others, warn) if named.files else []
+        return _sorted([*map(Answer.of, named.unlisted), *asked]), None
+
+    def tell(receipt: "Receipt") -> None:
+        files.done(receipt)
+        progress.add(receipt.outcome)
+
+    line, journal = opened
+    space = Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
+    inputs = itertools.chain(named.unlisted, map(files.look, named.files))
+    created = create_all(line, journal, space, inputs, tell)
+    return _sorted(map(Answer.of, created.receipts)), created.failure
+
+
+def _sorted(answers: "Iterable[Answer]") -> "list[Answer]":
+    return sorted(answers, key=lambda answer: answer.path)

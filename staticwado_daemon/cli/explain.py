@@ -16,7 +16,7 @@ from staticwado_daemon.units import size
 
 if TYPE_CHECKING:
     from staticwado_daemon.operate.explain import FileHistory, HistoryEntry
-    from staticwado_daemon.operate.whereabouts import Conflict, Instance, Series, Study, Usage, Version
+    from staticwado_daemon.operate.whereabouts import Conflict, Instance, Removal, Series, Study, Usage, Version
 
 _LABEL = 11  # columns
 _SHOWN = 20
@@ -128,6 +128,7 @@ def _study(told: "Study") -> Iterator[str]:
     yield _row("", f"{_usage(told.restore)} for restoring originals")
     if told.kept.files:
         yield _row("", f"{_usage(told.kept)} of versions that are not shown")
+    yield from _removed(told.removed)
     for number, each in enumerate(told.series):
         described = " ".join(printable(part) for part in (each.modality, each.description) if part)
         yield _row("" if number else "series", each.series)
@@ -146,6 +147,7 @@ def _series(told: "Series") -> Iterator[str]:
     yield _row("published", moment(told.published_at) if told.published_at else "not yet")
     yield _row("in", f"studies/{told.study}/series/{told.series}")
     yield _row("", _usage(told.published))
+    yield from _removed(told.removed)
     yield from _conflicts(told.conflicts)
 
 
@@ -168,11 +170,13 @@ def _instance(told: "Instance") -> Iterator[str]:
             yield _row("original", version.original)
         yield _row("content", version.content)
         yield _row("source", version.source)
+    if not told.versions:
+        yield from _list("known as", [*told.tombstones])
     yield from _unreadable(told.unreadable)
 
 
 def _standing(version: "Version", instance: "Instance") -> str:
-    shown = "shown" if version.published else "kept, not shown"
+    shown = "shown" if version.published else version.removed or "kept, not shown"
     several = f" of {len(instance.versions)}" if len(instance.versions) > 1 else ", the only one"
     return f"revision {version.revision}{several}: {shown}"
 
@@ -203,6 +207,14 @@ def _conflicts(conflicts: "tuple[Conflict, ...] | list[Conflict]") -> Iterator[s
     """The instances that came with several contents."""
     if conflicts:
         yield from _list("conflicts", [f"{each.instance}: {each.versions} versions" for each in conflicts])
+
+
+def _removed(removals: "tuple[Removal, ...]") -> Iterator[str]:
+    """What was deleted or rejected."""
+    if removals:
+        yield from _list(
+            "removed", [f"{counted(each.instances, 'instance')}: {printable(each.what)}" for each in removals]
+        )
 
 
 def _unreadable(files: tuple[str, ...]) -> Iterator[str]:

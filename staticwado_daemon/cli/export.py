@@ -1,72 +1,94 @@
 """`staticwado export`: the original files back, byte for byte."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from staticwado_daemon.cli.options import AbsolutePath, Common, shared
+from staticwado_daemon.cli.exporting import (
+    STDOUT,
+    PathOrStdout,
+    Session,
+    begin,
+    json_option,
+    reconstruct_option,
+    version_option,
+)
+from staticwado_daemon.cli.options import Common, shared
 from staticwado_daemon.errors import ConfigError
-
-if TYPE_CHECKING:
-    from staticwado_daemon.archive.record import Record
 
 
 @click.command(short_help="Give back the original files.")
-@click.argument("uids", metavar="UID...", nargs=-1, required=True)
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",
     metavar="DIR",
-    type=AbsolutePath(file_okay=False),
-    help="Where all the files go, as SOPInstanceUID.dcm.  [default: a folder here for each UID, of its name]",
+    type=PathOrStdout(file_okay=False),
+    help="Where all the files go, as SOPInstanceUID.dcm; - for a zip archive on standard output.  "
+    "[default: a folder here for each TARGET, of its UID]",
 )
+@click.option(
+    "--zip", "archive", metavar="FILE", type=PathOrStdout(dir_okay=False), help="Write one zip archive; - for stdout."
+)
+@click.option("--dicomdir", is_flag=True, help="Write a medium with a DICOMDIR, to be burnt, into a new folder.")
+@version_option
+@reconstruct_option
+@json_option
 @shared()
 @click.pass_obj
-def export(common: Common, uids: tuple[str, ...], output: Path | None) -> int:
-    """Write the original Part 10 files of studies, series or instances.
+def export(
+    common: Common,
+    *,
+    targets: tuple[str, ...],
+    output: Path | None,
+    archive: Path | None,
+    dicomdir: bool,
+    versions: str,
+    reconstruct: bool,
+    as_json: bool,
+) -> int:
+    r"""Write the original Part 10 files of studies, series or instances.
 
-    Of a Study or Series Instance UID the beginning is enough, if no other begins so. Nobody but you may read the files.
-    None is overwritten: one that is there with the same bytes is done, another one is an error.
+    TARGET is a Study, Series or SOP Instance UID, as much of the beginning of one of the first two as no other begins
+    with, or studies/S[/series/X[/instances/I]].
+
+    Every file is compared with the digest of what came in before it gets its name. Nobody but you may read the files.
+    None is overwritten: one that is there with the same bytes is done, another one is an error. The archive's audit
+    log says who exported what.
+
+    \b
+    Examples:
+      staticwado export 1.2.840.99.1              into ./1.2.840.99.1/
+      staticwado export studies/1.2.3/series/4.5 -o /srv/out
+      staticwado export 1.2.3 1.2.4 --zip both.zip
+      staticwado export 1.2.3 -o - | ssh pacs 'cat > study.zip'
+      staticwado export 1.2.3 --dicomdir -o /media/usb/study
     """
-    from staticwado_daemon import log
-    from staticwado_daemon.cli.outcomes import counted
-    from staticwado_daemon.cli.preflight import require_tree
-    from staticwado_daemon.operate import export as exporting
-
-    log.configure(common.log_level("warning"))
-    root = common.configuration().storage().root
-    require_tree(root)
-    failed = 0
-    for directory, records in _by_directory(root, uids, output).items():
-        written = present = 0
-        for each in exporting.export(root, records, directory):
-            if each.problem:
-                failed += 1
-                click.echo(f"{click.style(f'{each.instance}:', fg='red')} {each.problem}", err=True)
-            else:
-                written += not each.present
-                present += each.present
-        before = f", {present:,} more {'was' if present == 1 else 'were'} there already" if present else ""
-        click.echo(f"{directory}: {counted(written, 'file')}, byte for byte as received{before}")
-    return 1 if failed else 0
+    if output == STDOUT:
+        if archive:
+            raise ConfigError("-o - writes a zip archive to standard output, --zip another one: give one of the two")
+        output, archive = None, STDOUT
+    if archive and (output or dicomdir):
+        raise ConfigError("--zip writes one file and nothing else: leave out -o and --dicomdir")
+    if archive == STDOUT and as_json:
+        raise ConfigError("standard output can't take the zip archive and the object of --json: give --zip FILE")
+    session = begin(common, targets, versions, reconstruct=reconstruct)
+    with session.audited():
+        if archive:
+            session.to_archive(archive)
+        elif dicomdir:
+            session.to_medium(output)
+        else:
+            _to_folders(session, output)
+    return session.finish(as_json=as_json, quiet=archive == STDOUT)
 
 
-def _by_directory(root: Path, uids: tuple[str, ...], output: Path | None) -> "dict[Path, list[Record]]":
-    """What is to be written where; everything is found before anything is written."""
-    from staticwado_daemon.operate import export as exporting
+def _to_folders(session: Session, output: Path | None) -> None:
+    """All into one folder, or each target's files into one of its name."""
+    from staticwado_daemon.operate.export.selection import flat
 
-    found: dict[Path, dict[object, Record]] = {}
-    for text in uids:
-        uid, records = exporting.find(root, _checked(text))
-        # A study and one of its series may both be named.
-        found.setdefault(output or Path.cwd() / uid, {}).update({each.identity: each for each in records})
-    return {directory: [*records.values()] for directory, records in found.items()}
-
-
-def _checked(text: str) -> str:
-    from staticwado_daemon.operate.uids import looks_like_uid
-
-    if not looks_like_uid(text):
-        raise ConfigError(f"{text!r} isn't a UID: give a Study, Series or SOP Instance UID")
-    return text
+    directories: dict[Path, list[str]] = {}
+    for text in session.targets:
+        directories.setdefault(output or Path.cwd() / session.uid(text), []).append(text)
+    for directory, texts in directories.items():
+        session.to_folder(directory, texts, flat)

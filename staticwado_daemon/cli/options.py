@@ -26,6 +26,7 @@ class Common:
     config: Path | None = None
     root: Path | None = None
     verbose: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)  # by configuration key
     warnings: list[str] = field(default_factory=list)
 
     def configuration(self, options: Mapping[str, Any] | None = None) -> "Configuration":
@@ -40,7 +41,7 @@ class Common:
         from staticwado_daemon.config import check, load
 
         root = str(self.root) if self.root else None
-        configuration = load(self.config, {"rootDir": root, **(options or {})})
+        configuration = load(self.config, {"rootDir": root, **self.settings, **(options or {})})
         unused = list(check.warnings(configuration.document)) if configuration.document else []
         if unused:
             more = f" (and {len(unused) - 1} more: see `staticwado config check`)" if len(unused) > 1 else ""

@@ -38,7 +38,8 @@ _SHOWN = {"rejected": 20, "waiting": 20, "ignored": 3}
 class Progress:
     """A bar on stderr whose numbers add up: done = the sum of the outcomes. Nothing when stderr isn't a terminal."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._counts: Counter[str] = Counter()
         self._others: Counter[str] = Counter()
         self._total = total
@@ -56,7 +57,7 @@ class Progress:
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.description}"),
             console=console,
-            disable=not console.is_terminal,
+            disable=self._quiet or not console.is_terminal,
             transient=True,
         )
         self._task = self._bar.add_task("", total=self._total)

@@ -71,9 +71,9 @@ def run_errors(configuration: "Configuration") -> Iterator[str]:
 
 
 def _origin_errors(key: str, origin: str | None) -> Iterator[str]:
-    from staticwado_daemon.archive import routes
+    from staticwado_daemon.archive.sharing import Sharing
 
     try:
-        routes.Sharing.with_origin(origin)
+        Sharing.with_origin(origin)
     except ConfigError as error:
         yield f"{key}: {error}"

@@ -84,7 +84,7 @@ def _daemon(
 
     storage = settings.storage
     space = Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
-    places = Places(storage.root, storage.state_dir, settings.drop_dir, space)
+    places = Places(storage.root, storage.state_dir, settings.drop_dir, space, settings.keep_deleted_days)
     return Daemon(places, line, inbound, journal, check, told)
 
 

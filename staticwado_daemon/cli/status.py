@@ -104,6 +104,14 @@ def _numbers(now: "Status", root: str) -> Iterator[str]:
     visible = f"{now.instances:,} in {'1 study' if now.studies == 1 else counted(now.studies, 'study')}"
     yield _row("tree", printable(root))
     yield _row("instances", visible)
+    if now.conflicts:
+        yield _row(
+            "conflicts", f"{counted(now.conflicts, 'instance')} came with several contents; one of each is shown"
+        )
+    if now.rejected_instances:
+        yield _row("rejected", f"{counted(now.rejected_instances, 'instance')} by `staticwado reject`, kept")
+    if now.deleted_instances:
+        yield _row("deleted", f"{counted(now.deleted_instances, 'instance')}, until they are purged")
     yield _row("last publish", moment(now.published_at) if now.published_at else "never")
     yield _row(
         "backlog", f"{now.backlog:,}" + (f", {now.waiting:,} of them waiting for the rest" if now.waiting else "")

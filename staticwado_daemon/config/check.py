@@ -85,6 +85,12 @@ def _kind_in_words(kind: inspect.Type) -> str:
             return " or ".join(_kind_in_words(each) for each in kinds if not isinstance(each, inspect.NoneType))
         case inspect.LiteralType(values=values):
             return "one of " + ", ".join(f'"{value}"' for value in values)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.VarTupleType(item_type=item):
+            return f"a list […], each {_kind_in_words(item)}"
+        case inspect.StrType(pattern=str()):
+            return "letters, digits, - and _ in quotes, and no name of the tree's own"
         case inspect.IntType(ge=least, le=most):
             return "a whole number" + _range_in_words(least, most)
         case inspect.FloatType(ge=least, le=most):

@@ -6,7 +6,8 @@ these is named in a warning. The few whose neglect would put files elsewhere tha
 
 from staticwado_daemon.config.schema import BASE
 
-_RECOMPRESS = "compressed frames are kept as they are, uncompressed ones are stored as contentType says"
+_THUMBNAILS = "thumbnails are always made from the decoded frames"
+_MULTIPART = "frames are always multipart"
 _LAYOUT = "the tree's layout is fixed"
 _NONE = "no such feature"
 _SCP = "this version has no C-STORE receiver"
@@ -16,9 +17,7 @@ UNUSED: dict[str, str | dict[str, str]] = {
     BASE: {
         "compress": "JSON is always gzipped",
         "configurationFile": "use -c FILE",
-        "recompress": _RECOMPRESS,
-        "recompressColor": _RECOMPRESS,
-        "recompressThumb": "thumbnails are always baseline JPEG",
+        "recompressThumb": _THUMBNAILS,
         "pathDeduplicated": _LAYOUT,
         "pathInstances": _LAYOUT,
         "studyQuery": "the web server answers from files, OHIF filters",
@@ -39,20 +38,13 @@ UNUSED: dict[str, str | dict[str, str]] = {
         "verbose": "use -v",
     },
     "mkdicomwebConfig": {
-        "recompress": _RECOMPRESS,
-        "recompressColor": _RECOMPRESS,
-        "recompressThumb": "thumbnails are always baseline JPEG",
-        "colorContentType": "colour is stored losslessly, as contentType says",
-        "alternate": _NONE,
-        "alternateName": _NONE,
-        "alternateThumbnail": _NONE,
-        "encapsulatedImage": "frames are always multipart",
-        "singlePartImage": "frames are always multipart",
+        "recompressThumb": _THUMBNAILS,
+        "encapsulatedImage": _MULTIPART,
+        "dcm2jpg": "say rendered",
         "pathDeduplicated": _LAYOUT,
         "pathInstances": _LAYOUT,
         "prependBulkDataUri": "BulkDataURI is always relative to the study",
         "expandBulkDataUri": "BulkDataURI is always relative to the study",
-        "rendered": _NONE,
         "verbose": "use -v",
     },
     "dicomWebServerConfig": {
@@ -87,4 +79,5 @@ UNUSED: dict[str, str | dict[str, str]] = {
 
 REFUSED: dict[str, str] = {
     "hashStudyUidPath": "staticwado doesn't write hashed study paths: remove it, the studies would stand elsewhere",
+    "singlePartImage": "staticwado doesn't write bare codestreams, viewers want frames as multipart: remove it",
 }

@@ -13,16 +13,43 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
-ContentType = Literal["htj2k", "jls", "none"]
+ContentType = Literal[
+    "htj2k",
+    "jls",
+    "none",
+    "lei",
+    "jp2",
+    "jhc",
+    "jpeg",
+    "jls-lossy",
+    "jp2-lossy",
+    "jhc-lossy",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.4.50",
+    "1.2.840.10008.1.2.4.80",
+    "1.2.840.10008.1.2.4.81",
+    "1.2.840.10008.1.2.4.90",
+    "1.2.840.10008.1.2.4.91",
+    "1.2.840.10008.1.2.4.201",
+    "1.2.840.10008.1.2.4.202",
+    "1.2.840.10008.1.2.4.203",
+]
+SourceCoding = Literal["uncompressed", "jp2", "jpeg", "jpeglossless", "jll", "jls", "rle", "jph", "jhc", "true", "none"]
+Alternate = Literal["jhc", "jls", "jhcLossless", "jlsLossless"]
 AfterIngest = Literal["keep", "delete"]
 
 _WEEK = 7 * 24 * 3600
+
+# Beside the frames in the directory of an instance: never a name that has a meaning there (archive.layout).
+_ALTERNATE_NAME = r"^(?!(?:frames|rendered|bulkdata|metadata|thumbnail|instances)$)[A-Za-z0-9_-]{1,32}$"
 
 Text = Annotated[str, Meta(min_length=1)]
 FilePath = Annotated[str, Meta(min_length=1, extra={"path": True})]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=0)]
 Workers = Annotated[int, Meta(ge=1, le=1024)]
+AlternateName = Annotated[str, Meta(pattern=_ALTERNATE_NAME)]
+Days = Annotated[int, Meta(ge=0, le=36_500)]
 Seconds = Annotated[float, Meta(ge=0, le=_WEEK)]
 Interval = Annotated[float, Meta(ge=1, le=_WEEK)]
 
@@ -42,10 +69,39 @@ class StaticWadoConfig(Group, frozen=True):
     content_type: Annotated[
         ContentType,
         _says(
-            "How frames that arrive uncompressed are stored: `htj2k` (lossless HTJ2K), `jls` (lossless JPEG-LS) or "
-            "`none` (as they are, gzipped). Frames that arrive compressed are never touched."
+            "What frames are stored as: `htj2k` (lossless HTJ2K; `jhc` is the same), `jls` (lossless JPEG-LS), `jp2` "
+            "(lossless JPEG 2000), `none` or `lei` (uncompressed, gzipped), or with loss `jhc-lossy`, `jls-lossy`, "
+            "`jp2-lossy`, `jpeg`; or one of their Transfer Syntax UIDs. Which frames: see recompress."
         ),
     ] = "htj2k"
+    color_content_type: Annotated[
+        ContentType | None, _says("The same for frames with three samples per pixel. Absent: as contentType.")
+    ] = None
+    recompress: Annotated[
+        tuple[SourceCoding, ...],
+        _says(
+            "Which frames are stored as contentType says, by how they arrive; all others as they came. `true` stands "
+            "for all, `none` for none. What arrives compressed is then kept twice (docs/configuration.md)."
+        ),
+    ] = ("uncompressed",)
+    recompress_color: Annotated[
+        tuple[SourceCoding, ...], _says("The same for frames with three samples per pixel.")
+    ] = ("uncompressed",)
+    alternate: Annotated[
+        Alternate | None,
+        _says(
+            "Store each frame once more, for clients that ask for it by name: `jhcLossless`, `jlsLossless`, or with "
+            "loss `jhc`, `jls`. Absent: no."
+        ),
+    ] = None
+    alternate_name: Annotated[
+        AlternateName, _says("The name: `…/instances/I/NAME/1` instead of `…/instances/I/frames/1`.")
+    ] = "lossy"
+    alternate_thumbnail: Annotated[
+        bool, _says("Make alternates of frames with 512 rows or more smaller: a quarter of the rows and columns.")
+    ] = False
+    thumb: Annotated[bool, _says("Make thumbnails.")] = True
+    rendered: Annotated[bool, _says("Make pictures of all frames, as `…/rendered` asks for them.")] = False
     group: Annotated[
         Text | None,
         _says("Group that may read the tree: the web server's, by name. Absent: the daemon's own group."),
@@ -125,6 +181,9 @@ class DaemonConfig(Group, frozen=True):
     incomplete_seconds: Annotated[
         Seconds, _says("How long a file that ends too early may rest before it is rejected as incomplete.")
     ] = 600.0
+    keep_deleted_days: Annotated[
+        Days, _says("For how many days `staticwado undo` can bring back what was deleted; then it is gone for good.")
+    ] = 30
     workers: Annotated[Workers | None, _says("Worker processes. Absent: one for each processor.")] = None
     serve: Annotated[
         ServeConfig | None, _says("The embedded server; `{}` is enough. Absent: none, a web server reads the tree.")

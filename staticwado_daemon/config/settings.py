@@ -8,7 +8,16 @@ from typing import Any
 
 from staticwado_daemon.config import check, document
 from staticwado_daemon.config.document import Document
-from staticwado_daemon.config.schema import BASE, SECTIONS, AfterIngest, ContentType, Key, keys
+from staticwado_daemon.config.schema import (
+    BASE,
+    SECTIONS,
+    AfterIngest,
+    Alternate,
+    ContentType,
+    Key,
+    SourceCoding,
+    keys,
+)
 from staticwado_daemon.errors import ConfigError
 
 FILE_NAME = "static-wado.json5"
@@ -25,12 +34,28 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class Images:
+    """What the frames of an instance become, and what is made of them besides."""
+
+    content_type: ContentType
+    color_content_type: ContentType | None  # None: as content_type
+    recompress: tuple[SourceCoding, ...]
+    recompress_color: tuple[SourceCoding, ...]
+    by_name: bool  # somebody asked for these content types, they aren't the default
+    alternate: Alternate | None
+    alternate_name: str
+    alternate_thumbnail: bool
+    thumb: bool
+    rendered: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Storage:
     """Where and how instances are stored."""
 
     root: Path
     state_dir: Path
-    content_type: ContentType
+    images: Images
     group: str | None
     maximum_inline_public_length: int  # bytes
     maximum_inline_private_length: int  # bytes
@@ -68,6 +93,7 @@ class Daemon:
     settle_seconds: float
     reconcile_seconds: float
     incomplete_seconds: float
+    keep_deleted_days: int
     server: Server | None
     metrics_port: int | None
 
@@ -85,7 +111,8 @@ class Configuration:
 
     def storage(self, section: str = BASE) -> Storage:
         """How instances are stored, as `section` has it."""
-        values = self._values(section)
+        effective = self.effective(section)
+        values = {name: setting.value for name, setting in effective.items()}
         root = Path(values["rootDir"])
         daemon = self._values("daemonConfig")
         # What the journal of another tree knows must not be believed of this one.
@@ -93,7 +120,18 @@ class Configuration:
         return Storage(
             root=root,
             state_dir=Path(daemon["stateDir"]) if own else root / ".staticwado",
-            content_type=values["contentType"],
+            images=Images(
+                content_type=values["contentType"],
+                color_content_type=values["colorContentType"],
+                recompress=tuple(values["recompress"]),
+                recompress_color=tuple(values["recompressColor"]),
+                by_name=any(effective[name].origin != DEFAULT for name in ("contentType", "colorContentType")),
+                alternate=values["alternate"],
+                alternate_name=values["alternateName"],
+                alternate_thumbnail=values["alternateThumbnail"],
+                thumb=values["thumb"],
+                rendered=values["rendered"],
+            ),
             group=values["group"],
             maximum_inline_public_length=values["maximumInlinePublicLength"],
             maximum_inline_private_length=values["maximumInlinePrivateLength"],
@@ -119,6 +157,7 @@ class Configuration:
             settle_seconds=values["settleSeconds"],
             reconcile_seconds=values["reconcileSeconds"],
             incomplete_seconds=values["incompleteSeconds"],
+            keep_deleted_days=values["keepDeletedDays"],
             server=_server(storage.root, serve, serve["ohif"]) if serve else None,
             metrics_port=values["metricsPort"],
         )
@@ -148,10 +187,12 @@ class Configuration:
         """Make paths absolute and give the keys of nested objects their defaults."""
         if value is None:
             return None
-        if key.is_list:
+        if key.group and key.is_list:
             return [self._complete_group(key, item) for item in value]
         if key.group:
             return self._complete_group(key, value)
+        if key.is_list:
+            return list(value)
         return str(self._absolute(value)) if key.is_path else value
 
     def _complete_group(self, key: Key, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,11 @@ _CODECS: Final = {_spelling(term): codec for term, codec in python_encoding.item
     "GB2312": "GB2312",
     "ISO646": _DEFAULT,
     "ASCII": _DEFAULT,
+    "ISOIR203": "iso8859_15",
+    "ISO2022IR203": "iso8859_15",
 }
+# Neither pydicom's table nor its decoder knows what Python calls these: Latin-9, and Chinese without its escapes.
+_CODECS_BY_ESCAPE: Final = CODES_TO_ENCODINGS | {b"\x1b-b": "iso8859_15", b"\x1b$)A": "gb2312"}
 _STAND_ALONE: Final = frozenset(python_encoding[term] for term in STAND_ALONE_ENCODINGS)
 
 
@@ -72,7 +76,7 @@ class CharacterSets:
         if not section.startswith(_ESCAPE):
             return self._initial(section)
         escape = section[: 4 if section.startswith((b"\x1b$(", b"\x1b$)")) else 3]
-        codec = CODES_TO_ENCODINGS.get(escape)
+        codec = _CODECS_BY_ESCAPE.get(escape)
         if codec is None:
             return self._initial(section)
         if codec in handled_encodings:

@@ -1,8 +1,8 @@
 """Decoding one frame, whatever its transfer syntax, into the numbers of the data set.
 
 imagecodecs does the work: it releases the GIL, is the fastest for each syntax and agrees bit for bit with pydicom's
-decoders. Where it fails on JPEG 2000 or RLE, pylibjpeg is asked (`second_decoder`). What a codestream doesn't say
-(sign, cell width) comes from the data set.
+decoders. Where it fails on JPEG 2000 or RLE, and for HTJ2K with loss, pylibjpeg is asked (`second_decoder`). What a
+codestream doesn't say (sign, cell width) comes from the data set.
 """
 
 import sys
@@ -20,7 +20,8 @@ from staticwado_daemon.dicom.frames import PixelDescription
 from staticwado_daemon.dicom.native import Array, Payload
 from staticwado_daemon.dicom.transfer_syntaxes import (
     DEFLATED_IMAGE_FRAME,
-    PRIVATE_HTJ2K,
+    HTJ2K,
+    HTJ2K_ANY,
     RLE_LOSSLESS,
     transfer_syntax,
 )
@@ -33,7 +34,6 @@ _PREFIX = "1.2.840.10008.1.2.4."
 _JPEG = frozenset(f"{_PREFIX}{last}" for last in (50, 51, 57, 70))
 _JPEG_LS = frozenset(f"{_PREFIX}{last}" for last in (80, 81))
 _JPEG_2000 = frozenset(f"{_PREFIX}{last}" for last in (90, 91))
-_HTJ2K = frozenset((*(f"{_PREFIX}{last}" for last in (201, 202, 203)), PRIVATE_HTJ2K))
 _MULTI_COMPONENT_TRANSFORMED = frozenset({"YBR_RCT", "YBR_ICT"})
 _END_OF_IMAGE = b"\xff\xd9"
 _TAIL = 16  # the marker, and what writers pad with
@@ -47,7 +47,8 @@ def decode(payload: Payload, transfer_syntax_uid: str, description: PixelDescrip
         payload: The frame's bytes in `transfer_syntax_uid`; native ones as they are published (little-endian).
         transfer_syntax_uid: Of the payload.
         description: Of the source data set, also where the payload is a lossless re-coding of it.
-        halvings: Decode HTJ2K at a resolution halved so many times; other syntaxes and missing resolutions ignore it.
+        halvings: Decode HTJ2K, where it is reversible, at a resolution halved so many times; all else ignores it,
+            and so do missing resolutions.
 
     Returns:
         An array (rows, columns) or (rows, columns, samples), little-endian, of the sign and cell width that the data
@@ -68,6 +69,10 @@ def decode(payload: Payload, transfer_syntax_uid: str, description: PixelDescrip
         return _decode_bytes(payload, transfer_syntax_uid, description, size)
     header = _header(payload, transfer_syntax_uid)
     _compare(header, description)
+    if transfer_syntax_uid in HTJ2K and not header.reversible:
+        # Where such a frame overshoots its range, imagecodecs doesn't clip: white becomes black.
+        samples = second_decoder.decode_pixels(payload, HTJ2K_ANY, header, description)
+        return _conform(samples, header, description, target)
     try:
         samples = _guarded(_decoder(transfer_syntax_uid, header, halvings), payload, syntax.name)
     except Corrupt as why:
@@ -98,7 +103,7 @@ def photometric_interpretation(payload: Payload, transfer_syntax_uid: str, descr
 def _header(payload: Payload, transfer_syntax_uid: str) -> Header:
     if transfer_syntax_uid in _JPEG or transfer_syntax_uid in _JPEG_LS:
         return jpeg_header(payload)
-    if transfer_syntax_uid in _JPEG_2000 or transfer_syntax_uid in _HTJ2K:
+    if transfer_syntax_uid in _JPEG_2000 or transfer_syntax_uid in HTJ2K:
         return jpeg2000_header(payload)
     raise Corrupt(f"there is no decoder for transfer syntax {transfer_syntax_uid}")
 
@@ -113,7 +118,7 @@ def _compare(header: Header, description: PixelDescription) -> None:
 
 
 def _decoder(transfer_syntax_uid: str, header: Header, halvings: int) -> Callable[[Any], Array]:
-    if transfer_syntax_uid in _HTJ2K:
+    if transfer_syntax_uid in HTJ2K:
         return lambda data: _decode_htj2k(data, min(halvings, header.decompositions))
     if transfer_syntax_uid in _JPEG_2000:
         return imagecodecs.jpeg2k_decode

@@ -12,6 +12,7 @@ from staticwado_daemon.errors import Corrupt
 
 # SOF0 to SOF15 without DHT, JPG and DAC, which share their range; and JPEG-LS's SOF55.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+_START_OF_SCAN = 0xDA
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 # The standard has room for 65535; each costs decoders some 12 kB, however small it is.
 _MAXIMUM_TILES = 4096
@@ -33,6 +34,8 @@ class Header:
         precision: Bits of one sample.
         signed: Whether its samples are two's complement; JPEG and JPEG-LS can't say so.
         decompositions: JPEG 2000 and HTJ2K: how often the resolution can be halved.
+        reversible: JPEG 2000 and HTJ2K: the wavelet is the one of whole numbers.
+        transformed: JPEG 2000 and HTJ2K: colours went through the multi-component transform.
         color_space: JPEG: "RGB" or "YBR_FULL" where the stream says so by marker or component names.
     """
 
@@ -42,6 +45,8 @@ class Header:
     precision: int
     signed: bool = False
     decompositions: int = 0
+    reversible: bool = True
+    transformed: bool = False
     color_space: str | None = None
 
 
@@ -70,6 +75,27 @@ def jpeg_header(payload: Payload) -> Header:
         raise Corrupt("the frame isn't a JPEG codestream") from error
 
 
+def jpeg_ls_by_plane(payload: Payload) -> bool:
+    """Whether a JPEG-LS codestream of colour holds all of one component before the next (ISO 14495-1 C.2.3).
+
+    Raises:
+        Corrupt: if it has no scan.
+    """
+    view = memoryview(payload)
+    try:
+        position = 0
+        while True:
+            marker, position = _segment(view, position)
+            if marker in _STANDALONE:
+                continue
+            (length,) = struct.unpack_from(">H", view, position)
+            if marker == _START_OF_SCAN:
+                return bool(view[position + length - 2] == 0)
+            position += length
+    except (struct.error, IndexError) as error:
+        raise Corrupt("the frame isn't a JPEG-LS codestream") from error
+
+
 def jpeg2000_header(payload: Payload) -> Header:
     """Read the header of a JPEG 2000 or HTJ2K codestream (ISO 15444-1 A.5), also inside a JP2 file.
 
@@ -83,13 +109,12 @@ def jpeg2000_header(payload: Payload) -> Header:
             raise Corrupt("the frame isn't a JPEG 2000 codestream")
         siz = start + 4
         length, _, right, bottom, left, top, *tiles, samples, depth = struct.unpack_from(">HH8IHB", head, siz)
-        decompositions = _decompositions(head, siz + length)
+        style = _coding_style(head, siz + length)
     except (struct.error, IndexError) as error:
         raise Corrupt("the frame's JPEG 2000 header is cut off") from error
     _check_tiles((right, bottom), (left, top), tiles)
-    return Header(
-        bottom - top, right - left, samples, (depth & 0x7F) + 1, bool(depth & 0x80), decompositions=decompositions
-    )
+    signed = bool(depth & 0x80)
+    return Header(bottom - top, right - left, samples, (depth & 0x7F) + 1, signed, *style)
 
 
 def _check_tiles(end: tuple[int, int], start: tuple[int, int], tiles: list[int]) -> None:
@@ -104,14 +129,14 @@ def _check_tiles(end: tuple[int, int], start: tuple[int, int], tiles: list[int])
         raise Corrupt(f"the frame has {count} JPEG 2000 tiles")
 
 
-def _decompositions(head: bytes, position: int) -> int:
-    """Walk the main header's segments to COD, ISO 15444-1 A.6.1."""
+def _coding_style(head: bytes, position: int) -> tuple[int, bool, bool]:
+    """Walk the main header's segments to COD, ISO 15444-1 A.6.1: decompositions, reversible, transformed."""
     while True:
         marker, length = struct.unpack_from(">HH", head, position)
         if marker == _CODING_STYLE_DEFAULT:
-            return head[position + 9]
+            return head[position + 9], head[position + 13] == 1, head[position + 8] == 1
         if marker not in _MAIN_HEADER:
-            return 0
+            return 0, True, False
         position += 2 + length
 
 

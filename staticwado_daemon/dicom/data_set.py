@@ -1,15 +1,39 @@
 """The plain values that reading consists of: rules that go in, a data set that comes out."""
 
-import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from staticwado_daemon.dicom.character_sets import CharacterSets
 from staticwado_daemon.errors import Rejected
 
-Buffer = bytes | mmap.mmap
-"""What is read: slices of either are `bytes`; a mapping serves files larger than memory."""
+
+class Buffer(Protocol):
+    """What is read: `bytes`, or the content of a file that is too large to be held and is read slice by slice.
+
+    Nothing but its length and slices without a step may be asked for.
+    """
+
+    def __len__(self) -> int:
+        """Say how many bytes there are."""
+
+    def __getitem__(self, key: slice, /) -> bytes | memoryview:
+        """Return the bytes from `key.start` up to `key.stop`, as many of them as there are."""
+
+
+def pieces(buffer: Buffer, segments: Iterable[tuple[int, int]]) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of segments (offset, length), `PIECE_BYTES` of them at most at a time.
+
+    Of what is in memory these are slices, not copies.
+    """
+    view = memoryview(buffer) if isinstance(buffer, bytes) else buffer
+    for offset, length in segments:
+        for start in range(offset, offset + length, PIECE_BYTES):
+            yield view[start : min(start + PIECE_BYTES, offset + length)]
+
+
+PIECE_BYTES: Final = 1 << 20
+
 
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 

@@ -20,7 +20,6 @@ from staticwado_daemon.dicom.data_set import (
     SPECIFIC_CHARACTER_SET,
     TRAILING_PADDING,
     UNDEFINED_LENGTH,
-    Buffer,
     BulkValue,
     DataSet,
     Findings,
@@ -99,7 +98,7 @@ class _Memory:
 _memory = _Memory()
 
 
-def read(buffer: Buffer, offset: int, rules: Rules) -> DataSet | None:
+def read(buffer: bytes, offset: int, rules: Rules) -> DataSet | None:
     """Read the data set that fills the buffer from `offset`, or decline with None.
 
     Never raises for what is in the buffer.
@@ -138,7 +137,7 @@ class _Element(NamedTuple):
 class _Reading:
     """One pass over a buffer."""
 
-    buffer: Buffer
+    buffer: bytes
     findings: Findings
     pixel_data: PixelData | None = None
     deepest: int = 0

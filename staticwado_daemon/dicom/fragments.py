@@ -23,6 +23,8 @@ _CODESTREAM_STARTS = (
     b"\xff\xd8\xff",  # JPEG and JPEG-LS: SOI and the next marker
     b"\xff\x4f\xff\x51",  # JPEG 2000 and HTJ2K: SOC and SIZ
     b"\x00\x00\x00\x0cjP  ",  # a JP2 file, wrongly but really found
+    b"\xff\x0a",  # JPEG XL, bare
+    b"\x00\x00\x00\x0cJXL ",  # JPEG XL in its container
 )
 _CODESTREAM_END = b"\xff\xd9"
 # Writers pad a fragment to even length, some of them to more.
@@ -30,7 +32,7 @@ _TAIL = 10
 _CUT_OFF = "the file ends inside its encapsulated pixel data"
 
 
-def items(buffer: Buffer | memoryview, offset: int, *, little_endian: bool = True) -> Iterator[Segment]:
+def items(buffer: Buffer, offset: int, *, little_endian: bool = True) -> Iterator[Segment]:
     """Yield the value of each item up to the sequence delimiter.
 
     Only item headers are looked at, so a delimiter inside a codestream fools nobody.
@@ -50,7 +52,7 @@ def items(buffer: Buffer | memoryview, offset: int, *, little_endian: bool = Tru
         start = offset + _HEADER_LENGTH
         if start > end:
             raise Incomplete(_CUT_OFF)
-        group, element, length = header.unpack_from(buffer, offset)
+        group, element, length = header.unpack(buffer[offset:start])
         if (group, element) == _DELIMITER:
             return
         if (group, element) != _ITEM:
@@ -79,7 +81,7 @@ def end_of_items(buffer: Buffer, offset: int, *, little_endian: bool = True) -> 
     return end + _HEADER_LENGTH
 
 
-def read_items(buffer: Buffer | memoryview, offset: int) -> tuple[tuple[int, ...], list[Segment]]:
+def read_items(buffer: Buffer, offset: int) -> tuple[tuple[int, ...], list[Segment]]:
     """Return the entries of the basic offset table, and each fragment without its item header.
 
     Args:
@@ -93,7 +95,7 @@ def read_items(buffer: Buffer | memoryview, offset: int) -> tuple[tuple[int, ...
     if not found:
         raise Rejected("the encapsulated Pixel Data has no items")
     table_offset, table_length = found[0]
-    table = struct.unpack_from(f"<{table_length // 4}I", buffer, table_offset)
+    table = struct.unpack_from(f"<{table_length // 4}I", buffer[table_offset : table_offset + table_length])
     return table, found[1:]
 
 
@@ -104,7 +106,7 @@ def extended_offsets(attributes: Attributes, bulk_values: Sequence[BulkValue]) -
 
 
 def group(
-    buffer: Buffer | memoryview, fragments: Sequence[Segment], count: int, tables: Iterable[Sequence[int]]
+    buffer: Buffer, fragments: Sequence[Segment], count: int, tables: Iterable[Sequence[int]]
 ) -> list[tuple[Segment, ...]]:
     """Assign fragments to frames.
 
@@ -154,11 +156,11 @@ def _split(fragments: Sequence[Segment], starts: Sequence[int]) -> list[tuple[Se
     return [tuple(fragments[a:b]) for a, b in pairwise((*starts, len(fragments)))]
 
 
-def _starts_by_marker(buffer: Buffer | memoryview, fragments: Sequence[Segment]) -> list[int]:
+def _starts_by_marker(buffer: Buffer, fragments: Sequence[Segment]) -> list[int]:
     return [index for index, fragment in enumerate(fragments) if _starts_codestream(buffer, fragment)]
 
 
-def _starts_after_end(buffer: Buffer | memoryview, fragments: Sequence[Segment]) -> list[int]:
+def _starts_after_end(buffer: Buffer, fragments: Sequence[Segment]) -> list[int]:
     ends = [
         index + 1
         for index, (offset, length) in enumerate(fragments)
@@ -167,7 +169,7 @@ def _starts_after_end(buffer: Buffer | memoryview, fragments: Sequence[Segment])
     return [0, *ends[:-1]] if ends and ends[-1] == len(fragments) else []
 
 
-def _starts_codestream(buffer: Buffer | memoryview, fragment: Segment) -> bool:
+def _starts_codestream(buffer: Buffer, fragment: Segment) -> bool:
     offset, length = fragment
     head = bytes(buffer[offset : offset + min(length, 8)])
     if head.startswith(_CODESTREAM_STARTS):

@@ -154,11 +154,12 @@ def frame_segments(instance: Instance, description: PixelDescription) -> Sequenc
 def big_endian_word(instance: Instance, description: PixelDescription) -> int:
     """Return how many bytes of native pixel data have to be reversed together; 1 where none have to.
 
-    Big-endian samples are reversed as a whole, except that bytes in the VR OW were swapped in pairs (PS3.5 7.3).
+    Big-endian samples are reversed as a whole, except that in the VR OW bytes, and packed bits, were swapped in pairs
+    of bytes (PS3.5 7.3).
     """
     if transfer_syntax(instance.transfer_syntax_uid).encoding.little_endian:
         return 1
-    if description.bits_allocated == 8 and _pixel_data(instance).vr == "OW":
+    if description.bits_allocated in {1, 8} and _pixel_data(instance).vr == "OW":
         return 2
     return max(1, description.bits_allocated // 8)
 

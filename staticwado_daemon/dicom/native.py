@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from staticwado_daemon.dicom.data_set import Buffer
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription
 from staticwado_daemon.errors import Corrupt
 
@@ -43,8 +44,9 @@ class Frames:
         return map(self.make, range(self.count))
 
 
-def joined(view: memoryview, segments: FrameSegments) -> Payload:
-    """Return the concatenated segments; a single one is a slice of `view`, not a copy."""
+def joined(buffer: Buffer, segments: FrameSegments) -> Payload:
+    """Return the concatenated segments; of what is in memory a single one is a slice, not a copy."""
+    view = memoryview(buffer) if isinstance(buffer, bytes) else buffer
     if len(segments) == 1:
         offset, length = segments[0]
         return view[offset : offset + length]

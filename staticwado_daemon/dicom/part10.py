@@ -3,6 +3,9 @@
 `read` turns the bytes of a file into an `Instance`, or says why not. It finds out how the data set is
 encoded, inflates it where it is deflated, lets one of the two readers take it apart and checks what
 nobody can do without: the three UIDs, and that the file is as long as it says it is.
+
+What isn't in memory as a whole is never loaded as a whole, unless it is deflated: pixel data are passed over. Values of
+other elements are held, each bounded by the limits.
 """
 
 import struct
@@ -11,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from staticwado_daemon.dicom import explicit_le, with_pydicom
+from staticwado_daemon.dicom import explicit_le, skeleton, with_pydicom
 from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.data_set import (
     EXPLICIT_BIG,
@@ -99,7 +102,7 @@ def read(data: Buffer, limits: Limits, bulk_uri: Callable[[str], str]) -> Instan
     """Read a DICOM file.
 
     Args:
-        data: the whole file.
+        data: the whole file, or what reads it slice by slice.
         limits: caps and thresholds.
         bulk_uri: URI under which the value with this SHA-256 (hexadecimal) will be found; a pure function.
 
@@ -108,7 +111,7 @@ def read(data: Buffer, limits: Limits, bulk_uri: Callable[[str], str]) -> Instan
         Incomplete: if the file is shorter than it says.
         Rejected: if it can't be kept.
     """
-    look(data[: len(_BEGINNING)], len(data))
+    look(bytes(data[: len(_BEGINNING)]), len(data))
     prefixed = data[_PREAMBLE_LENGTH : len(_BEGINNING)] == _PREFIX
     meta = _file_meta(data, _PREAMBLE_LENGTH + len(_PREFIX) if prefixed else 0)
     if meta.sop_class_uid == _DICOMDIR:
@@ -168,20 +171,21 @@ def _file_meta(data: Buffer, position: int) -> _FileMeta:
     """
     values: dict[int, str] = {}
     while position + _HEADER.size <= len(data):
-        group, element, vr, length = _HEADER.unpack_from(data, position)
+        header = data[position : position + _HEADER.size]
+        group, element, vr, length = _HEADER.unpack(header)
         if group != 0x0002:
             return _FileMeta(position, values.get(0x0002, ""), values.get(0x0010, ""))
         start = position + _HEADER.size
         if vr not in _EXPLICIT_VRS:  # some write this group, too, in implicit VR
-            (length,) = _LENGTH.unpack_from(data, position + 4)
+            (length,) = _LENGTH.unpack_from(header, 4)
         elif vr.decode() in LONG_LENGTH_VRS:
             if start + _LENGTH.size > len(data):
                 break
-            (length,) = _LENGTH.unpack_from(data, start)
+            (length,) = _LENGTH.unpack(data[start : start + _LENGTH.size])
             start += _LENGTH.size
         position = start + length
         if element in (0x0002, 0x0010):
-            values[element] = data[start:position].decode("latin-1").strip(" \0")
+            values[element] = bytes(data[start:position]).decode("latin-1").strip(" \0")
     raise Incomplete("the file ends before its data set")
 
 
@@ -207,7 +211,7 @@ def _inflated(data: Buffer, offset: int, limits: Limits) -> bytes:
         raise Rejected(f"the deflated data set swells to more than {maximum} bytes")
     if not inflater.eof:
         raise Incomplete("the file ends inside its deflated data set")
-    return data[:offset] + inflated
+    return bytes(data[:offset]) + inflated
 
 
 def _encoding(buffer: Buffer, meta: _FileMeta) -> tuple[Encoding, tuple[str, ...]]:
@@ -217,7 +221,7 @@ def _encoding(buffer: Buffer, meta: _FileMeta) -> tuple[Encoding, tuple[str, ...
     """
     if meta.dataset_offset + _HEADER.size > len(buffer):
         raise Incomplete("the file ends before its data set")
-    group, _, vr, _ = _HEADER.unpack_from(buffer, meta.dataset_offset)
+    group, _, vr, _ = _HEADER.unpack(buffer[meta.dataset_offset : meta.dataset_offset + _HEADER.size])
     explicit = vr.isalpha() and vr.isupper()
     if not meta.transfer_syntax_uid:
         # Group 0008 read with the wrong byte order is 0800.
@@ -233,7 +237,12 @@ def _encoding(buffer: Buffer, meta: _FileMeta) -> tuple[Encoding, tuple[str, ...
 
 def _data_set(buffer: Buffer, offset: int, encoding: Encoding, rules: Rules) -> DataSet:
     """Read the data set by the first reader that answers."""
-    data_set = explicit_le.read(buffer, offset, rules) if encoding == EXPLICIT_LITTLE else None
+    data_set = None
+    if encoding == EXPLICIT_LITTLE:
+        if isinstance(buffer, bytes):
+            data_set = explicit_le.read(buffer, offset, rules)
+        else:
+            data_set = skeleton.read(buffer, offset, rules)
     return data_set or with_pydicom.read(buffer, offset, encoding, rules)
 
 

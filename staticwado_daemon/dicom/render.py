@@ -1,9 +1,9 @@
-"""Thumbnails: one frame as a small baseline JPEG, windowed as the data set asks.
+"""Pictures: one frame as grey levels or colours of 8 bits, windowed as the data set asks, small or in full.
 
-The frame is made small first and then windowed: a quarter of a millisecond instead of one.
+A frame is made small first and then windowed: a quarter of a millisecond instead of one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import imagecodecs
@@ -13,16 +13,21 @@ from numpy.typing import NDArray
 from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.codecs import decode, photometric_interpretation
 from staticwado_daemon.dicom.data_set import BulkValue
+from staticwado_daemon.dicom.forms import from_ybr_partial
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription
 from staticwado_daemon.dicom.native import Array
 from staticwado_daemon.dicom.palette import read_palette
 from staticwado_daemon.dicom.part10 import Instance
 from staticwado_daemon.dicom.transcode import source_frames
 from staticwado_daemon.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
-from staticwado_daemon.dicom.voi import read_display
+from staticwado_daemon.dicom.voi import VOI, Display, read_display
 from staticwado_daemon.errors import Corrupt
 
 QUALITY = 80
+"""Of a thumbnail's JPEG, from 1 to 100."""
+
+RENDERED_QUALITY = 90
+"""Of a rendered image's."""
 
 _PALETTE = "PALETTE COLOR"
 
@@ -44,23 +49,59 @@ def instance_thumbnail(
         segments: Of `instance`, see `frames.frame_segments`.
         size: Pixels of the longest side, at most.
     """
+    try:
+        return _picture_of(instance, description, segments, len(segments) // 2, thumbnail_size=size)
+    except Corrupt:
+        return None
+
+
+def rendered_frames(
+    instance: Instance, description: PixelDescription, segments: Sequence[FrameSegments]
+) -> Iterator[bytes | None]:
+    """Yield each frame of `instance` as a JPEG of its own size, None for one that can't be shown.
+
+    Args:
+        instance: As read.
+        description: Of `instance`, see `frames.describe`.
+        segments: Of `instance`, see `frames.frame_segments`.
+    """
+    for index in range(len(segments)):
+        try:
+            yield _picture_of(instance, description, segments, index)
+        except Corrupt:
+            yield None
+
+
+def _picture_of(
+    instance: Instance,
+    description: PixelDescription,
+    segments: Sequence[FrameSegments],
+    index: int,
+    *,
+    thumbnail_size: int | None = None,
+) -> bytes | None:
+    """A frame as a JPEG, None if it is too large a one to be decoded for that; raises Corrupt if it can't be."""
     syntax = transfer_syntax(instance.transfer_syntax_uid)
     decoded_bytes = (
         description.rows * description.columns * description.samples_per_pixel * description.bits_allocated // 8
     )
     if syntax.is_video or (syntax.compressed and decoded_bytes > MAXIMUM_COMPRESSED_BYTES):
         return None
-    index = len(segments) // 2
     payload = source_frames(instance, description, segments)[index]
     uid = syntax.uid if syntax.compressed else EXPLICIT_VR_LITTLE_ENDIAN
-    try:
-        meant = replace(description, photometric_interpretation=photometric_interpretation(payload, uid, description))
+    kind = photometric_interpretation(payload, uid, description)
+    meant = replace(description, photometric_interpretation=kind)
+    longest = max(description.rows, description.columns)
+    halvings = 0
+    if thumbnail_size is not None:
+        longest = min(longest, thumbnail_size)
         # Lower resolutions hold means: of grey or colour that is what we want, of palette indices nonsense.
-        halvings = 0 if meant.photometric_interpretation == _PALETTE else _halvings(description, size)
-        frame = decode(payload, uid, description, halvings=halvings)
-        return thumbnail(frame, instance.attributes, meant, size=size, index=index, bulk_values=instance.bulk_values)
-    except Corrupt:
-        return None
+        halvings = 0 if kind == _PALETTE else _halvings(description, thumbnail_size)
+    frame = decode(payload, uid, description, halvings=halvings)
+    return as_jpeg(
+        picture(frame, instance.attributes, meant, longest=longest, index=index, bulk_values=instance.bulk_values),
+        QUALITY if thumbnail_size is not None else RENDERED_QUALITY,
+    )
 
 
 def thumbnail(
@@ -85,13 +126,50 @@ def thumbnail(
     Raises:
         Corrupt: if the frame's colours can't be told.
     """
+    longest = min(size, max(frame.shape[:2]))
+    return as_jpeg(picture(frame, attributes, description, longest=longest, index=index, bulk_values=bulk_values))
+
+
+def picture(
+    frame: Array,
+    attributes: Attributes,
+    description: PixelDescription,
+    *,
+    longest: int,
+    index: int = 0,
+    bulk_values: Iterable[BulkValue] = (),
+    voi: VOI | None = None,
+) -> NDArray[np.uint8]:
+    """Return one decoded frame as (rows, columns) grey levels or (rows, columns, 3) red, green and blue.
+
+    Args:
+        frame: See `thumbnail`, and so for what isn't explained here.
+        attributes: The data set.
+        description: Of the frame.
+        longest: Pixels of the longest side; the aspect is kept.
+        index: Of the frame, from 0.
+        bulk_values: Kept outside the data set.
+        voi: The window or table for a grey image, in place of its own first one.
+
+    Raises:
+        Corrupt: if the frame's colours can't be told.
+    """
     if description.photometric_interpretation == _PALETTE:
-        pixels = _bytes(_shrunk(read_palette(attributes, bulk_values).apply(frame), size))
-    elif description.samples_per_pixel == 1:
-        pixels = _grey(frame, attributes, description, size, index)
-    else:
-        pixels = _color(frame, description, size)
-    return bytes(imagecodecs.jpeg8_encode(pixels, level=QUALITY, subsampling="420" if pixels.ndim == 3 else None))
+        return _bytes(_resized(read_palette(attributes, bulk_values).apply(frame), longest))
+    if description.samples_per_pixel != 1:
+        return _color(frame, description, longest)
+    display = read_display(attributes, index)
+    return _grey(frame, attributes, description, replace(display, voi=voi) if voi else display, longest)
+
+
+def as_jpeg(pixels: NDArray[np.uint8], quality: int = QUALITY) -> bytes:
+    """Return a picture as a baseline JPEG."""
+    return bytes(imagecodecs.jpeg8_encode(pixels, level=quality, subsampling="420" if pixels.ndim == 3 else None))
+
+
+def as_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a picture as a PNG, without loss."""
+    return bytes(imagecodecs.png_encode(pixels))
 
 
 def _halvings(description: PixelDescription, size: int) -> int:
@@ -100,24 +178,26 @@ def _halvings(description: PixelDescription, size: int) -> int:
 
 
 def _grey(
-    frame: Array, attributes: Attributes, description: PixelDescription, size: int, index: int
+    frame: Array, attributes: Attributes, description: PixelDescription, display: Display, longest: int
 ) -> NDArray[np.uint8]:
     values = _stored_bits(frame, description)
-    display = read_display(attributes, index)
     if display.voi is None:
         values = _without_padding(values, attributes)
-    levels = display.levels(_shrunk(values, size))
-    if description.photometric_interpretation == "MONOCHROME1":
+    levels = display.levels(_resized(values, longest))
+    # Where both are present they say the same: PS3.3 C.8.11.3.1.2.
+    if description.photometric_interpretation == "MONOCHROME1" or display.inverse:
         levels = 1 - levels
     return _bytes(levels * np.float32(255))
 
 
-def _color(frame: Array, description: PixelDescription, size: int) -> NDArray[np.uint8]:
+def _color(frame: Array, description: PixelDescription, longest: int) -> NDArray[np.uint8]:
     if frame.ndim != 3 or frame.shape[2] != 3:
         raise Corrupt(f"{description.samples_per_pixel} samples per pixel aren't a colour")
-    values = np.asarray(_shrunk(_stored_bits(frame, description), size), np.float32)
+    values = np.asarray(_resized(_stored_bits(frame, description), longest), np.float32)
     values = values * np.float32(255 / ((1 << description.bits_stored) - 1))
-    if description.photometric_interpretation.startswith("YBR"):
+    if description.photometric_interpretation.startswith("YBR_PARTIAL"):
+        values = from_ybr_partial(values)
+    elif description.photometric_interpretation.startswith("YBR"):
         values = (values - np.array([0, 128, 128], np.float32)) @ _FROM_YBR_FULL.T
     return _bytes(values)
 
@@ -149,20 +229,20 @@ def _without_padding(values: Array, attributes: Attributes) -> Array:
     return np.where(is_padding, values[~is_padding].min(), values)
 
 
-def _shrunk(frame: Array, size: int) -> Array:
-    """Reduce a frame so that its longest side is `size`; frames that are smaller stay as they are.
+def _resized(frame: Array, longest: int) -> Array:
+    """Make a frame's longest side `longest`.
 
-    Whole blocks of pixels are averaged, which leaves less than a factor of two to interpolate.
+    To make it smaller whole blocks of pixels are averaged, which leaves less than a factor of two to interpolate.
     """
     rows, columns = frame.shape[:2]
-    longest = max(rows, columns)
-    if longest <= size:
+    present = max(rows, columns)
+    if present == longest:
         return frame
-    factor = longest // size
-    shrunk = _binned(_binned(frame, min(factor, rows), 0), min(factor, columns), 1)
+    factor = max(1, present // longest)
+    resized = _binned(_binned(frame, min(factor, rows), 0), min(factor, columns), 1)
     for axis, length in ((0, rows), (1, columns)):
-        shrunk = _interpolated(shrunk, max(1, round(length * size / longest)), axis)
-    return shrunk
+        resized = _interpolated(resized, max(1, round(length * longest / present)), axis)
+    return resized
 
 
 def _binned(frame: Array, factor: int, axis: int) -> Array:

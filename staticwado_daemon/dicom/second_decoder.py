@@ -1,4 +1,4 @@
-"""A second decoder, for frames that the first one can't read: pylibjpeg with its plug-ins.
+"""A second decoder, for frames that the first one can't read, or reads wrongly: pylibjpeg with its plug-ins.
 
 The plug-ins bring other codecs (a build of OpenJPEG for JPEG 2000, an RLE decoder in Rust), so what one stumbles over
 the other often reads. They hold the GIL and are slower, hence second.
@@ -22,7 +22,7 @@ _AS_BYTES = 2  # the plug-ins' newer interface
 
 
 def decode_pixels(payload: Payload, transfer_syntax_uid: str, header: Header, description: PixelDescription) -> Array:
-    """Decode a JPEG 2000 frame.
+    """Decode a JPEG 2000 or HTJ2K frame.
 
     Returns:
         Samples in the sign and the narrowest cell width of the codestream, shaped as `native.shape` says.

@@ -1,43 +1,69 @@
-"""How the frames of an instance are stored: as they came, or losslessly re-coded and proven so.
+"""How the frames of an instance are stored: as they came, or re-coded and proven.
 
-What viewers show correctly was found by experiment with OHIF, row by row; the table of `_encoding` is its result.
-An instance has one transfer syntax: if one of its frames can't be re-coded, all of them stay native.
+An instance has one transfer syntax: if one of its frames can't be re-coded, none is. Frames are made while they are
+iterated, one at a time: an instance of any size costs the memory of one frame.
 """
 
-import hashlib
-import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-import imagecodecs
-import numpy as np
-
-from staticwado_daemon.dicom import native
+from staticwado_daemon.dicom import codings, forms, native, proof
 from staticwado_daemon.dicom.attributes import Attributes
-from staticwado_daemon.dicom.codecs import decode
+from staticwado_daemon.dicom.codecs import decode, photometric_interpretation
+from staticwado_daemon.dicom.codings import Coding, ContentType, SourceCoding
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription, big_endian_word
-from staticwado_daemon.dicom.native import Array, Frames, Payload
+from staticwado_daemon.dicom.lossy import Loss
+from staticwado_daemon.dicom.native import Frames, Payload
 from staticwado_daemon.dicom.palette import plain_tables
 from staticwado_daemon.dicom.part10 import Instance
-from staticwado_daemon.dicom.transfer_syntaxes import (
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    HTJ2K_LOSSLESS_RPCL,
-    JPEG_LS_LOSSLESS,
-    transfer_syntax,
-)
-from staticwado_daemon.errors import Corrupt, Transient
+from staticwado_daemon.dicom.proof import NotLossless
+from staticwado_daemon.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
+from staticwado_daemon.errors import Corrupt
 
-ContentType = Literal["htj2k", "jls", "none"]
+__all__ = [
+    "Choices",
+    "NotLossless",
+    "StoredFrames",
+    "decoded_description",
+    "native_bytes",
+    "native_value",
+    "source_frames",
+    "store",
+    "ways",
+]
 
-# Encoded frames beyond this are encoded a second time when they are written, instead of being held.
-HELD_BYTES = 64 << 20
-
-# PS3.5 10.18: the lowest resolution of a HTJ2K RPCL codestream has at most so many rows or columns.
-_LOWEST_RESOLUTION = 64
-_USUAL_DECOMPOSITIONS = 5
-
+_MODALITY = "00080060"
+_MEASURED = frozenset({"SEG", "RTDOSE"})
 _PLANAR_CONFIGURATION_0 = b'{"vr":"US","Value":[0]}'
+# Extended ones: of a value that isn't published, but its frames, each by itself.
+_OFFSET_TABLES = ("7FE00001", "7FE00002")
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What somebody wants frames to be stored as.
+
+    Attributes:
+        content_type: Of frames with any number of samples but three.
+        color_content_type: Of frames with three samples per pixel; None for the same.
+        recompress: Which sources are re-coded at all, of those with any number of samples but three.
+        recompress_color: The same of those with three.
+        by_name: The content types were asked for, and aren't just the default.
+    """
+
+    content_type: ContentType = "htj2k"
+    color_content_type: ContentType | None = None
+    recompress: tuple[SourceCoding, ...] = ("uncompressed",)
+    recompress_color: tuple[SourceCoding, ...] = ("uncompressed",)
+    by_name: bool = False
+
+    def of(self, samples_per_pixel: int, transfer_syntax_uid: str) -> ContentType:
+        """What frames of this kind are to become; "none" for as they came."""
+        is_color = samples_per_pixel == 3
+        asked = self.recompress_color if is_color else self.recompress
+        if not codings.is_recompressed(transfer_syntax_uid, asked):
+            return "none"
+        return (self.color_content_type if is_color else None) or self.content_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +74,13 @@ class StoredFrames:
         transfer_syntax_uid: Of every frame: what its part header and (0008,3002) have to say.
         changes: Attributes, by tag, that the published metadata must show differently from the source; None
             removes one.
-        frames: One payload per frame, without padding. They may be made on demand: iterate once.
+        frames: One payload per frame, without padding, made and proven when it is asked for: iterate once. Raises
+            NotLossless at a frame that doesn't come back.
         gzip: The payload is native, worth compressing as a file.
-        kept_because: Why frames that were to be re-coded are stored as they came; empty where they were re-coded
-            or nobody asked for it.
+        kept_because: Why frames that were to be re-coded are stored as they came, or losslessly instead of with
+            loss; empty where they became what was wanted.
+        invertible: The frames of the source come back from these, byte for byte.
+        loss: What was lost; None if nothing was.
     """
 
     transfer_syntax_uid: str
@@ -59,52 +88,139 @@ class StoredFrames:
     frames: Frames
     gzip: bool
     kept_because: str = ""
+    invertible: bool = True
+    loss: Loss | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Encoding:
-    transfer_syntax_uid: str
-    encode: Callable[[Array], bytes]
-    changes: Mapping[str, bytes]
+def ways(
+    instance: Instance, description: PixelDescription, segments: Sequence[FrameSegments], content_type: ContentType
+) -> Iterator[StoredFrames]:
+    """Yield the ways in which the frames of `instance` may be stored, the best first.
+
+    Each is tried until one raises no NotLossless while its frames are iterated; the last, as they came, never does.
+    Arguments are those of `store`.
+    """
+    yield store(instance, description, segments, content_type)
+    yield store(instance, description, segments, "none")
+    yield _as_they_came(instance, description, segments)
 
 
-def store_lossless(
+def store(
     instance: Instance, description: PixelDescription, segments: Sequence[FrameSegments], content_type: ContentType
 ) -> StoredFrames:
-    """Decide how the frames of `instance` are stored, and make them so.
+    """Decide how the frames of `instance` are stored; they are made so while they are iterated.
 
-    Compressed frames pass untouched, their fragments concatenated. Native ones become HTJ2K or JPEG-LS if
-    `content_type` asks for it and viewers show the result correctly; each is decoded and compared first.
-    Otherwise they are stored as Explicit VR Little Endian, whatever native syntax they came in.
+    With "none" compressed frames pass untouched, their fragments concatenated, and native ones are stored as
+    Explicit VR Little Endian, whatever native syntax they came in. Any other coding is applied if it can hold frames
+    of this kind and viewers show the result correctly. Each frame is decoded and compared before it is handed out,
+    and one that differs raises NotLossless: throw away what came before it, and take the next of the `ways`.
 
     Args:
         instance: As read.
         description: Of `instance`, see `frames.describe`.
         segments: Of `instance`, see `frames.frame_segments`.
-        content_type: The coding wanted for native frames.
-
-    Raises:
-        Transient: while frames are iterated, if a frame doesn't encode to the same bytes twice.
+        content_type: The coding wanted, see `Choices.of`.
     """
-    syntax = transfer_syntax(instance.transfer_syntax_uid)
-    shared = plain_tables(instance.attributes, instance.bulk_values)
-    if syntax.compressed:
-        view = memoryview(instance.buffer)
-        frames = Frames(len(segments), lambda index: native.joined(view, segments[index]))
-        return StoredFrames(syntax.uid, shared, frames, gzip=False, kept_because="the source is compressed")
-    frames = source_frames(instance, description, segments)
-    changes = {**shared, **_native_changes(instance.attributes, description)}
-    stored = StoredFrames(EXPLICIT_VR_LITTLE_ENDIAN, changes, frames, gzip=True)
-    if content_type == "none":
+    stored = _as_they_came(instance, description, segments)
+    form = forms.nearest(description, stored.transfer_syntax_uid, instance.attributes, stored.frames)
+    if form:
+        stored, description = _reshaped(stored, instance, description, form), form.description
+    coding = codings.coding(content_type)
+    compressed = transfer_syntax(stored.transfer_syntax_uid).compressed
+    wanted = coding.transfer_syntax_uid if coding else EXPLICIT_VR_LITTLE_ENDIAN
+    if stored.transfer_syntax_uid == wanted or not (coding or (compressed and codings.is_native(content_type))):
         return stored
-    encoding = _encoding(description, content_type)
-    if isinstance(encoding, str):
-        return replace(stored, kept_because=encoding)
-    try:
-        encoded = _encode_all(frames, description, encoding)
-    except Corrupt as why:
-        return replace(stored, kept_because=str(why))
-    return StoredFrames(encoding.transfer_syntax_uid, {**changes, **encoding.changes}, encoded, gzip=False)
+    if compressed:
+        try:
+            description = decoded_description(stored.frames[0], stored.transfer_syntax_uid, description)
+        except Corrupt as why:
+            return replace(stored, kept_because=str(why))
+    if coding is None:
+        return _decompressed(stored, description)
+    reason = _refusal(coding, description, stored.transfer_syntax_uid, instance.attributes.text(_MODALITY))
+    if not reason:
+        return _encoded(instance, stored, description, coding)
+    if coding.lossless:
+        return replace(stored, kept_because=reason)
+    instead = codings.coding(coding.instead)
+    if compressed or instead is None or instead.refuses(description):
+        return replace(stored, kept_because=reason)
+    return replace(_encoded(instance, stored, description, instead), kept_because=reason)
+
+
+def _as_they_came(instance: Instance, description: PixelDescription, segments: Sequence[FrameSegments]) -> StoredFrames:
+    syntax = transfer_syntax(instance.transfer_syntax_uid)
+    changes = plain_tables(instance.attributes, instance.bulk_values)
+    changes |= {tag: None for tag in _OFFSET_TABLES if tag in instance.attributes}
+    frames = source_frames(instance, description, segments)
+    changes |= forms.corrections(instance.attributes, description, syntax.uid, frames)
+    if syntax.compressed:
+        return StoredFrames(syntax.uid, changes, frames, gzip=False)
+    changes = {**changes, **_native_changes(instance.attributes, description)}
+    return StoredFrames(EXPLICIT_VR_LITTLE_ENDIAN, changes, frames, gzip=True)
+
+
+def _reshaped(
+    stored: StoredFrames, instance: Instance, description: PixelDescription, form: forms.Form
+) -> StoredFrames:
+    """Give frames the form that viewers show right."""
+    uid, source = stored.transfer_syntax_uid, stored.frames
+    frames = Frames(len(source), lambda index: form.publish(proof.decoded(source[index], uid, description)).tobytes())
+    changes = {**stored.changes, **form.attributes(instance.attributes)}
+    exact = form.undo is not None and not transfer_syntax(uid).compressed
+    return StoredFrames(EXPLICIT_VR_LITTLE_ENDIAN, changes, frames, gzip=True, invertible=exact)
+
+
+def _refusal(coding: Coding, description: PixelDescription, source_syntax: str, modality: str) -> str:
+    if not coding.lossless and not codings.is_lossless(source_syntax):
+        return "the source has lost something already, and isn't made to lose more"
+    if not coding.lossless and modality in _MEASURED:
+        return f"pixels of {modality} are values, not a picture"
+    return coding.refuses(description)
+
+
+def _decompressed(stored: StoredFrames, description: PixelDescription) -> StoredFrames:
+    """Decode frames, and store them natively."""
+    if description.bits_allocated == 1:
+        return replace(stored, kept_because="Bits Allocated is 1")
+
+    def make(index: int) -> Payload:
+        frame = proof.decoded(stored.frames.make(index), stored.transfer_syntax_uid, description)
+        return native.from_array(frame, description)
+
+    changes = {**stored.changes, **_labels(description, description.photometric_interpretation)}
+    frames = Frames(len(stored.frames), make)
+    return StoredFrames(EXPLICIT_VR_LITTLE_ENDIAN, changes, frames, gzip=True, invertible=False)
+
+
+def _encoded(instance: Instance, stored: StoredFrames, description: PixelDescription, coding: Coding) -> StoredFrames:
+    """Encode frames, each when it is asked for."""
+    label = coding.label(description) or description.photometric_interpretation
+    compressed = transfer_syntax(stored.transfer_syntax_uid).compressed
+
+    def make(index: int) -> Payload:
+        source = proof.decoded(stored.frames.make(index), stored.transfer_syntax_uid, description)
+        return proof.encoded(source, description, coding)
+
+    loss = None
+    if not coding.lossless:
+        native_length = description.frame_length * len(stored.frames)
+        loss = Loss.of(instance.identity.instance, coding, native_length)
+    return StoredFrames(
+        coding.transfer_syntax_uid,
+        {**stored.changes, **_labels(description, label)},
+        Frames(len(stored.frames), make),
+        gzip=False,
+        invertible=stored.invertible and coding.lossless and not compressed,
+        loss=loss,
+    )
+
+
+def _labels(description: PixelDescription, photometric: str) -> dict[str, bytes | None]:
+    """What frames of several samples, arranged pixel by pixel, must be called."""
+    if description.samples_per_pixel == 1:
+        return {}
+    return {"00280004": _code_string(photometric), "00280006": _PLANAR_CONFIGURATION_0}
 
 
 def source_frames(instance: Instance, description: PixelDescription, segments: Sequence[FrameSegments]) -> Frames:
@@ -112,24 +228,37 @@ def source_frames(instance: Instance, description: PixelDescription, segments: S
 
     Native frames of `instance` are slices of its buffer wherever nothing has to change.
     """
-    view = memoryview(instance.buffer)
+    buffer = instance.buffer
     syntax = transfer_syntax(instance.transfer_syntax_uid)
     if syntax.compressed or syntax.encapsulated or instance.pixel_data is None:
-        return Frames(len(segments), lambda index: native.joined(view, segments[index]))
+        return Frames(len(segments), lambda index: native.joined(buffer, segments[index]))
     word = big_endian_word(instance, description)
     start = instance.pixel_data.offset
     bits = description.frame_bits
 
     def make(index: int) -> Payload:
-        covering = native.joined(view, segments[index])
+        covering = native.joined(buffer, segments[index])
         skipped = index * bits - 8 * (segments[index][0][0] - start)
         return native.little_endian_frame(covering, skipped, description, word)
 
     return Frames(len(segments), make)
 
 
+def decoded_description(payload: Payload, transfer_syntax_uid: str, description: PixelDescription) -> PixelDescription:
+    """Describe what the compressed frames of an instance decode to; one of them speaks for all.
+
+    Raises:
+        Corrupt: if it has no readable header.
+    """
+    kind = photometric_interpretation(payload, transfer_syntax_uid, description)
+    if kind == "YBR_FULL_422":  # the decoder has upsampled it
+        kind = "YBR_FULL"
+    planes = 0 if description.samples_per_pixel > 1 else description.planar_configuration
+    return replace(description, photometric_interpretation=kind, planar_configuration=planes)
+
+
 def native_bytes(payload: Payload, transfer_syntax_uid: str, description: PixelDescription, *, word: int = 1) -> bytes:
-    """Return the source's native bytes of one stored frame: the inverse of `store_lossless`.
+    """Return the source's native bytes of one stored frame: the inverse of `store`, where that has one.
 
     Args:
         payload: As stored.
@@ -141,7 +270,12 @@ def native_bytes(payload: Payload, transfer_syntax_uid: str, description: PixelD
     Raises:
         Corrupt: if the payload can't be decoded.
     """
-    if not transfer_syntax(transfer_syntax_uid).compressed:
+    compressed = transfer_syntax(transfer_syntax_uid).compressed
+    form = forms.invertible(description)
+    if form and (compressed or len(payload) != description.frame_length):
+        published = decode(payload, transfer_syntax_uid, form.description)
+        return native.reverse_words(forms.source_bytes(published, description), word)
+    if not compressed:
         return native.reverse_words(payload, word)
     decoded = decode(payload, transfer_syntax_uid, description)
     return native.reverse_words(native.from_array(decoded, description), word)
@@ -175,121 +309,8 @@ def _native_changes(attributes: Attributes, description: PixelDescription) -> di
     changes: dict[str, bytes | None] = {}
     if description.photometric_interpretation != attributes.text("00280004", description.photometric_interpretation):
         changes["00280004"] = _code_string(description.photometric_interpretation)
-    if description.samples_per_pixel > 1 and description.planar_configuration is None:
-        changes["00280006"] = _PLANAR_CONFIGURATION_0  # OHIF takes YBR_FULL without it for planes
     return changes
-
-
-def _encoding(description: PixelDescription, content_type: Literal["htj2k", "jls"]) -> _Encoding | str:
-    """Choose how native frames of this kind are encoded, or say why they aren't."""
-    samples, bits = description.samples_per_pixel, description.bits_allocated
-    kind = description.photometric_interpretation
-    signed = description.pixel_representation == 1
-    lossless = _Encoding(JPEG_LS_LOSSLESS, _jpeg_ls, {})
-    if content_type == "htj2k":
-        lossless = _Encoding(HTJ2K_LOSSLESS_RPCL, _htj2k, {})
-    if description.floating:
-        return "floating-point samples have no codec"
-    if samples == 1 and kind in {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"}:
-        if bits == 8 and signed:
-            return "viewers take signed 8-bit samples for unsigned ones"
-        return lossless if bits in {8, 16} else f"Bits Allocated is {bits}"
-    if samples == 3 and bits == 8 and not signed and kind == "RGB":
-        # Viewers read the label and get the transform undone by their decoder.
-        label = {"00280004": _code_string("YBR_RCT")} if content_type == "htj2k" else {}
-        return replace(lossless, changes={**label, "00280006": _PLANAR_CONFIGURATION_0})
-    if samples == 3 and bits == 8 and not signed and kind == "YBR_FULL" and content_type == "jls":
-        return replace(lossless, changes={"00280006": _PLANAR_CONFIGURATION_0})
-    return f"{samples} x {bits} bits of {kind[:16]!r} are shown correctly only as they are"
-
-
-def _encode_all(frames: Frames, description: PixelDescription, encoding: _Encoding) -> Frames:
-    """Encode and verify every frame; hold the first ones and only the digests of those beyond `HELD_BYTES`."""
-
-    def array(index: int) -> Array:
-        return native.to_array(frames.make(index), description)
-
-    held: list[bytes] = []
-    digests: list[bytes] = []
-    size = 0
-    for index in range(len(frames)):
-        payload = _verified(array(index), description, encoding)
-        size += len(payload)
-        if size <= HELD_BYTES:
-            held.append(payload)
-        else:
-            digests.append(_digest(payload))
-
-    def make(index: int) -> Payload:
-        if index < len(held):
-            return held[index]
-        payload = encoding.encode(array(index))
-        if _digest(payload) != digests[index - len(held)]:
-            raise Transient("a frame was encoded differently the second time")
-        return payload
-
-    return Frames(len(frames), make)
-
-
-def _verified(source: Array, description: PixelDescription, encoding: _Encoding) -> bytes:
-    """Encode a frame and return it once it decodes to its source; raise Corrupt otherwise."""
-    _check_unused_bits(source, description)
-    try:
-        payload = encoding.encode(source)
-    except (RuntimeError, ValueError, TypeError, MemoryError) as error:
-        raise Corrupt("the frame can't be encoded") from error
-    if not np.array_equal(decode(payload, encoding.transfer_syntax_uid, description), source):
-        raise Corrupt("the encoded frame decodes to something else")
-    return payload
-
-
-def _check_unused_bits(source: Array, description: PixelDescription) -> None:
-    """Refuse samples with anything but their sign above Bits Stored (PS3.5 8.1.1 forbids it; overlays were kept there).
-
-    Readers of native pixels mask these bits out; decoders hand them on as part of the number.
-    """
-    unused = description.bits_allocated - description.bits_stored
-    if not unused:
-        return
-    lowest, highest = 0, 1 << description.bits_stored
-    if description.pixel_representation == 1:
-        lowest, highest = -highest // 2, highest // 2
-    if source.min() < lowest or source.max() >= highest:
-        raise Corrupt("bits above Bits Stored are in use")
-
-
-def _htj2k(frame: Array) -> bytes:
-    # 16-bit samples keep their sign: decoders believe the codestream, and negative numbers cost less that way.
-    reductions = (max(frame.shape[:2]) - 1).bit_length() - (_LOWEST_RESOLUTION - 1).bit_length()
-    encoded = imagecodecs.htj2k_encode(
-        frame,
-        reversible=True,
-        rgb=frame.ndim == 3,  # with the transform: without it OHIF interleaves whole planes
-        planar=False,
-        resolutions=max(_USUAL_DECOMPOSITIONS, reductions),
-        tlm=True,
-    )
-    return bytes(encoded)
-
-
-def _jpeg_ls(frame: Array) -> bytes:
-    # JPEG-LS has no sign: it codes the bits as they are. Noise grows, hence the room.
-    unsigned = frame.view(f"u{frame.itemsize}")
-    return _without_spiff(bytes(imagecodecs.jpegls_encode(unsigned, out=2 * frame.nbytes + 1024)))
-
-
-def _without_spiff(codestream: bytes) -> bytes:
-    """Drop the SPIFF header, which DICOM doesn't expect inside a frame and strict readers refuse."""
-    position = 2
-    while codestream[position : position + 2] == b"\xff\xe8":
-        (length,) = struct.unpack_from(">H", codestream, position + 2)
-        position += 2 + length
-    return b"\xff\xd8" + codestream[position:]
 
 
 def _code_string(value: str) -> bytes:
     return b'{"vr":"CS","Value":["' + value.encode() + b'"]}'
-
-
-def _digest(payload: bytes) -> bytes:
-    return hashlib.blake2b(payload, digest_size=16).digest()

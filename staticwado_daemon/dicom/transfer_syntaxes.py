@@ -13,11 +13,19 @@ EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 JPEG_LS_LOSSLESS = "1.2.840.10008.1.2.4.80"
+JPEG_LS_NEAR_LOSSLESS = "1.2.840.10008.1.2.4.81"
+JPEG_2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
+JPEG_2000 = "1.2.840.10008.1.2.4.91"
+HTJ2K_LOSSLESS = "1.2.840.10008.1.2.4.201"
 HTJ2K_LOSSLESS_RPCL = "1.2.840.10008.1.2.4.202"
+HTJ2K_ANY = "1.2.840.10008.1.2.4.203"
 RLE_LOSSLESS = "1.2.840.10008.1.2.5"
 DEFLATED_IMAGE_FRAME = "1.2.840.10008.1.2.8.1"
 PRIVATE_HTJ2K = "3.2.840.10008.1.2.4.96"
+HTJ2K = frozenset((HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, HTJ2K_ANY, PRIVATE_HTJ2K))
+"""Under whatever label, lossless or not."""
 
 _OCTETS = "application/octet-stream"
 
@@ -45,6 +53,11 @@ class TransferSyntax:
     encoding: Encoding = EXPLICIT_LITTLE
     deflated: bool = False
     video_extension: str | None = None
+
+    @property
+    def part_type(self) -> str:
+        """The Content-Type of a multipart part that holds one frame."""
+        return f"{self.media_type};transfer-syntax={self.uid}"
 
     @property
     def is_video(self) -> bool:

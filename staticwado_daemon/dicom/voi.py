@@ -1,7 +1,8 @@
-"""From stored pixel values to grey levels: modality transform and values of interest (PS3.3 C.11.1, C.11.2)."""
+"""From stored pixel values to grey levels: modality, values of interest and presentation (PS3.3 C.11.1, .2 and .6)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,22 @@ class LookupTable:
         return levels
 
 
+VOI = Window | LookupTable
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One of the views of an image that whoever made it thought useful.
+
+    Attributes:
+        name: Its explanation; may be empty.
+        voi: The window or table.
+    """
+
+    name: str
+    voi: VOI
+
+
 @dataclass(frozen=True, slots=True)
 class Display:
     """How one frame of a grey image is meant to be displayed.
@@ -62,15 +79,25 @@ class Display:
         intercept: Rescale Intercept.
         modality: The Modality LUT, which takes the place of both.
         voi: The window or table of values of interest; None for all values there are.
+        presentation: The Presentation LUT, from 0 to its number of entries less one.
+        inverse: Presentation LUT Shape says that the lowest level is white.
     """
 
     slope: float = 1.0
     intercept: float = 0.0
     modality: LookupTable | None = None
-    voi: Window | LookupTable | None = None
+    voi: VOI | None = None
+    presentation: LookupTable | None = None
+    inverse: bool = False
 
     def levels(self, values: Array) -> Levels:
         """Return grey levels from 0 (black in MONOCHROME2) to 1 for stored pixel values."""
+        levels = self._of_interest(values)
+        if self.presentation is None:
+            return levels
+        return self.presentation.apply(levels * np.float32(len(self.presentation.outputs) - 1))
+
+    def _of_interest(self, values: Array) -> Levels:
         scaled = np.asarray(values, np.float32)
         if self.modality is not None:
             scaled = self.modality.apply(scaled)
@@ -86,18 +113,25 @@ def read_display(attributes: Attributes, index: int) -> Display:
     """Read how the frame at `index` (from 0) is to be displayed.
 
     A multi-frame image's functional groups go before the data set's own attributes, per-frame ones before shared
-    ones. A window goes before a VOI LUT, as in OHIF. What is unusable counts as absent.
+    ones. The first preset counts: a window goes before a VOI LUT, as in OHIF. What is unusable counts as absent.
     """
-    groups = _functional_groups(attributes, index)
-    scaling = _macro(groups, _PIXEL_VALUE_TRANSFORMATION) or attributes
-    voi = _macro(groups, _FRAME_VOI) or attributes
+    scaling = _macro(_functional_groups(attributes, index), _PIXEL_VALUE_TRANSFORMATION) or attributes
     slope = next(iter(scaling.numbers("00281053")), 1.0)
     return Display(
         slope=slope or 1.0,
         intercept=next(iter(scaling.numbers("00281052")), 0.0),
-        modality=_lookup_table(scaling, "00283000", normalised=False),
-        voi=_window(voi) or _lookup_table(voi, "00283010", normalised=True),
+        modality=next(_lookup_tables(scaling, "00283000", normalised=False), (None, ""))[0],
+        voi=next((preset.voi for preset in presets(attributes, index)), None),
+        presentation=next(_lookup_tables(attributes, "20500010", normalised=True), (None, ""))[0],
+        inverse=attributes.text("20500020") == "INVERSE",
     )
+
+
+def presets(attributes: Attributes, index: int) -> list[Preset]:
+    """Return the views of the frame at `index` (from 0): its windows, then its VOI LUTs, in their own order."""
+    voi = _macro(_functional_groups(attributes, index), _FRAME_VOI) or attributes
+    tables = (Preset(name, table) for table, name in _lookup_tables(voi, "00283010", normalised=True))
+    return [*_windows(voi), *tables]
 
 
 def _functional_groups(attributes: Attributes, index: int) -> list[dict[str, Any]]:
@@ -118,31 +152,27 @@ def _nested(item: dict[str, Any]) -> Attributes:
     return Attributes({tag: orjson.dumps(attribute) for tag, attribute in item.items()})
 
 
-def _window(attributes: Attributes) -> Window | None:
+def _windows(attributes: Attributes) -> Iterator[Preset]:
     centers, widths = attributes.numbers("00281050"), attributes.numbers("00281051")
-    if not centers or not widths:
-        return None
     function = attributes.text("00281056", "LINEAR")
     minimum = 1.0 if function == "LINEAR" else 0.0
-    if widths[0] < minimum or widths[0] == 0:
-        return None
-    return Window(centers[0], widths[0], function)
+    names = (attributes.value("00281055") or {}).get("Value") or []
+    for (center, width), name in zip_longest(zip(centers, widths, strict=False), names[: len(centers)]):
+        if width >= minimum and width != 0:
+            yield Preset(str(name or ""), Window(center, width, function))
 
 
-def _lookup_table(attributes: Attributes, tag: str, *, normalised: bool) -> LookupTable | None:
-    """Read the first table of a LUT sequence; `normalised` scales its outputs to 1."""
-    items = attributes.sequence(tag)
-    if not items:
-        return None
-    item = _nested(items[0])
-    descriptor = item.numbers("00283002")
-    values = item.numbers("00283006")
-    if not values and (data := binary_value(item, "00283006")):
-        values = np.frombuffer(data[: len(data) // 2 * 2], "<u2").tolist()
-    if len(descriptor) != 3 or not values:
-        return None
-    outputs = np.asarray(values, np.float32)
-    if normalised:
-        bits = min(max(int(descriptor[2]), 1), 16)
-        outputs = np.clip(outputs / np.float32((1 << bits) - 1), 0, 1)
-    return LookupTable(descriptor[1], outputs)
+def _lookup_tables(attributes: Attributes, tag: str, *, normalised: bool) -> Iterator[tuple[LookupTable, str]]:
+    """Read the tables of a LUT sequence, and how they are explained; `normalised` scales their outputs to 1."""
+    for item in map(_nested, attributes.sequence(tag)):
+        descriptor = item.numbers("00283002")
+        values = item.numbers("00283006")
+        if not values and (data := binary_value(item, "00283006")):
+            values = np.frombuffer(data[: len(data) // 2 * 2], "<u2").tolist()
+        if len(descriptor) != 3 or not values:
+            continue
+        outputs = np.asarray(values, np.float32)
+        if normalised:
+            bits = min(max(int(descriptor[2]), 1), 16)
+            outputs = np.clip(outputs / np.float32((1 << bits) - 1), 0, 1)
+        yield LookupTable(descriptor[1], outputs), item.text("00283003")

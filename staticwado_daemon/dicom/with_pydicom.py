@@ -54,6 +54,7 @@ _WORDS: Final = {
 }
 _READS_PER_ELEMENT: Final = 5
 """pydicom reads an element in three pieces at most, and looks twice at the first one of an item."""
+_SEARCHED_BYTES: Final = 1 << 20
 _FAULTS: Final = (
     ArithmeticError,
     AttributeError,
@@ -119,7 +120,7 @@ class _Stream:
         if self.reads_left < 0:
             raise Rejected("too many elements")
         stop = len(self.buffer) if size < 0 else self.position + size
-        piece = self.buffer[self.position : stop]
+        piece = bytes(self.buffer[self.position : stop])
         self.position += len(piece)
         return piece
 
@@ -131,7 +132,13 @@ class _Stream:
         return self.position
 
     def fault(self, error: Exception) -> Rejected:
-        """Return what an exception out of pydicom means."""
+        """Return what an exception out of pydicom means.
+
+        Raises:
+            RecursionError: if it was one before pydicom made another of it.
+        """
+        if isinstance(error.__context__, RecursionError):
+            raise error.__context__
         if self.reads_left < 0:
             return Rejected("too many elements")
         if self.position >= len(self.buffer):
@@ -209,7 +216,7 @@ class _Outline:
     def end_of_content(self) -> int:
         """Return the position after the last byte that isn't zero; looked for once."""
         if self.content is None:
-            self.content = len(self.buffer[:].rstrip(b"\0"))
+            self.content = _end_of_content(self.buffer)
         return self.content
 
     def end_of_pixel_data(self, header: _PixelDataHeader) -> int:
@@ -287,8 +294,9 @@ class _Conversion:
                 default_encoding,
             )
         except _FAULTS as error:
+            fault = stream.fault(error)
             if stream.reads_left < 0:
-                raise stream.fault(error) from error
+                raise fault from error
             return None
         return items
 
@@ -302,6 +310,14 @@ class _Conversion:
             objects.append(json_object(self.data_set(item.values(), inner)))
             self.findings.count(1)
         return sequence(objects)
+
+
+def _end_of_content(buffer: Buffer) -> int:
+    for end in range(len(buffer), 0, -_SEARCHED_BYTES):
+        start = max(0, end - _SEARCHED_BYTES)
+        if piece := bytes(buffer[start:end]).rstrip(b"\0"):
+            return start + len(piece)
+    return 0
 
 
 def _value(element: _Element) -> bytes:

@@ -1,21 +1,26 @@
-"""One input file as it was seen, and its bytes if it still is what was seen."""
+"""One input file as it was seen, and its content if it still is what was seen."""
 
 import errno
 import fcntl
 import os
 import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
 from staticwado_daemon.errors import Rejected, Transient
+from staticwado_daemon.inbound.content import CHANGED, Content
 
 AfterIngest = Literal["keep", "delete"]
 
 # O_NONBLOCK: opening a FIFO that nobody writes to must not wait. O_NOFOLLOW: a link may lead anywhere.
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+WHOLE_BYTES = 64 << 20
+"""Files up to this size are held in memory while they are worked on, which is quicker."""
 
 NO_PERMISSION = "no permission to read the file"
 
@@ -75,37 +80,56 @@ class Source:
     requested: str | None = None  # id of the request that asked for it, None for found files
     final: bool = False  # it did not change for long: if it is incomplete now, that is its receipt
     tries: int = 0  # how often it came back in this state, through no fault of its own
+    force: bool = False  # to be taken also if its content is known, or was deleted or rejected
 
 
-def read(source: Source, look: Callable[[bytes, int], None] | None = None) -> bytes:
-    """Read the whole file, provided that it is still in the state its stamp describes.
+@contextmanager
+def opened(source: Source, look: Callable[[bytes, int], None] | None = None) -> Iterator[bytes | Content]:
+    """Give the content of the file, provided that it is still in the state its stamp describes, and stays in it.
 
-    `look` is shown the first kilobyte and the file's size; what it raises spares reading the rest.
+    A file of up to `WHOLE_BYTES` is read and closed at once. A larger one is read as its slices are asked for; whether
+    it is the same to the end is found when the context is left, so nothing of it counts before.
 
-    The bytes are copied with pread, never mapped: users truncate files, and a truncated mapping kills the process.
+    Args:
+        source: the file.
+        look: shown the first kilobyte and the file's size; what it raises spares reading the rest.
 
     Raises:
         Rejected: if it is not a regular file or may not be read.
-        Transient: if it vanished or changed before or while it was read, or the storage failed.
+        Transient: if it vanished or changed before or while it was read, or the storage failed. Of a file that changed
+            this is said, too, in place of what was made of it.
     """
     descriptor = _open(source.path)
     try:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise Rejected(not_a_file(before.st_mode))
-        if not source.stamp.is_untouched(before):
-            raise Transient("the file changed before it was read")
-        if look:
-            look(os.pread(descriptor, 1024, 0), before.st_size)
-        data = _read_all(descriptor, before.st_size)
-        if len(data) != before.st_size or not source.stamp.is_untouched(os.fstat(descriptor)):
-            raise Transient("the file changed while it was read")
-    except OSError as error:
-        raise Transient(f"the file can't be read: {error.strerror}") from error
-    else:
-        return data
+        size = _begin(descriptor, source, look)
+        content = Content(descriptor, size)
+        try:
+            if size > WHOLE_BYTES:
+                yield content
+            else:
+                whole = content[:]
+        finally:
+            # Also in place of another error: what a file was taken for while it changed is no news.
+            if not source.stamp.is_untouched(os.fstat(descriptor)):
+                raise Transient(CHANGED)
     finally:
         os.close(descriptor)
+    if size <= WHOLE_BYTES:
+        yield whole
+
+
+def _begin(descriptor: int, source: Source, look: Callable[[bytes, int], None] | None) -> int:
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Rejected(not_a_file(status.st_mode))
+        if not source.stamp.is_untouched(status):
+            raise Transient("the file changed before it was read")
+        if look:
+            look(os.pread(descriptor, 1024, 0), status.st_size)
+    except OSError as error:
+        raise Transient(f"the file can't be read: {error.strerror}") from error
+    return status.st_size
 
 
 def not_a_file(mode: int) -> str:
@@ -167,15 +191,3 @@ def _open(path: Path) -> int:
         if error.errno in {errno.ENOENT, errno.ENOTDIR}:
             raise Transient("the file is gone") from error
         raise Transient(f"the file can't be opened: {error.strerror}") from error
-
-
-def _read_all(descriptor: int, size: int) -> bytes:
-    # One call returns a file up to 2 GiB whole; only larger ones need their pieces joined.
-    first = os.pread(descriptor, size, 0)
-    if len(first) == size:
-        return first
-    pieces, position = [first], len(first)
-    while piece := os.pread(descriptor, size - position, position):
-        pieces.append(piece)
-        position += len(piece)
-    return b"".join(pieces)

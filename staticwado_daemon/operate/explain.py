@@ -19,8 +19,9 @@ from staticwado_daemon.inbound.source import Stamp, not_a_file
 from staticwado_daemon.operate import whereabouts
 from staticwado_daemon.operate.health import judge
 from staticwado_daemon.operate.rejected import names_of
+from staticwado_daemon.operate.study_records import StudyRecords
 from staticwado_daemon.operate.uids import completed
-from staticwado_daemon.operate.whereabouts import Instance, Series, Study, StudyRecords
+from staticwado_daemon.operate.whereabouts import Instance, Series, Study
 from staticwado_daemon.pipeline.report import REPORT
 
 Now = Literal["unchanged", "changed", "gone", "unreadable"]
@@ -260,5 +261,12 @@ def _directories(root: Path, uid: UID) -> list[UID]:
     """The studies that have a directory for a series or an instance of this UID."""
     if _is_study(root, uid):
         return [uid]
-    found = [*root.glob(f"studies/*/series/{uid}"), *root.glob(f"studies/*/series/*/instances/{uid}")]
-    return sorted({UID(path.relative_to(root).parts[1]) for path in found})
+    shown = [*root.glob(f"studies/*/series/{uid}"), *root.glob(f"studies/*/series/*/instances/{uid}")]
+    kept = root / layout.KEPT
+    aside = [*kept.glob(f"*/{uid}"), *kept.glob(f"*/*/{uid}")]
+    return sorted(
+        {
+            *(UID(path.relative_to(root).parts[1]) for path in shown),
+            *(UID(path.relative_to(kept).parts[0]) for path in aside),
+        }
+    )

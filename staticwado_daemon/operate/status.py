@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from staticwado_daemon.archive import layout
+from staticwado_daemon.archive import hidden, layout
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.errors import Corrupt, Transient
 from staticwado_daemon.inbound.journal import opened
@@ -54,6 +54,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         degraded: one sentence for each thing that isn't as it should be.
         folders: how each inbound folder is followed: "inotify", "polling", "unavailable" or at first "starting".
         reasons: the most frequent ones of what was rejected, then of what was ignored.
+        conflicts: instances that came with several contents, of which one is shown.
+        rejected_instances: instances of which something was rejected by `staticwado reject`.
+        deleted_instances: instances of which something was deleted by `staticwado delete` and isn't purged as yet.
     """
 
     running: bool | None
@@ -72,6 +75,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     degraded: tuple[str, ...] = ()
     folders: dict[str, str] = {}
     reasons: tuple[Why, ...] = ()
+    conflicts: int = 0
+    rejected_instances: int = 0
+    deleted_instances: int = 0
 
 
 def read(root: Path, state_dir: Path, journal: Path, before: Status | None = None) -> Status:
@@ -123,12 +129,16 @@ def _as_told(told: Report, root: Path) -> Status:
         idle=told.idle,
         degraded=told.degraded,
         folders=told.folders,
+        conflicts=told.hidden.conflicts,
+        rejected_instances=told.hidden.rejected,
+        deleted_instances=told.hidden.deleted,
     )
 
 
 def _as_it_stands(root: Path, found: Health, journal: Path) -> Status:
     """What the files say, and of what can't be known from them what the latest daemon said."""
     told, index = found.report, studies_index(root)
+    aside = hidden.total(hidden.read(root).values())
     backlog = told.backlog if told else 0
     counts: dict[Outcome, int] = dict.fromkeys(OUTCOMES, 0)
     degraded: tuple[str, ...] = ()
@@ -150,6 +160,9 @@ def _as_it_stands(root: Path, found: Health, journal: Path) -> Status:
         published_at=(told and told.published_at) or _listed_at(root, len(index)),
         idle=found.holder is None and not backlog and not _dirty(root),
         degraded=degraded,
+        conflicts=aside.conflicts,
+        rejected_instances=aside.rejected,
+        deleted_instances=aside.deleted,
     )
 
 

@@ -4,6 +4,7 @@ Only the study in question is read, never the whole tree, and nothing is written
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 import msgspec
 import orjson
 
-from staticwado_daemon.archive import holdings, layout, record, restore
-from staticwado_daemon.archive.merge import merge
+from staticwado_daemon.archive import holdings, layout
+from staticwado_daemon.archive.merge import UNKNOWN, Versions
+from staticwado_daemon.archive.pack import from_pack
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.dicom.attributes import first_text
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound.receipt import Receipt
+from staticwado_daemon.operate.study_records import StudyRecords
 
 _MODALITY, _SERIES_DESCRIPTION, _SERIES_NUMBER = "00080060", "0008103E", "00200011"
 _AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
@@ -43,8 +46,9 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One content of an instance.
 
     Attributes:
-        revision: the highest one is published.
+        revision: the highest one is published, unless it is deleted or rejected.
         published: whether it is the one that is shown; the others are kept.
+        removed: that it was deleted or rejected, when, by whom and why, in one sentence; None if it wasn't.
         content: SHA-256 of the data set.
         source: SHA-256 of the file that came in.
         source_transfer_syntax: Transfer Syntax UID of that file.
@@ -59,6 +63,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     revision: int
     published: bool
+    removed: str | None
     content: str
     source: str
     source_transfer_syntax: str
@@ -72,12 +77,17 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="instance"):
-    """An instance: its identity and all its versions, the published one first."""
+    """An instance: its identity and all its versions, the published one first.
+
+    Attributes:
+        tombstones: what was deleted, rejected or brought back, in one sentence each, the latest first.
+    """
 
     study: str
     series: str
     instance: str
     versions: tuple[Version, ...]
+    tombstones: tuple[str, ...]
     unreadable: tuple[str, ...]
 
 
@@ -96,6 +106,13 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     versions: int
 
 
+class Removal(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What was deleted or rejected, when, by whom and why, and how many instances that was done to."""
+
+    what: str
+    instances: int
+
+
 class Series(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="series"):
     """A series as it is published.
 
@@ -109,6 +126,7 @@ class Series(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_fiel
         published: its published files.
         published_at: when its metadata were last written (Unix time); None if they aren't yet.
         conflicts: its instances of several versions.
+        removed: what of it was deleted or rejected.
     """
 
     study: str
@@ -120,6 +138,7 @@ class Series(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_fiel
     published: Usage
     published_at: float | None
     conflicts: tuple[Conflict, ...]
+    removed: tuple[Removal, ...]
 
 
 class Study(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag="study"):
@@ -135,6 +154,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field
         restore: what belongs to the originals besides frames.
         kept: versions that are not shown.
         series: in the order of their numbers, then of their UIDs.
+        removed: what of it was deleted or rejected.
         unreadable: record files that can't be read, each with the reason.
     """
 
@@ -147,38 +167,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field
     restore: Usage
     kept: Usage
     series: tuple[Series, ...]
+    removed: tuple[Removal, ...]
     unreadable: tuple[str, ...]
-
-
-class StudyRecords:
-    """The records of one study, each with the file that it is in.
-
-    Args:
-        root: of the tree.
-        study: whose records are read.
-    """
-
-    def __init__(self, root: Path, study: UID) -> None:
-        self.root = root
-        self.study = study
-        self.unreadable: list[str] = []
-        self._files: dict[tuple[Identity, str, int], str] = {}
-        records: list[Record] = []
-        for path in holdings.record_files(root, study):
-            try:
-                found = list(record.from_file((root / path).read_bytes()))
-            except FileNotFoundError:
-                continue  # it was merged into another one, which is read as well, or was read before
-            except (Corrupt, OSError) as why:
-                self.unreadable.append(f"{path}: {why}")
-            else:
-                records.extend(found)
-                self._files |= {_key(each): path for each in found}
-        self.versions = merge(records)
-
-    def record_file(self, version: Record) -> str | None:
-        """The file that a record is in."""
-        return self._files.get(_key(version))
 
 
 def instance(held: StudyRecords, identity: Identity, receipts: Iterable[Receipt]) -> Instance:
@@ -189,16 +179,16 @@ def instance(held: StudyRecords, identity: Identity, receipts: Iterable[Receipt]
         identity: which one.
         receipts: those that name it, newest first.
     """
-    versions = held.versions.get(identity, [])
-    packs = _packs(held.root, held.study, {each.remainder[0] for each in versions})
+    versions = held.versions.get(identity, UNKNOWN)
+    packs = _packs(held.root, held.study, {each.remainder[0] for each in versions.records})
     mine = [each for each in receipts if each.identity == identity]
     return Instance(
         study=identity.study,
         series=identity.series,
         instance=identity.instance,
-        versions=tuple(
-            _version(held, each, number == 0, packs.get(each.remainder[0]), mine)
-            for number, each in enumerate(versions)
+        versions=tuple(_version(held, each, packs.get(each.remainder[0]), mine) for each in versions.records),
+        tombstones=tuple(
+            each.sentence() for each in sorted(versions.tombstones, key=lambda each: each.at, reverse=True)
         ),
         unreadable=tuple(held.unreadable),
     )
@@ -207,7 +197,10 @@ def instance(held: StudyRecords, identity: Identity, receipts: Iterable[Receipt]
 def series(held: StudyRecords, uid: UID) -> Series:
     """Describe one series of a study."""
     members = [versions for identity, versions in held.versions.items() if identity.series == uid]
-    dataset: dict[str, Any] = orjson.loads(members[0][0].dataset) if members else {}
+    shown = [each.visible for each in members if each.visible]
+    # What is deleted may still be described, by any of its versions, as long as there is one.
+    described = next((record for each in members for record in each.records), None)
+    dataset: dict[str, Any] = orjson.loads(described.dataset) if described else {}
     directory = held.root / layout.series_dir(held.study, uid)
     return Series(
         study=held.study,
@@ -215,14 +208,15 @@ def series(held: StudyRecords, uid: UID) -> Series:
         number=_number(dataset, _SERIES_NUMBER),
         modality=first_text(dataset, _MODALITY),
         description=first_text(dataset, _SERIES_DESCRIPTION),
-        instances=len(members),
+        instances=len(shown),
         published=_usage([directory]),
         published_at=_written_at(directory / layout.METADATA),
         conflicts=tuple(
             Conflict(series=uid, instance=each[0].identity.instance, versions=len(each))
-            for each in members
+            for each in shown
             if len(each) > 1
         ),
+        removed=_removals(members),
     )
 
 
@@ -232,7 +226,7 @@ def study(held: StudyRecords) -> Study:
     members = [series(held, each) for each in {identity.series for identity in held.versions}]
     return Study(
         study=uid,
-        instances=len(held.versions),
+        instances=sum(each.instances for each in members),
         dirty=(root / layout.dirty_mark(uid)).exists(),
         published_at=_written_at(root / layout.study_dir(uid) / "series/index.json.gz"),
         published=_usage([root / layout.study_dir(uid)]),
@@ -240,17 +234,32 @@ def study(held: StudyRecords) -> Study:
         restore=_usage([root / layout.restore_dir(uid)]),
         kept=_usage([root / layout.KEPT / uid]),
         series=tuple(sorted(members, key=lambda each: (each.number is None, each.number or 0, each.series))),
+        removed=_removals(held.versions.values()),
         unreadable=tuple(held.unreadable),
     )
 
 
-def _version(held: StudyRecords, of: Record, published: bool, pack: str | None, receipts: Iterable[Receipt]) -> Version:
+def _removals(instances: Iterable[Versions]) -> tuple[Removal, ...]:
+    """What was deleted or rejected of instances, what was done to most of them first."""
+    told = Counter(
+        sentence
+        for versions in instances
+        for sentence in {each.sentence() for each in versions.tombstones if each.covers}
+    )
+    return tuple(Removal(what=what, instances=count) for what, count in told.most_common())
+
+
+def _version(held: StudyRecords, of: Record, pack: str | None, receipts: Iterable[Receipt]) -> Version:
+    versions = held.versions[of.identity]
+    tombstone = versions.tombstone(of.content)
+    published = of is versions.winner
     directory = holdings.place(of, published=published)
     dataset: dict[str, Any] = orjson.loads(of.dataset)
     original = layout.original(of.source)
     return Version(
         revision=of.revision,
         published=published,
+        removed=tombstone.sentence() if tombstone and tombstone.covers else None,
         content=of.content,
         source=of.source,
         source_transfer_syntax=of.source_transfer_syntax,
@@ -269,14 +278,18 @@ def _version(held: StudyRecords, of: Record, published: bool, pack: str | None, 
 
 
 def _stored_files(held: StudyRecords, of: Record, directory: str) -> Iterator[StoredFile]:
+    homes = [layout.study_dir(held.study), layout.kept_study_dir(held.study)]
     for blob in of.blobs:
-        home = layout.study_dir(held.study) if layout.is_bulk(blob.path) else directory
-        path = f"{home}/{blob.path}"
-        try:
-            there = (held.root / path).stat().st_size == blob.length
-        except OSError:
-            there = False
-        yield StoredFile(path=path, bytes=blob.length, there=there)
+        paths = [f"{home}/{blob.path}" for home in (homes if layout.is_bulk(blob.path) else [directory])]
+        found = next((path for path in paths if _has_length(held.root / path, blob.length)), None)
+        yield StoredFile(path=found or paths[0], bytes=blob.length, there=found is not None)
+
+
+def _has_length(path: Path, length: int) -> bool:
+    try:
+        return path.stat().st_size == length
+    except OSError:
+        return False
 
 
 def _packs(root: Path, study: UID, wanted: set[str]) -> dict[str, str]:
@@ -286,7 +299,7 @@ def _packs(root: Path, study: UID, wanted: set[str]) -> dict[str, str]:
         if wanted <= found.keys():
             break
         try:
-            held = {digest for digest, _ in restore.from_pack((root / path).read_bytes())}
+            held = {digest for digest, _ in from_pack((root / path).read_bytes())}
         except (Corrupt, OSError):
             continue  # what is in it counts as missing, and is told so
         found |= dict.fromkeys(wanted & held, path)
@@ -311,10 +324,6 @@ def _written_at(path: Path) -> float | None:
         return path.stat().st_mtime
     except OSError:
         return None
-
-
-def _key(version: Record) -> tuple[Identity, str, int]:
-    return version.identity, version.content, version.revision
 
 
 def _number(dataset: dict[str, Any], tag: str) -> int | None:

@@ -19,7 +19,7 @@ from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.named import look
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source
-from staticwado_daemon.pipeline import requests
+from staticwado_daemon.pipeline import orders, requests
 from staticwado_daemon.pipeline.create import Given
 from staticwado_daemon.pipeline.line import Line
 from staticwado_daemon.pipeline.requests import Answer, Request
@@ -46,6 +46,7 @@ class _UnderWay:
         expected: those that come by the inbound folders, in the order in which they are to be looked for.
         results: of the files that are done.
         counts: these by outcome.
+        order: the number of what the publisher is to do to what is in the tree, until that is done.
         flush: the number of the flush that ends it.
         flushed_at: when that was asked for.
         delay: why it isn't answered although all is done.
@@ -57,6 +58,7 @@ class _UnderWay:
     expected: dict[Path, None] = field(default_factory=dict)
     results: list[Receipt | Answer] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    order: int | None = None
     flush: int | None = None
     flushed_at: float = -math.inf
     delay: str | None = None
@@ -72,7 +74,7 @@ class _UnderWay:
         Raises:
             StaticwadoError: if the disk refused some of it.
         """
-        if self.left or self.waiting or self.expected:
+        if self.left or self.waiting or self.expected or not self._is_obeyed(line):
             return False
         if self.flush is None:
             now = time.monotonic()
@@ -80,6 +82,17 @@ class _UnderWay:
                 return False
             self.flush, self.flushed_at = line.flush(), now
         return line.is_flushed(self.flush)
+
+    def _is_obeyed(self, line: Line) -> bool:
+        """Whether what is to be done to what is in the tree is done; what the disk refused is asked for again."""
+        if self.order is None or (done := line.removed(self.order)) is None:
+            return self.order is None
+        for each in orders.answers(self.request, done.instances):
+            self.note(each)
+        self.order, self.delay = None, done.failure
+        if done.failure:
+            self.order = orders.begin(line, self.request)
+        return self.order is None
 
 
 class Requests:
@@ -113,8 +126,7 @@ class Requests:
             return
         for request in pending:
             self._under_way[request.id] = _UnderWay(request, deque(request.paths))
-            if request.command == "index":
-                self._line.reindex()
+            self._under_way[request.id].order = orders.begin(self._line, request)
             _log.info("request_taken", command=request.command, files=len(request.paths))
 
     def submit(self, limit: int) -> bool:
@@ -197,7 +209,8 @@ class Requests:
         return self._line.current(result) if isinstance(result, Receipt) else result
 
     def _take(self, under_way: _UnderWay, path: Path) -> None:
-        source = look(path, requested=under_way.request.id)
+        request = under_way.request
+        source = look(path, requested=request.id, force=request.options.force)
         receipt = source if isinstance(source, Receipt) else self._given.known(source)
         if receipt is not None:
             under_way.note(receipt)

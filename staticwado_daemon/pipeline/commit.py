@@ -17,13 +17,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from staticwado_daemon.archive import gzipped, holdings, layout, record, restore
+from staticwado_daemon.archive import audit, gzipped, holdings, layout, record
+from staticwado_daemon.archive.pack import to_pack
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.archive.store import Store
+from staticwado_daemon.archive.target import Target
+from staticwado_daemon.archive.tombstone import Tombstone, moment
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Rejected, Transient
 from staticwado_daemon.inbound.receipt import Outcome, Receipt
-from staticwado_daemon.inbound.source import read
+from staticwado_daemon.inbound.source import opened
+from staticwado_daemon.pipeline.arrange import arrange, arrange_if_needed, is_whole
 from staticwado_daemon.pipeline.staged import Staged
 from staticwado_daemon.pipeline.studies import Studies, Study
 
@@ -48,12 +52,13 @@ class _Accepted:
     """What is to be stored of a staged instance.
 
     `record` is None for one that is known but of which something was missing on the disk; `target` is where its
-    blobs belong.
+    blobs belong; `undone` takes back that it was deleted or rejected.
     """
 
     staged: Staged
     record: Record | None
     target: str
+    undone: Tombstone | None = None
 
 
 def commit(store: Store, studies: Studies, batch: Sequence[Staged]) -> Commit:
@@ -91,83 +96,94 @@ def _tasks(batch: Sequence[Staged]) -> Iterable[Path]:
     return dict.fromkeys(staged.directory.parent for staged in batch)
 
 
-def arrange(store: Store, versions: Sequence[Record]) -> None:
-    """Let the winner of an instance stand where it is published, and each loser among the kept.
-
-    Whatever an interrupted attempt left, each version is where one of them belongs; told apart by their digests.
-    """
-    winner, *losers = versions
-    published = layout.instance_dir(winner.identity)
-    kept = [layout.kept_dir(winner.identity, each.content) for each in versions]
-    spares = [f"{path}-exchanged" for path in kept]
-
-    def find(version: Record) -> str | None:
-        return next((path for path in (*kept, *spares) if holdings.holds(store.root / path, version)), None)
-
-    if not holdings.holds(store.root / published, winner) and (place := find(winner)):
-        if (store.root / published).exists():
-            store.replace(published, place, spares)
-        else:
-            store.move(place, published)
-    for loser in losers:
-        own = layout.kept_dir(loser.identity, loser.content)
-        if holdings.holds(store.root / own, loser) or not (place := find(loser)):
-            continue
-        if (store.root / own).exists():
-            # It may be the only place of another version.
-            store.replace(own, place, spares)
-        else:
-            store.move(place, own)
-    if holdings.holds(store.root / published, winner):
-        store.discard(layout.kept_dir(winner.identity, winner.content))
-
-
 def _decide(store: Store, study: Study, staged: Staged, result: Commit, accepted: list[_Accepted]) -> None:
-    """Tell what one instance is: known, new, or a new version of a known one."""
+    """Tell what one instance is: known, new, a new version of a known one, or one that isn't wanted any more."""
     identity, content = staged.record.identity, staged.record.content
     versions = study.versions(identity)
+    tombstone = versions.tombstone(content)
     known = study.known(identity, content)
-    result.receipts.append(_receipt(staged, "published" if known is None else "duplicate"))
-    if known is not None:
-        if known is versions[0]:
-            # An attempt that got so far and no further hasn't told.
-            result.superseded.extend((identity, each.content) for each in versions[1:])
-        elif len(versions) > 1:
-            arrange(store, versions)
-        if staged.source.after_ingest == "delete" and known.source != staged.record.source:
-            _keep_original(store, staged)
-        under_way = any(each.record is known for each in accepted)
-        if not under_way and not is_whole(store, study, known, published=known is versions[0]):
-            _mend(study, staged, known, accepted)
-            result.dirty.setdefault(identity.study, set()).add(identity.series)
+    if tombstone and tombstone.covers:
+        if not staged.source.force:
+            result.receipts.append(replace(_receipt(staged, "ignored"), reason=tombstone.sentence()))
+            return
+        accepted.append(_uncovered(study, staged, known, tombstone))
+    elif known is not None:
+        result.receipts.append(_receipt(staged, _decide_known(store, study, staged, known, result, accepted)))
         return
-    new = replace(staged.record, revision=study.next_revision(identity))
-    accepted.append(_Accepted(staged, new, holdings.place(new, published=not versions)))
+    else:
+        new = replace(staged.record, revision=study.next_revision(identity))
+        accepted.append(_Accepted(staged, new, holdings.place(new, published=not versions.records)))
+        study.add(new)
     result.dirty.setdefault(identity.study, set()).add(identity.series)
-    if versions:
-        result.superseded.append((identity, versions[0].content))
-    study.add(new)
+    winner = study.versions(identity).winner
+    outcome: Outcome = "published" if winner and winner.content == content else "superseded"
+    result.receipts.append(_receipt(staged, outcome))
+    if versions.winner and outcome == "published":
+        result.superseded.append((identity, versions.winner.content))
+
+
+def _decide_known(
+    store: Store, study: Study, staged: Staged, known: Record, result: Commit, accepted: list[_Accepted]
+) -> Outcome:
+    """Find out whether anything is to be stored of an instance whose content is known, and visible."""
+    identity, versions = known.identity, study.versions(known.identity)
+    if known is versions.winner:
+        # An attempt that got so far and no further hasn't told.
+        result.superseded.extend((identity, each.content) for each in versions.visible[1:])
+    else:
+        arrange(store, versions)
+    if staged.source.after_ingest == "delete" and (known.source != staged.record.source or not known.is_exact):
+        _keep_original(store, staged)
+    if any(each.record is known for each in accepted):
+        return "duplicate"
+    anew = known is versions.winner and _is_to_be_stored_anew(staged, known)
+    if anew or not is_whole(store, study, known):
+        _mend(study, staged, known, accepted)
+        result.dirty.setdefault(identity.study, set()).add(identity.series)
+    return "published" if anew else "duplicate"
+
+
+def _is_to_be_stored_anew(staged: Staged, known: Record) -> bool:
+    """Whether a file that is to be taken in any case is stored in another way now than it was.
+
+    Another file of the same content isn't: the file that came first could no longer be given back.
+    """
+    return staged.source.force and staged.record.source == known.source and not _is_the_same(staged.record, known)
+
+
+def _is_the_same(one: Record, other: Record) -> bool:
+    """Whether two records of one content say the same of how it is stored."""
+    return (one.blobs, one.dataset, one.source_attributes) == (other.blobs, other.dataset, other.source_attributes)
 
 
 def _mend(study: Study, staged: Staged, known: Record, accepted: list[_Accepted]) -> None:
     """Put back what is missing of a known instance, from the staged files of the same content."""
-    published = known is study.versions(known.identity)[0]
-    if staged.record.blobs == known.blobs:
+    published = known is study.versions(known.identity).winner
+    if _is_the_same(staged.record, known):
         accepted.append(_Accepted(staged, None, holdings.place(known, published=published)))
     elif published:
-        # Other settings made other blobs of the same content: they need a record of their own.
-        new = replace(staged.record, revision=study.next_revision(known.identity))
-        study.add(new)
-        accepted.append(_Accepted(staged, new, holdings.place(new, published=True)))
+        accepted.append(_stored_anew(study, staged))
 
 
-def is_whole(store: Store, study: Study, known: Record, *, published: bool) -> bool:
-    """Whether everything that a record speaks of is there."""
-    return (
-        holdings.holds(store.root / holdings.place(known, published=published), known)
-        and holdings.holds_bulk(store.root, known)
-        and study.has_remainder(store.root, known)
+def _uncovered(study: Study, staged: Staged, known: Record | None, tombstone: Tombstone) -> _Accepted:
+    """Take what was deleted or rejected, because somebody insists."""
+    undone = replace(
+        tombstone, action="undo", number=tombstone.number + 1, at=moment(), by=audit.user(), reason="create --force"
     )
+    study.add(undone)
+    if known and _is_the_same(staged.record, known):
+        return _Accepted(staged, None, holdings.place(known, published=False), undone)
+    return replace(_stored_anew(study, staged), undone=undone)
+
+
+def _stored_anew(study: Study, staged: Staged) -> _Accepted:
+    """Give a content that is known another record, because other settings have made other blobs of it.
+
+    It stands aside until that has its name: what is published must not be replaced by what no record speaks of.
+    """
+    new = replace(staged.record, revision=study.next_revision(staged.record.identity))
+    study.add(new)
+    return _Accepted(staged, new, holdings.place(new, published=False))
 
 
 def _keep_original(store: Store, staged: Staged) -> None:
@@ -176,7 +192,8 @@ def _keep_original(store: Store, staged: Staged) -> None:
     It is read again: to rebuild it from staged frames, the one writer would have to decode what a worker has made.
     """
     try:
-        data = read(staged.source)
+        with opened(staged.source) as content:
+            data = bytes(content[:])
     except (Rejected, Transient) as why:
         raise OSError(errno.ESTALE, str(why), str(staged.source.path)) from why
     store.put(layout.original(hashlib.sha256(data).hexdigest()), gzipped.pack(data))
@@ -196,9 +213,7 @@ def _store(store: Store, studies: Studies, accepted: Sequence[_Accepted]) -> Non
             store.sweep(path)
         raise
     for identity in dict.fromkeys(each.staged.record.identity for each in accepted):
-        versions = studies.get(identity.study).versions(identity)
-        if len(versions) > 1:
-            arrange(store, versions)
+        arrange_if_needed(store, studies.get(identity.study).versions(identity))
 
 
 def _prepare(store: Store, accepted: Sequence[_Accepted], prepared: list[tuple[Path, str]]) -> None:
@@ -207,16 +222,19 @@ def _prepare(store: Store, accepted: Sequence[_Accepted], prepared: list[tuple[P
     for each in accepted:
         by_study.setdefault(each.staged.record.identity.study, []).append(each)
     for study, members in by_study.items():
-        name, data = restore.to_pack(each.staged.remainder for each in members)
+        name, data = to_pack(each.staged.remainder for each in members)
         prepared.append((store.prepare(data), f"{layout.restore_dir(study)}/{name}"))
         directories = layout.records_dir(study), layout.pending_dir(study)
         unsynced = store.unsynced(*directories)
-        records = [each.record for each in members if each.record]
-        if records:
-            name, data = record.to_file(records)
-            path = f"{directories[len(records) == 1]}/{name}"
+        held = [one for each in members for one in (each.record, each.undone) if one]
+        if held:
+            name, data = record.to_file(held)
+            path = f"{directories[len(held) == 1]}/{name}"
             prepared.append((store.prepare(data), path))
             unsynced.append(path)
+        if undone := [str(Target.of(each.undone.identity)) for each in members if each.undone]:
+            counts = {"instances": len(undone), "contents": len(undone)}
+            audit.append(store.root, audit.Entry("undo", undone, counts, "create --force"))
         # With the mark stand the records whose blobs a power cut may keep from their places (`recover`).
         store.put(layout.dirty_mark(study), "\n".join(unsynced).encode())
 

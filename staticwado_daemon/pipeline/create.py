@@ -106,14 +106,22 @@ class Given:
 
     def known(self, source: Source) -> Receipt | None:
         """The receipt of a file that hasn't changed since it was stored, if what was stored still stands."""
-        if self._journal.known(str(source.path), source.stamp) not in STORED:
+        if (
+            source.force
+            or source.after_ingest == "delete"
+            or self._journal.known(str(source.path), source.stamp) not in STORED
+        ):
             return None
         try:
             receipt = self._journal.find(source.path)[0]
         except Transient:
             # Without its receipt the file is read once more, and found to be a duplicate.
             return None
-        if receipt.identity is None or not (self._root / layout.instance_dir(receipt.identity)).is_dir():
+        identity, content = receipt.identity, receipt.content
+        if identity is None or content is None or not (self._root / layout.instance_dir(identity)).is_dir():
+            return None
+        if receipt.outcome != "superseded" and (self._root / layout.kept_dir(identity, content)).is_dir():
+            # Another version is published now: this one may have been deleted or rejected.
             return None
         return replace(receipt, outcome="duplicate", reason=None)
 
@@ -124,7 +132,7 @@ class Given:
             del self._tries[source.path]
             return result
         self._tries[source.path] += 1
-        again = look(source.path, requested=source.requested)
+        again = look(source.path, requested=source.requested, force=source.force)
         if not result.incomplete and self._tries[source.path] < MAXIMUM_TRIES and isinstance(again, Source):
             line.submit([again])
             return None

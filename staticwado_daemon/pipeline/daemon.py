@@ -8,10 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
 
+from staticwado_daemon.archive.tombstone import moment
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.inbound import drop
 from staticwado_daemon.inbound.inbox import Inbound
@@ -29,6 +31,7 @@ from staticwado_daemon.pipeline.staged import Finished
 _TICK_SECONDS = 0.25
 _REPORT_SECONDS = 0.5
 _LOG_SECONDS = 5.0
+_PURGE_SECONDS = 600.0
 _REFUSAL_SECONDS = 90.0  # longer than a refused file rests before it is tried again
 
 _SILENCE_SECONDS = 60.0
@@ -46,12 +49,14 @@ class Places:
         state_dir: where the report goes, and the journal is.
         drop_dir: the one inbound folder that is ours and gets emptied, if there is one.
         space: what is to be left free on the tree's disk.
+        keep_deleted_days: for how long what was deleted can be brought back.
     """
 
     root: Path
     state_dir: Path
     drop_dir: Path | None
     space: Space
+    keep_deleted_days: float = 30.0
 
 
 class Daemon:
@@ -78,6 +83,8 @@ class Daemon:
         self._root = places.root
         self._state_dir = places.state_dir
         self._space = places.space
+        self._keep_deleted = timedelta(days=places.keep_deleted_days)
+        self._purged = -math.inf
         # Inbound folders give real paths.
         self._drop_dir = places.drop_dir.resolve() if places.drop_dir else None
         self._line = line
@@ -137,6 +144,9 @@ class Daemon:
         now = time.monotonic()
         if self._outcomes and (now - self._logged > _LOG_SECONDS or self._line.idle):
             self._log_outcomes()
+        if now - self._purged > _PURGE_SECONDS:
+            self._purged = now
+            self._line.purge(moment(datetime.now(UTC) - self._keep_deleted))
         # Who waits for the end of what they have just handed in must not be told of the rest before it.
         if now - self._reported > _REPORT_SECONDS or (self._said_idle and not self._is_idle()):
             self._report(running=True)
@@ -252,6 +262,7 @@ class Daemon:
             folders=self._inbound.modes,
             rate=self._rate.note(self._reported, sum(counts.values())),
             published_at=self._published_at,
+            hidden=self._line.progress.hidden,
         )
         self._told(report)
         try:

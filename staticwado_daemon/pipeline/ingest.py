@@ -16,11 +16,11 @@ from pydicom.uid import UID
 from staticwado_daemon.archive import layout
 from staticwado_daemon.dicom import part10
 from staticwado_daemon.dicom.part10 import Instance, Limits
-from staticwado_daemon.dicom.transcode import ContentType
 from staticwado_daemon.errors import Ignored, Incomplete, Rejected, Transient
 from staticwado_daemon.inbound import source as sources
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source
+from staticwado_daemon.pipeline.images import Images
 from staticwado_daemon.pipeline.staged import Staged, Unfinished
 from staticwado_daemon.pipeline.staging import stage
 
@@ -34,14 +34,12 @@ class Rules:
     """How instances are stored.
 
     Attributes:
-        content_type: what native frames become: "htj2k", "jls" or "none".
+        images: what becomes of their frames.
         limits: what a file may ask of us, and which values become bulk data.
-        thumbnail_size: pixels along the longer side.
     """
 
-    content_type: ContentType
+    images: Images
     limits: Limits
-    thumbnail_size: int = 256
 
 
 def ingest_batch(batch: Sequence[Source], directory: Path, rules: Rules) -> list[Staged | Receipt | Unfinished]:
@@ -58,18 +56,11 @@ def ingest(source: Source, directory: Path, rules: Rules) -> Staged | Receipt | 
     Bad input is a receipt, not an exception; what may be better another time is `Unfinished`.
     """
     try:
-        data = sources.read(source, part10.look)
-        instance = part10.read(data, rules.limits, layout.bulk_uri)
-        if not source.final and _lacks_pixels(instance):
-            return Unfinished("an image without Pixel Data", incomplete=True)
-        return stage(
-            source,
-            data,
-            instance,
-            directory,
-            content_type=rules.content_type,
-            thumbnail_size=rules.thumbnail_size,
-        )
+        with sources.opened(source, part10.look) as content:
+            instance = part10.read(content, rules.limits, layout.bulk_uri)
+            if not source.final and _lacks_pixels(instance):
+                return Unfinished("an image without Pixel Data", incomplete=True)
+            return stage(source, content, instance, directory, rules.images)
     except Incomplete as why:
         return Unfinished(why.reason, incomplete=True)
     except Rejected as why:

@@ -10,7 +10,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _KEPT_BYTES = 32 * 1024 * 1024  # glibc takes no more for the second of the two
 
 _OPEN_FILES = 64
-"""A worker has its pipe, its log and one file open at a time; libraries being loaded are a few more."""
+"""A worker has its pipe, its log, a source and what it writes open at a time; libraries being loaded are a few more."""
 
 _FIRST_TO_GO = "500"
 """Short of memory, the kernel shall end a worker, whose task is tried again, before the daemon (proc(5))."""

@@ -20,15 +20,31 @@ from typing import Self, TypeAlias
 import structlog
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.dicom.uids import Identity
-from staticwado_daemon.errors import Corrupt, StaticwadoError, Transient
+from staticwado_daemon.archive.target import Target
+from staticwado_daemon.archive.tombstone import Action, moment
+from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.errors import Corrupt, StaticwadoError
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source
 from staticwado_daemon.pipeline.interrupts import interrupts_put_off
-from staticwado_daemon.pipeline.messages import Batch, Committed, Flush, Flushed, Progress, Reindex, Reply, Sweep
+from staticwado_daemon.pipeline.messages import (
+    Batch,
+    Committed,
+    Flush,
+    Flushed,
+    Progress,
+    Purge,
+    Reindex,
+    Remove,
+    Removed,
+    Renew,
+    Reply,
+    Sweep,
+)
 from staticwado_daemon.pipeline.publisher_process import PublisherProcess
 from staticwado_daemon.pipeline.staged import Finished, Staged, Unfinished
+from staticwado_daemon.pipeline.unwritten import Unwritten
 from staticwado_daemon.pipeline.workers import Result, Workers
 
 _log = structlog.get_logger(__name__)
@@ -73,9 +89,9 @@ class Line:
         self._running: deque[_Task] = deque()
         self._committing: dict[int, tuple[Staged, ...]] = {}
         self._batches = 0
-        self._held: list[Finished] = []
-        self._held_superseded: list[tuple[Identity, str]] = []
-        self._journal_failure: str | None = None
+        self._unwritten = Unwritten(journal)
+        self._removals = 0
+        self._removed: dict[int, Removed] = {}
         self._flushes = 0
         self._flushed = 0
         self._flush_failure: str | None = None
@@ -109,12 +125,12 @@ class Line:
         """Sources submitted whose receipts are not written yet."""
         under_way = sum(len(task.sources) for task in self._running)
         committing = sum(len(batch) for batch in self._committing.values())
-        return len(self._waiting) + under_way + committing + len(self._held)
+        return len(self._waiting) + under_way + committing + len(self._unwritten)
 
     @property
     def room(self) -> int:
         """How many more sources are worth submitting now; none for as long as the journal refuses many receipts."""
-        return max(0, 2 * self._parallel * BATCH_FILES - len(self._waiting) - len(self._held))
+        return max(0, 2 * self._parallel * BATCH_FILES - len(self._waiting) - len(self._unwritten))
 
     @property
     def idle(self) -> bool:
@@ -134,7 +150,7 @@ class Line:
     @property
     def journal_failure(self) -> str | None:
         """Why the journal doesn't take the receipts that are held until it does; None while it does."""
-        return self._journal_failure
+        return self._unwritten.failure
 
     def wake(self) -> None:
         """Make a waiting `pump` return; any thread may call this."""
@@ -147,7 +163,7 @@ class Line:
 
     def conclude(self, source: Source, receipt: Receipt) -> None:
         """Take a source that left the line unfinished once more, to leave it with a receipt of the caller's."""
-        self._held.append(Finished(source, receipt))
+        self._unwritten.hold(Finished(source, receipt))
 
     def flush(self) -> int:
         """Have everything written without waiting for quiet; returns a number to ask `is_flushed` by."""
@@ -168,6 +184,24 @@ class Line:
     def reindex(self) -> None:
         """Have the studies index made anew."""
         self._publisher.tell(Reindex())
+
+    def renew(self, studies: Sequence[UID]) -> None:
+        """Have everything of these studies that is computed from their records made anew; a `flush` tells the end."""
+        self._publisher.tell(Renew(tuple(studies)))
+
+    def remove(self, action: Action, targets: Sequence[Target], by: str, reason: str) -> int:
+        """Have things deleted, rejected or brought back; returns a number to ask `removed` by."""
+        self._removals += 1
+        self._publisher.tell(Remove(self._removals, action, tuple(targets), moment(), by, reason))
+        return self._removals
+
+    def removed(self, number: int) -> Removed | None:
+        """What became of that, told once; None while it isn't done."""
+        return self._removed.pop(number, None)
+
+    def purge(self, before: str) -> None:
+        """Have gone for good what was deleted before a moment, as tombstones have it."""
+        self._publisher.tell(Purge(before))
 
     def current(self, receipt: Receipt) -> Receipt:
         """The receipt as things stand now: a later content may have superseded what it speaks of."""
@@ -193,11 +227,13 @@ class Line:
                 self._progress = event
             elif isinstance(event, Flushed):
                 self._flushed, self._flush_failure = event.number, event.failure
+            elif isinstance(event, Removed):
+                self._removed[event.number] = event
             elif event is not None:
                 raise event
         self._forward()
         self._fill()
-        return self._journalled()
+        return self._unwritten.write()
 
     def _wait(self, timeout: float) -> list[_Event]:
         """What has happened; when nothing has, what happens first within `timeout` seconds."""
@@ -258,7 +294,7 @@ class Line:
                 if isinstance(result, Staged):
                     staged.append(result)
                 else:
-                    self._held.append(Finished(source, result))
+                    self._unwritten.hold(Finished(source, result))
             if staged:
                 self._batches += 1
                 self._committing[self._batches] = tuple(staged)
@@ -268,35 +304,15 @@ class Line:
         staged = self._committing.pop(committed.number)
         again = Unfinished(committed.failure or "not stored", incomplete=False, refused=True)
         for each, receipt in zip(staged, committed.receipts, strict=True):
-            self._held.append(Finished(each.source, receipt or again))
-        self._held_superseded.extend(committed.superseded)
-
-    def _journalled(self) -> list[Finished]:
-        """The finished sources, once the journal has their receipts; until it takes them they are held."""
-        if not self._held:
-            return []
-        receipts = [each.result for each in self._held if isinstance(each.result, Receipt)]
-        try:
-            if receipts:
-                self._journal.write(receipts)
-            if self._held_superseded:
-                self._journal.supersede(self._held_superseded)
-        except Transient as why:
-            if str(why) != self._journal_failure:
-                _log.error("journal_refused", reason=str(why))
-            self._journal_failure = str(why)
-            return []
-        self._journal_failure = None
-        finished = self._held
-        self._held, self._held_superseded = [], []
-        return finished
+            self._unwritten.hold(Finished(each.source, receipt or again))
+        self._unwritten.supersede(committed.superseded)
 
     def _take_replies_left(self) -> None:
         """Journal what the publisher finished after the last `pump`."""
         for event in self._wait(0):
             if isinstance(event, Committed):
                 self._take_committed(event)
-        self._journalled()
+        self._unwritten.write()
 
 
 def _given_up(source: Source, failure: BaseException) -> Receipt:

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from staticwado_daemon.dicom.uids import Identity
+from staticwado_daemon.archive.hidden import NOTHING, Hidden
+from staticwado_daemon.archive.target import Target
+from staticwado_daemon.archive.tombstone import Action
+from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.pipeline.staged import Staged
@@ -28,6 +31,41 @@ class Sweep:
 @dataclass(frozen=True, slots=True)
 class Reindex:
     """Make the studies index anew from the studies' own files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Make every file of these studies anew that is computed from records, and list them anew."""
+
+    studies: tuple[UID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete, reject or bring back what is in the tree; the answer is a `Removed` of the same number.
+
+    Attributes:
+        number: the order's.
+        action: what is to be done.
+        targets: to what.
+        at: the moment that the tombstones will have.
+        by: who wants it.
+        reason: why; may be empty.
+    """
+
+    number: int
+    action: Action
+    targets: tuple[Target, ...]
+    at: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Remove for good what was deleted before a moment (as tombstones have it)."""
+
+    before: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +94,21 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Removed:
+    """What became of a `Remove`: the tombstones are on the disk, the rest follows with the next flush.
+
+    Attributes:
+        number: the order's.
+        instances: to which something was done.
+        failure: why something could not be done; it wasn't for these studies, and can be tried again.
+    """
+
+    number: int
+    instances: tuple[Target, ...]
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Flushed:
     """Everything that was known when a flush was asked for is written, or `failure` says why not.
 
@@ -77,6 +130,7 @@ class Progress:
         dirty: studies of which some file is yet to be written.
         failure: what the disk says that it refuses; None while it doesn't.
         taken: how many messages the publisher has obeyed so far.
+        hidden: instances of which something is stored but not shown.
     """
 
     instances: int
@@ -84,10 +138,11 @@ class Progress:
     dirty: int
     failure: str | None = None
     taken: int = 0
+    hidden: Hidden = NOTHING
 
 
-Message: TypeAlias = Batch | Sweep | Reindex | Flush | None
+Message: TypeAlias = Batch | Sweep | Reindex | Renew | Remove | Purge | Flush | None
 """What the publisher is told; None ends it."""
 
-Reply: TypeAlias = Committed | Flushed | Progress | StaticwadoError
+Reply: TypeAlias = Committed | Removed | Flushed | Progress | StaticwadoError
 """What it answers; an error is its first and last word."""

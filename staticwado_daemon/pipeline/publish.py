@@ -11,8 +11,9 @@ from typing import TypeVar
 
 import structlog
 
-from staticwado_daemon.archive import gzipped, holdings, layout, record, restore, summary
+from staticwado_daemon.archive import gzipped, holdings, layout, record, summary
 from staticwado_daemon.archive.index import StudiesIndex
+from staticwado_daemon.archive.pack import from_pack, to_pack
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.archive.summary import Series
 from staticwado_daemon.dicom.uids import UID, Identity
@@ -25,6 +26,9 @@ _Item = TypeVar("_Item")
 
 MAXIMUM_FILES = 8
 """A study's record files and packs are merged into one each when there are more of them than this."""
+
+LARGEST_PACK = 16 * 1024 * 1024
+"""Bytes of a pack that is merged with others: what is merged is all in memory at once."""
 
 LARGEST_THUMBNAIL = 16 * 1024 * 1024
 """Bytes of a picture that are worth copying: what a worker calls a thumbnail may be anything."""
@@ -98,6 +102,13 @@ def marked(store: Store) -> list[UID]:
     return _studies(store, layout.DIRTY)
 
 
+def mark(store: Store, study: UID) -> None:
+    """Mark a study dirty, unless it is: a mark may name records that are yet to be compared with the disk."""
+    path = layout.dirty_mark(study)
+    if store.read(path) is None:
+        store.put(path, b"")
+
+
 def _studies(store: Store, directory: str) -> list[UID]:
     """The entries of a directory that are Study Instance UIDs; whatever else got there is none of ours."""
     found = []
@@ -110,21 +121,22 @@ def _studies(store: Store, directory: str) -> list[UID]:
     return found
 
 
-def group(store: Store, study: UID) -> None:
-    """Merge a study's record files into one, and its packs, where there have come to be many.
+def group(store: Store, study: UID, most: int = MAXIMUM_FILES) -> None:
+    """Merge a study's record files into one, and its packs, where there have come to be more than `most` of them.
 
     The union of what they hold stays the same. The old files go only when the new one is on the disk, and only those
     that could be read.
     """
     files = holdings.record_files(store.root, study)
-    if len(files) > MAXIMUM_FILES:
+    if len(files) > most:
         readable = {path: records for path in files if (records := _read(store, path, record.from_file))}
         name, data = record.to_file({each for records in readable.values() for each in records})
         store.supersede(readable, f"{layout.records_dir(study)}/{name}", data)
-    files = holdings.pack_files(store.root, study)
-    if len(files) > MAXIMUM_FILES:
-        packs = {path: remainders for path in files if (remainders := _read(store, path, restore.from_pack))}
-        name, data = restore.to_pack(dict(each for remainders in packs.values() for each in remainders).values())
+    sizes = {path: (store.root / path).stat().st_size for path in holdings.pack_files(store.root, study)}
+    files = [path for path, size in sizes.items() if size <= LARGEST_PACK]
+    if len(files) > most:
+        packs = {path: remainders for path in files if (remainders := _read(store, path, from_pack))}
+        name, data = to_pack(dict(each for remainders in packs.values() for each in remainders).values())
         store.supersede(packs, f"{layout.restore_dir(study)}/{name}", data)
 
 
@@ -142,6 +154,10 @@ def _put(store: Store, path: str, objects: Iterable[bytes]) -> None:
 
 
 def _put_thumbnail(store: Store, path: str, chosen: Identity | None) -> None:
-    data = store.read(f"{layout.instance_dir(chosen)}/{layout.THUMBNAIL}", LARGEST_THUMBNAIL) if chosen else None
+    if chosen is None:
+        if (store.root / path).exists():
+            store.remove(path)
+        return
+    data = store.read(f"{layout.instance_dir(chosen)}/{layout.THUMBNAIL}", LARGEST_THUMBNAIL)
     if data is not None:
         store.put(path, data)

@@ -8,34 +8,48 @@ import itertools
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import structlog
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.disk import Disk
+from staticwado_daemon.archive.disk import Disk, SyncFailed
 from staticwado_daemon.archive.lock import Role
-from staticwado_daemon.archive.store import DISK, Store, SyncFailed
+from staticwado_daemon.archive.store import DISK, Store
+from staticwado_daemon.archive.target import Target
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound.receipt import Receipt
-from staticwado_daemon.pipeline import publish
+from staticwado_daemon.pipeline import publish, removal
 from staticwado_daemon.pipeline.commit import commit, sweep
-from staticwado_daemon.pipeline.messages import Batch, Committed, Flush, Flushed, Message, Progress, Reindex, Sweep
+from staticwado_daemon.pipeline.listing import Listing
+from staticwado_daemon.pipeline.messages import (
+    Batch,
+    Committed,
+    Flush,
+    Flushed,
+    Message,
+    Progress,
+    Purge,
+    Reindex,
+    Remove,
+    Removed,
+    Renew,
+    Sweep,
+)
+from staticwado_daemon.pipeline.notes import Notes
+from staticwado_daemon.pipeline.purge import purge_due
 from staticwado_daemon.pipeline.recover import recover
 from staticwado_daemon.pipeline.studies import Studies
+from staticwado_daemon.pipeline.work import Work, next_due
 
 _log = structlog.get_logger(__name__)
 
 QUIET_SECONDS = 2.0
 """How long a study rests before its cold files are written."""
-
-INDEX_DUTY = 20
-"""The studies index is written again no sooner than this many times its last writing time."""
 
 HOT_DUTY = 9
 """While instances keep coming, a study rests between two publications this many times as long as the last took."""
@@ -75,25 +89,6 @@ def run(
             sys.exit(1)
 
 
-@dataclass(slots=True)
-class _Work:
-    """What is yet to be written of a study.
-
-    Attributes:
-        changed: series whose hot files are due; None for all of them.
-        hot_due, cold_due: not before these times.
-    """
-
-    changed: set[UID] | None
-    hot_due: float
-    cold_due: float
-
-    @property
-    def is_hot(self) -> bool:
-        """Whether hot files are due; cold ones wait for them."""
-        return self.changed is None or bool(self.changed)
-
-
 class Publisher:
     """The loop of the publisher process and what it has yet to write."""
 
@@ -101,18 +96,13 @@ class Publisher:
         self._store = store
         self._connection = connection
         self._studies = Studies(store.root, MAXIMUM_CACHE)
-        self._work: dict[UID, _Work] = {}
-        self._index_due: float | None = None
-        self._index_rest = 0.0
+        self._notes = Notes(store)
+        self._work: dict[UID, Work] = {}
+        self._listing = Listing(store)
         self._failures: dict[str, str] = {}
         self._taken = 0
-        index = publish.read_index(store)
-        if index is None:
-            self._reindex()
-        else:
-            self._index = index
-        for study in publish.marked(store):
-            # An earlier process had marked the study and perhaps not finished.
+        # An earlier process had marked studies and perhaps not finished.
+        for study in (*self._listing.unreadable, *publish.marked(store)):
             self._touch(study, None)
 
     def serve(self) -> None:
@@ -128,6 +118,12 @@ class Publisher:
             for each in messages:
                 if isinstance(each, Sweep):
                     self._store.sweep(each.directory)
+                elif isinstance(each, Renew):
+                    self._renew(each.studies)
+                elif isinstance(each, Remove):
+                    self._connection.send(self._remove(each))
+                elif isinstance(each, Purge):
+                    self._purge(each.before)
             if Reindex() in messages:
                 self._reindex()
             flushes = [each.number for each in messages if isinstance(each, Flush)]
@@ -190,15 +186,53 @@ class Publisher:
             self._connection.send(each)
 
     def _reindex(self) -> None:
-        self._index, unreadable = publish.rebuild_index(self._store)
-        for study in unreadable:
+        self._listing.remake()
+        # What is just leaving the tree must not be listed again.
+        for study in (*self._listing.unreadable, *self._work):
             self._touch(study, None)
-        self._index_due = 0.0
+
+    def _remove(self, order: Remove) -> Removed:
+        """Delete, reject or bring back, study by study: one that is refused costs no other."""
+        done: list[Target] = []
+        failure = None
+        for uid in dict.fromkeys(each.study for each in order.targets):
+            try:
+                if uid in self._work and self._work[uid].changed is None:
+                    # An interrupted attempt may have left versions in each other's place.
+                    recover(self._store, self._studies, uid)
+                found = removal.remove(self._store, self._studies, uid, order)
+            except OSError as error:
+                failure = self._refused("remove", error)
+                self._touch(uid, None)
+                continue
+            self._touch(uid, {each.series for each in found if each.series})
+            done.extend(found)
+        if failure is None:
+            self._failures.pop("remove", None)
+        return Removed(order.number, tuple(done), failure)
+
+    def _purge(self, before: str) -> None:
+        """Have gone for good what was deleted long ago."""
+        try:
+            purge_due(self._store, self._studies, self._notes, before)
+            self._failures.pop("purge", None)
+        except OSError as error:
+            self._refused("purge", error)
+
+    def _renew(self, studies: Iterable[UID]) -> None:
+        """Have studies written anew, from what their records say now."""
+        for study in studies:
+            try:
+                publish.mark(self._store, study)
+            except OSError as error:
+                # Without its mark the study is written by this process or not at all.
+                self._refused(study, error)
+            self._touch(study, None)
 
     def _touch(self, study: UID, series: set[UID] | None) -> None:
         """Note that series of a study have changed, or all of it."""
         now = time.monotonic()
-        work = self._work.setdefault(study, _Work(set(), now, 0.0))
+        work = self._work.setdefault(study, Work(set(), now, 0.0))
         work.changed = None if series is None or work.changed is None else work.changed | series
         work.cold_due = now + QUIET_SECONDS
 
@@ -218,42 +252,29 @@ class Publisher:
             ended = time.monotonic()
             work.hot_due = ended + HOT_DUTY * (ended - started)
 
-    def _publish_study(self, uid: UID, work: _Work) -> None:
+    def _publish_study(self, uid: UID, work: Work) -> None:
         if work.changed is None:
             recover(self._store, self._studies, uid)
         study = self._studies.get(uid)
         if study.series_uids():
-            publish.publish_hot(self._store, study, work.changed or study.series_uids(), self._index)
-            self._list()
-        elif uid in self._index:
-            self._index.remove(uid)
-            self._list()
+            publish.publish_hot(self._store, study, work.changed or study.series_uids(), self._listing.index)
+            self._listing.change()
+        elif uid in self._listing.index:
+            self._listing.index.remove(uid)
+            self._listing.change()
         work.changed = set()
 
-    def _list(self) -> None:
-        """Note that the studies index has changed."""
-        if self._index_due is None:
-            self._index_due = self._index_rest
-
     def _publish_index(self, *, everything: bool) -> None:
-        started = time.monotonic()
-        if self._index_due is None or not (everything or started >= self._index_due):
-            return
         try:
-            self._store.check()
-            publish.publish_index(self._store, self._index)
+            if self._listing.write(everything=everything):
+                self._failures.pop("index", None)
         except OSError as error:
             self._refused("index", error)
-            self._index_due = time.monotonic() + RETRY_SECONDS
-            return
-        self._failures.pop("index", None)
-        self._index_due = None
-        ended = time.monotonic()
-        self._index_rest = ended + INDEX_DUTY * (ended - started)
+            self._listing.put_off(RETRY_SECONDS)
 
     def _publish_cold(self, *, everything: bool) -> None:
         """Write the cold files of the studies that have come to rest, and take their marks away."""
-        if self._index_due is not None:
+        if self._listing.due is not None:
             return
         written: list[UID] = []
         for uid, work in self._work.items():
@@ -265,6 +286,8 @@ class Publisher:
                 if study.series_uids():
                     publish.publish_cold(self._store, study)
                 publish.group(self._store, uid)
+                removal.clear(self._store, study)
+                self._notes.note(study)
             except OSError as error:
                 self._refused(uid, error)
                 work.cold_due = time.monotonic() + RETRY_SECONDS
@@ -296,7 +319,7 @@ class Publisher:
             # Studies without a mark are on the disk; of the others any file may be lost.
             for uid in self._work:
                 self._touch(uid, None)
-            self._list()
+            self._listing.change()
         return reason
 
     @property
@@ -304,15 +327,12 @@ class Publisher:
         return next(iter(self._failures.values()), None)
 
     def _pause(self) -> float | None:
-        """Seconds until something is due; None for as long as nothing comes. Hot files go before index before cold."""
-        due = [work.hot_due for work in self._work.values() if work.is_hot]
-        if self._index_due is not None:
-            due.append(self._index_due)
-        else:
-            due.extend(work.cold_due for work in self._work.values() if not work.is_hot)
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        """Seconds until something is due; None for as long as nothing comes."""
+        due = next_due(self._work.values(), self._listing.due)
+        return max(0.0, due - time.monotonic()) if due is not None else None
 
     def _report(self) -> None:
-        dirty = len(self._work) + (self._index_due is not None)
-        progress = Progress(self._index.instances, len(self._index), dirty, self._failure, self._taken)
+        index = self._listing.index
+        dirty = len(self._work) + (self._listing.due is not None)
+        progress = Progress(index.instances, len(index), dirty, self._failure, self._taken, self._notes.total)
         self._connection.send(progress)

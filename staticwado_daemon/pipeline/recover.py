@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import structlog
 
 from staticwado_daemon.archive import layout, record
-from staticwado_daemon.archive.record import Record
+from staticwado_daemon.archive.record import Held, Record
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt
-from staticwado_daemon.pipeline.commit import arrange, is_whole
+from staticwado_daemon.pipeline.arrange import arrange, arrange_if_needed, bring_bulk_back, is_whole
 from staticwado_daemon.pipeline.studies import Studies, Study
 
 _log = structlog.get_logger(__name__)
@@ -28,10 +28,11 @@ def recover(store: Store, studies: Studies, uid: UID) -> None:
     """
     studies.forget(uid)
     study = studies.get(uid)
-    for versions in study.conflicts():
-        arrange(store, versions)
+    bring_bulk_back(store, study)
+    for versions in study.instances():
+        arrange_if_needed(store, versions)
     for path, held in _doubtful(store, uid):
-        damaged = [each for each in held if _is_damaged(store, study, each)]
+        damaged = [each for each in held if isinstance(each, Record) and _is_damaged(store, study, each)]
         if damaged:
             _withdraw(store, path, held, damaged)
             studies.forget(uid)
@@ -39,7 +40,7 @@ def recover(store: Store, studies: Studies, uid: UID) -> None:
             study = studies.get(uid)
 
 
-def _doubtful(store: Store, uid: UID) -> list[tuple[str, list[Record]]]:
+def _doubtful(store: Store, uid: UID) -> list[tuple[str, list[Held]]]:
     """The record files that the study's mark names, with what they hold."""
     found = []
     directories = layout.records_dir(uid), layout.pending_dir(uid)
@@ -54,11 +55,10 @@ def _doubtful(store: Store, uid: UID) -> list[tuple[str, list[Record]]]:
 
 
 def _is_damaged(store: Store, study: Study, each: Record) -> bool:
-    versions = study.versions(each.identity)
-    return each in versions and not is_whole(store, study, each, published=each == versions[0])
+    return each in study.versions(each.identity).records and not is_whole(store, study, each)
 
 
-def _withdraw(store: Store, path: str, held: Sequence[Record], damaged: Sequence[Record]) -> None:
+def _withdraw(store: Store, path: str, held: Sequence[Held], damaged: Sequence[Record]) -> None:
     _log.warning("records_withdrawn", count=len(damaged), study=held[0].identity.study)
     whole = [each for each in held if each not in damaged]
     if whole:
@@ -71,6 +71,4 @@ def _withdraw(store: Store, path: str, held: Sequence[Record], damaged: Sequence
 def _rearrange(store: Store, studies: Studies, uid: UID, withdrawn: Sequence[Record]) -> None:
     """Let what is the winner now stand where it is published."""
     for each in withdrawn:
-        versions = studies.get(uid).versions(each.identity)
-        if versions:
-            arrange(store, versions)
+        arrange(store, studies.get(uid).versions(each.identity))

@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 import orjson
 
+from staticwado_daemon.archive.hidden import NOTHING, Hidden
+
 REPORT = "status.json"
 """The file's name below the state directory."""
 
@@ -42,6 +44,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         folders: how each inbound folder is followed: "inotify", "polling", "unavailable", or at first "starting".
         rate: sources per second that got their receipts, over the last minute.
         published_at: when the latest of them was published (Unix time); None before the first.
+        hidden: instances of which something is stored but not shown.
     """
 
     running: bool
@@ -58,6 +61,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     folders: dict[str, str] = msgspec.field(default_factory=dict)
     rate: float = 0.0
     published_at: float | None = None
+    hidden: Hidden = NOTHING
 
 
 class ReportFile:

@@ -12,21 +12,44 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, get_args
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.lock import lock_holder
-from staticwado_daemon.errors import StaticwadoError
+from staticwado_daemon.archive.target import Target
+from staticwado_daemon.errors import Rejected, StaticwadoError
 from staticwado_daemon.inbound.receipt import Receipt
 
-Command = Literal["create", "index", "retry"]
+Command = Literal["create", "index", "retry", "delete", "reject", "undo", "renew"]
 
 _POLL_SECONDS = 0.1
 _STALE_SECONDS = 86_400.0
 _REMAINS = frozenset({".answer", ".progress", ".unreadable", ".part"})
 """What is nobody's any more once it is old: whoever asked has gone without it."""
+
+
+_LONGEST_REASON = 1000
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How something is to be done.
+
+    Attributes:
+        reason: why, as somebody gave it.
+        by: who wants it.
+        force: of `create`: files are taken although their content is known, or was deleted or rejected.
+    """
+
+    reason: str = ""
+    by: str = ""
+    force: bool = False
+
+
+NO_OPTIONS: Final = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +60,15 @@ class Request:
         id: names the request and its answer.
         command: what is to be done.
         paths: the files it is about, absolute.
+        targets: the studies, series and instances it is about: `studies/S[/series/X[/instances/I]]`.
+        options: how it is to be done.
     """
 
     id: str
     command: Command
     paths: tuple[Path, ...] = ()
+    targets: tuple[str, ...] = ()
+    options: Options = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +108,9 @@ def ask(
     paths: Sequence[Path] = (),
     on_progress: Callable[[Mapping[str, int]], None] = lambda _: None,
     on_wait: Callable[[str], None] = lambda _: None,
+    *,
+    targets: Sequence[str] = (),
+    options: Options = NO_OPTIONS,
 ) -> list[Answer]:
     """Have the daemon of `root` do something; return when it is done.
 
@@ -90,6 +120,8 @@ def ask(
         paths: the files it is about, absolute.
         on_progress: told now and then how many of the files have which outcome.
         on_wait: told, when the daemon begins to wait for something that somebody must mend, what that is.
+        targets: the studies, series and instances it is about.
+        options: how it is to be done.
 
     Raises:
         StaticwadoError: if the daemon ends before it has answered, or can't read the request.
@@ -97,7 +129,8 @@ def ask(
     asked = root / layout.REQUESTS / f"{uuid.uuid4().hex}.json"
     told = _Progress({}, None)
     try:
-        _write(asked, {"command": command, "paths": [str(path) for path in paths]})
+        body = {"command": command, "paths": [str(path) for path in paths]}
+        _write(asked, body | {"targets": list(targets), "options": asdict(options)})
         while _is_awaited(root, asked):
             now = _progress(asked) or told
             if now.counts and now.counts != told.counts:
@@ -156,7 +189,7 @@ def pending(root: Path) -> list[Request]:
             path.rename(path.with_suffix(".taken"))
         except FileNotFoundError:
             continue  # withdrawn
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, Rejected):
             with suppress(OSError):
                 path.rename(path.with_suffix(".unreadable"))
         else:
@@ -202,7 +235,19 @@ def _parse(name: str, body: dict[str, Any]) -> Request:
         os.fsencode(path)  # raises for what can't be a name
     if not all(path.is_absolute() and "\0" not in str(path) for path in paths):
         raise ValueError("a path that can't be one")
-    return Request(name, body["command"], paths)
+    targets = tuple(str(Target.parse(target)) for target in body.get("targets", ()))
+    return Request(name, body["command"], paths, targets, _options(body.get("options", {})))
+
+
+def _options(body: dict[str, Any]) -> Options:
+    options = Options(**body)
+    texts = (options.reason, _LONGEST_REASON), (options.by, _LONGEST_NAME)
+    # They end in records and receipts, one a line, and on terminals.
+    if not all(isinstance(text, str) and text.isprintable() and len(text) <= most for text, most in texts):
+        raise ValueError("options that can't be right")
+    if not isinstance(options.force, bool):
+        raise TypeError("force is true or false")
+    return options
 
 
 def _sweep(directory: Path) -> None:

@@ -4,117 +4,106 @@ What stands there in the end is what the instance directory will be. Bulk data, 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
-from isal import isal_zlib
 
 from staticwado_daemon.archive import gzipped, layout, multipart, restore, summary
-from staticwado_daemon.archive.record import Blob, Record
+from staticwado_daemon.archive.record import Record
+from staticwado_daemon.archive.source_frames import stored_in
 from staticwado_daemon.archive.store import Stage
-from staticwado_daemon.dicom import frames, native, render, transcode
+from staticwado_daemon.dicom import frames, render, transcode
 from staticwado_daemon.dicom.attributes import Attributes
+from staticwado_daemon.dicom.data_set import Buffer, pieces
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription
 from staticwado_daemon.dicom.part10 import Instance
-from staticwado_daemon.dicom.transcode import ContentType
+from staticwado_daemon.dicom.transcode import StoredFrames
 from staticwado_daemon.dicom.transfer_syntaxes import transfer_syntax
+from staticwado_daemon.dicom.uids import Identity
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound.source import Source
+from staticwado_daemon.pipeline import alternates
+from staticwado_daemon.pipeline.documents import store_document, store_pictures, store_video
+from staticwado_daemon.pipeline.files import Files
+from staticwado_daemon.pipeline.images import Images
 from staticwado_daemon.pipeline.staged import Staged, bulk_directory
 
 AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
 MODALITY = "00080060"
 PIXEL_DATA = frozenset({"7FE00008", "7FE00009", "7FE00010"})
-ENCAPSULATED_DOCUMENT = "00420011"
-MIME_TYPE_OF_ENCAPSULATED_DOCUMENT = "00420012"
 
 WHOLE_MODALITIES = frozenset({"SR", "SEG", "RTSTRUCT", "RWV"})
 """Instances of these modalities are also kept as one Part 10 file, which is how viewers ask for them."""
 
-FRAME_GZIP_LEVEL = 2
-"""isal's fastest that is worth it: native pixels gain little from more."""
+MOST_KEPT_WHOLE = 256 << 20
+"""Bytes; no larger source is kept beside frames from which it doesn't come back, as it would have to be held."""
 
-GZIP_WINDOW = 31
-"""zlib's way to say: a gzip member with the largest window."""
-
-OCTETS = "application/octet-stream"
-_PDF = "application/pdf"
+_DICOM = "application/dicom"
 
 
-@dataclass(slots=True)
-class _Files:
-    """The staging directories while they fill."""
+@dataclass(frozen=True, slots=True)
+class _Pixels:
+    """What became of the pixel data of an instance.
 
-    instance: Stage
-    study: Stage
-    blobs: list[Blob] = field(default_factory=list)
-    bulk: list[str] = field(default_factory=list)
+    Attributes:
+        identity: of the instance as it is stored: coded with loss, it is another one.
+        source: how the source comes back.
+        exact: it does, if not from the frames then from itself.
+        warnings: what wasn't done as it was asked for.
+    """
 
-    def add(self, name: str, data: bytes) -> None:
-        """A file of the instance directory."""
-        self.instance.write(name, [data])
-        self._note(name, data)
-
-    def add_frame(self, number: int, part_type: str, payload: native.Payload, *, compress: bool) -> None:
-        """A frame, one multipart part, numbered from 1."""
-        body = multipart.wrap(part_type, payload)
-        data = isal_zlib.compress(body, FRAME_GZIP_LEVEL, GZIP_WINDOW) if compress else body
-        self.add(layout.frame(number, gzipped=compress), data)
-
-    def add_bulk(self, sha256: str, value: bytes) -> None:
-        """A bulk value, one multipart part, gzipped where that pays."""
-        body = multipart.wrap(OCTETS, value)
-        packed = gzipped.pack_if_smaller(body)
-        name = layout.bulk_file(sha256, gzipped=packed is not None)
-        data = body if packed is None else packed
-        self.study.write(name, [data])
-        self.bulk.append(name)
-        self._note(name, data)
-
-    def _note(self, name: str, data: bytes) -> None:
-        self.blobs.append(Blob(name, len(data), hashlib.sha256(data).hexdigest()))
+    identity: Identity
+    source: restore.Pixels
+    exact: bool = True
+    warnings: tuple[str, ...] = ()
 
 
-def stage(
-    source: Source, data: bytes, instance: Instance, directory: Path, *, content_type: ContentType, thumbnail_size: int
-) -> Staged:
+def stage(source: Source, content: Buffer, instance: Instance, directory: Path, images: Images) -> Staged:
     """Write everything of one instance below `directory`, and make its record (of revision 0).
+
+    Of content that isn't in memory no more is held than a frame, the bulk values, and what isn't in frames.
 
     Raises:
         Rejected: if the pixel data isn't what the attributes say.
+        Transient: if the content vanishes while it is read.
         OSError: if the disk doesn't take it.
     """
-    files = _Files(Stage(directory), Stage(bulk_directory(directory)))
+    files = Files(Stage(directory), Stage(bulk_directory(directory)))
     changes: dict[str, bytes | None] = {AVAILABLE_TRANSFER_SYNTAX_UID: _uid(instance.transfer_syntax_uid)}
-    pixels = restore.Pixels()
+    stored = _Pixels(instance.identity, restore.Pixels())
     if instance.pixel_data is not None:
-        pixels = _store_pixels(files, instance, content_type, thumbnail_size, changes)
+        stored = _store_pixels(files, instance, images, changes, deletes=source.after_ingest == "delete")
     for value in instance.bulk_values:
         files.add_bulk(value.sha256, value.data)
-    _store_document(files, instance)
+    store_document(files, instance)
     if instance.attributes.text(MODALITY) in WHOLE_MODALITIES:
-        files.add(layout.FULL_INSTANCE, gzipped.pack(multipart.wrap("application/dicom", data)))
+        _store_whole(files, content)
     dataset = instance.attributes.with_changes(changes).to_json()
     files.instance.write(layout.METADATA, [gzipped.pack(summary.array([dataset]))])
     # Offsets are into the inflated data set where it was deflated: those aren't bytes of the file.
-    remainder = restore.split(data, pixels) if instance.buffer is data else restore.whole(data)
+    pixels = stored.source
+    remainder = restore.split(content, pixels) if instance.buffer is content else restore.whole(content)
+    if not stored.exact and source.after_ingest == "keep":
+        remainder = b""
+    source_digest, content_digest = _digests(content, instance)
     record = Record(
-        identity=instance.identity,
+        identity=stored.identity,
         revision=0,
-        content=_content(data, instance),
-        source=hashlib.sha256(data).hexdigest(),
+        content=content_digest,
+        source=source_digest,
         source_transfer_syntax=instance.transfer_syntax_uid,
         blobs=tuple(files.blobs),
         remainder=_name(remainder),
         source_attributes=_source_attributes(instance.attributes, changes),
         dataset=dataset,
     )
-    if (source.after_ingest == "delete" or _is_intricate(pixels)) and not _restores(record, remainder, directory):
-        remainder = restore.whole(data)
+    if source.after_ingest == "delete" or _is_intricate(pixels):
+        remainder = _proven(content, pixels, record, remainder, directory)
         record = replace(record, remainder=_name(remainder))
-    return Staged(source, directory, record, tuple(files.bulk), remainder, instance.warnings)
+    warnings = (*instance.warnings, *stored.warnings)
+    return Staged(source, directory, record, tuple(files.bulk), remainder, warnings)
 
 
 def _is_intricate(pixels: restore.Pixels) -> bool:
@@ -122,20 +111,27 @@ def _is_intricate(pixels: restore.Pixels) -> bool:
     return pixels.description is not None and (pixels.shared or pixels.word > 1 or pixels.description.is_planar)
 
 
-def _restores(record: Record, remainder: bytes, directory: Path) -> bool:
-    """Whether the source comes back from what was stored."""
+def _proven(content: Buffer, pixels: restore.Pixels, record: Record, remainder: bytes, directory: Path) -> bytes:
+    """The remainder by which the source comes back from what was stored: this one, or one that mends what doesn't."""
     try:
-        pieces = restore.rebuild(record, remainder, lambda name: (directory / name).read_bytes())
-        return restore.matches(record.source, pieces)
+        differing = restore.differences(content, restore.rebuild(record, remainder, stored_in(directory)))
     except (Corrupt, ValueError):
-        return False
+        return restore.whole(content)
+    return restore.split(content, pixels, differing) if differing else remainder
 
 
-def _content(data: bytes, instance: Instance) -> str:
-    """SHA-256 of the data set, preceded by the transfer syntax it is read in: with a corrected one it is another."""
-    digest = hashlib.sha256(f"{instance.transfer_syntax_uid}\0".encode())
-    digest.update(memoryview(data)[instance.dataset_offset :])
-    return digest.hexdigest()
+def _digests(content: Buffer, instance: Instance) -> tuple[str, str]:
+    """SHA-256 of the source, and of its content.
+
+    That is the data set, preceded by the transfer syntax it is read in: with a corrected one it is another.
+    """
+    source, data_set = hashlib.sha256(), hashlib.sha256(f"{instance.transfer_syntax_uid}\0".encode())
+    skipped = instance.dataset_offset
+    for piece in pieces(content, [(0, len(content))]):
+        source.update(piece)
+        data_set.update(piece[skipped:])
+        skipped = max(0, skipped - len(piece))
+    return source.hexdigest(), data_set.hexdigest()
 
 
 def _name(remainder: bytes) -> tuple[str, int]:
@@ -143,35 +139,77 @@ def _name(remainder: bytes) -> tuple[str, int]:
 
 
 def _store_pixels(
-    files: _Files,
-    instance: Instance,
-    content_type: ContentType,
-    thumbnail_size: int,
-    changes: dict[str, bytes | None],
-) -> restore.Pixels:
-    """Store the frames, or the video that they are, and a thumbnail; say how the source comes back from them."""
+    files: Files, instance: Instance, images: Images, changes: dict[str, bytes | None], *, deletes: bool
+) -> _Pixels:
+    """Store the frames, or the video that they are, and a thumbnail; say how the source comes back from them.
+
+    Args:
+        files: of the instance.
+        instance: as read.
+        images: what becomes of the frames.
+        changes: takes what the published attributes say otherwise.
+        deletes: the source is to be deleted, so that it must come back.
+    """
     description = frames.describe(instance)
     segments = frames.frame_segments(instance, description)
     syntax = transfer_syntax(instance.transfer_syntax_uid)
     if syntax.video_extension:
-        video = native.joined(memoryview(instance.buffer), segments[0])
-        files.add(layout.rendered(syntax.video_extension), bytes(video))
+        store_video(files, instance, segments[0], syntax.video_extension)
         uri = f"series/{instance.identity.series}/instances/{instance.identity.instance}/rendered"
         changes.update(_pixel_data_attribute(instance, uri))
-        return restore.Pixels(segments)
-    stored = transcode.store_lossless(instance, description, segments, content_type)
-    part_type = f"{transfer_syntax(stored.transfer_syntax_uid).media_type};transfer-syntax={stored.transfer_syntax_uid}"
-    for number, payload in enumerate(stored.frames, start=1):
-        files.add_frame(number, part_type, payload, compress=stored.gzip)
+        return _Pixels(instance.identity, restore.Pixels(segments))
+    wanted = images.choices.of(description.samples_per_pixel, syntax.uid)
+    ways = transcode.ways(instance, description, segments, wanted)
+    too_large = len(instance.buffer) > MOST_KEPT_WHOLE
+    stored, length = _store_frames(
+        files, ways, lambda way: too_large and not way.invertible and (deletes or not way.loss)
+    )
+    identity = instance.identity
     changes.update(stored.changes)
+    if stored.loss:
+        identity = replace(identity, instance=stored.loss.instance)
+        changes.update(stored.loss.changes(instance.attributes, length))
     changes[AVAILABLE_TRANSFER_SYNTAX_UID] = _uid(stored.transfer_syntax_uid)
-    changes.update(_pixel_data_attribute(instance, f"instances/{instance.identity.instance}/frames"))
-    picture = render.instance_thumbnail(instance, description, segments, thumbnail_size)
-    if picture is not None:
+    changes.update(_pixel_data_attribute(instance, f"instances/{identity.instance}/frames"))
+    if images.thumbnails and (
+        picture := render.instance_thumbnail(instance, description, segments, images.thumbnail_size)
+    ):
         files.add(layout.THUMBNAIL, picture)
-    if syntax.compressed:
-        return restore.Pixels(segments)
-    return _native_pixels(instance, description, segments)
+    if images.rendered:
+        store_pictures(files, instance, description, segments)
+    warnings = alternates.store(files, instance, description, segments, images.alternates) if images.alternates else ()
+    if wanted != "none" and stored.kept_because and (images.choices.by_name or syntax.compressed):
+        warnings = (f"not stored as {wanted}: {stored.kept_because}", *warnings)
+    source = restore.Pixels()
+    if stored.invertible:
+        source = restore.Pixels(segments) if syntax.compressed else _native_pixels(instance, description, segments)
+    return _Pixels(identity, source, stored.loss is None, warnings)
+
+
+def _store_frames(
+    files: Files, ways: Iterable[StoredFrames], costs_too_much: Callable[[StoredFrames], bool]
+) -> tuple[StoredFrames, int]:
+    """Store frames, one after the other as they are made, in the first way that works for all; also give their bytes.
+
+    Raises:
+        Corrupt: if none does.
+    """
+    before, reason = len(files.blobs), ""
+    for stored in ways:
+        if costs_too_much(stored):
+            reason = reason or "the source is too large to be kept beside such frames"
+            continue
+        part_type, length = transfer_syntax(stored.transfer_syntax_uid).part_type, 0
+        try:
+            for number, payload in enumerate(stored.frames, start=1):
+                files.add_frame(number, part_type, payload, compress=stored.gzip)
+                length += len(payload)
+        except transcode.NotLossless as why:
+            files.take_back(before)
+            reason = reason or why.reason
+        else:
+            return replace(stored, kept_because=reason or stored.kept_because), length
+    raise Corrupt(reason)
 
 
 def _native_pixels(
@@ -194,15 +232,13 @@ def _pixel_data_attribute(instance: Instance, uri: str) -> dict[str, bytes]:
     return {pixel_data.tag: orjson.dumps({"vr": pixel_data.vr, "BulkDataURI": uri})} if pixel_data else {}
 
 
-def _store_document(files: _Files, instance: Instance) -> None:
-    """An encapsulated PDF is also kept as such, under the type that it says and begins like."""
-    attributes = instance.attributes
-    if attributes.text(MIME_TYPE_OF_ENCAPSULATED_DOCUMENT) != _PDF:
-        return
-    document = attributes.value(ENCAPSULATED_DOCUMENT) or {}
-    for value in instance.bulk_values:
-        if document.get("BulkDataURI") == layout.bulk_uri(value.sha256) and value.data.startswith(b"%PDF-"):
-            files.add(layout.rendered("pdf"), value.data)
+def _store_whole(files: Files, content: Buffer) -> None:
+    """Store the Part 10 file as such."""
+    if isinstance(content, bytes):
+        files.add(layout.FULL_INSTANCE, gzipped.pack(multipart.wrap(_DICOM, content)))
+    else:
+        part = multipart.wrap_pieces(_DICOM, pieces(content, [(0, len(content))]))
+        files.add_pieces(layout.FULL_INSTANCE, gzipped.pack_pieces(part))
 
 
 def _uid(uid: str) -> bytes:

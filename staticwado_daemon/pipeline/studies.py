@@ -1,12 +1,12 @@
 """What the writer knows of the studies it is working on, read from their records when first asked for."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from staticwado_daemon.archive import holdings, summary
-from staticwado_daemon.archive.merge import merge
-from staticwado_daemon.archive.record import Record
+from staticwado_daemon.archive.merge import UNKNOWN, Versions, merge
+from staticwado_daemon.archive.record import Held, Record
 from staticwado_daemon.archive.summary import Entry, Series
 from staticwado_daemon.dicom.uids import UID, Identity
 
@@ -14,40 +14,45 @@ from staticwado_daemon.dicom.uids import UID, Identity
 class Study:
     """The versions of each instance of one study, and the published one's part in the summaries."""
 
-    def __init__(self, uid: UID, records: Iterable[Record] = ()) -> None:
+    def __init__(self, uid: UID, held: Iterable[Held] = ()) -> None:
         self.uid = uid
         self.size = 0
-        self._versions = merge(records)
+        self._versions = merge(held)
         self._entries: dict[UID, dict[UID, Entry]] = {}
         self._series: dict[UID, Series] = {}
         self._remainders: set[str] | None = None
         self._added: set[str] = set()
-        for versions in self._versions.values():
-            self.size += sum(len(each.dataset) for each in versions[1:])
-            self._show(versions[0])
+        for identity, versions in self._versions.items():
+            self.size += sum(len(each.dataset) for each in versions.records if each is not versions.winner)
+            self._show(identity, versions.winner)
 
-    def versions(self, identity: Identity) -> list[Record]:
-        """Every version of an instance, one per content, the published one first; none if it is unknown."""
-        return self._versions.get(identity, [])
+    def versions(self, identity: Identity) -> Versions:
+        """What is known of an instance."""
+        return self._versions.get(identity, UNKNOWN)
 
     def known(self, identity: Identity, content: str) -> Record | None:
-        """The record of this content of an instance, if it was ever stored."""
-        return next((each for each in self.versions(identity) if each.content == content), None)
+        """The record of this content of an instance, if there is one, be it shown or not."""
+        return next((each for each in self.versions(identity).records if each.content == content), None)
 
-    def conflicts(self) -> Iterator[list[Record]]:
-        """The versions of each instance that has several."""
-        return (versions for versions in self._versions.values() if len(versions) > 1)
+    def identities(self) -> Iterable[Identity]:
+        """Every instance of which there are records or tombstones."""
+        return self._versions.keys()
+
+    def instances(self) -> Iterable[Versions]:
+        """What is known of each of these."""
+        return self._versions.values()
 
     def next_revision(self, identity: Identity) -> int:
         """The revision that a new content of this instance gets."""
-        return max((each.revision for each in self.versions(identity)), default=0) + 1
+        return max((each.revision for each in self.versions(identity).records), default=0) + 1
 
-    def add(self, new: Record) -> None:
-        """Take in a record with the next revision, which makes it the winner."""
-        others = [each for each in self.versions(new.identity) if each.content != new.content]
-        self._versions[new.identity] = [new, *others]
-        self._added.add(new.remainder[0])
-        self._show(new)
+    def add(self, new: Held) -> None:
+        """Take in a record or tombstone."""
+        identity = new.identity
+        self._versions[identity] = merge((*self.versions(identity).held, new))[identity]
+        if isinstance(new, Record):
+            self._added.add(new.remainder[0])
+        self._show(identity, self._versions[identity].winner)
 
     def has_remainder(self, root: Path, version: Record) -> bool:
         """Whether a pack of the study has what restoring this version needs."""
@@ -55,19 +60,24 @@ class Study:
             self._remainders = {digest for digest, _ in holdings.remainders(root, self.uid)}
         return version.remainder[0] in self._remainders or version.remainder[0] in self._added
 
-    def _show(self, winner: Record) -> None:
-        entry = summary.entry(winner)
-        entries = self._entries.setdefault(winner.identity.series, {})
-        entries[winner.identity.instance] = entry
-        self.size += _size(entry)
-        self._series.pop(winner.identity.series, None)
+    def _show(self, identity: Identity, winner: Record | None) -> None:
+        entries = self._entries.setdefault(identity.series, {})
+        if winner:
+            entry = summary.entry(winner)
+            entries[identity.instance] = entry
+            self.size += _size(entry)
+        else:
+            entries.pop(identity.instance, None)
+        if not entries:
+            del self._entries[identity.series]
+        self._series.pop(identity.series, None)
 
     def series_uids(self) -> set[UID]:
-        """The UIDs of all series."""
+        """The UIDs of all series that have something to show."""
         return set(self._entries)
 
     def series(self) -> list[Series]:
-        """All series in published order."""
+        """These series in published order."""
         for uid, entries in self._entries.items():
             if uid not in self._series:
                 self._series[uid] = Series.of(uid, entries.values())
@@ -84,7 +94,7 @@ class Studies:
 
     def get(self, uid: UID) -> Study:
         """A study as its records tell it; one without any is empty."""
-        study = self._cache.pop(uid, None) or Study(uid, holdings.records(self._root, uid))
+        study = self._cache.pop(uid, None) or Study(uid, holdings.held(self._root, uid))
         self._cache[uid] = study
         self._trim()
         return study

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from staticwado_daemon.archive import routes
+from staticwado_daemon.archive.sharing import Sharing
 from staticwado_daemon.errors import ConfigError
 from staticwado_daemon.operate.metrics import Watched
 from staticwado_daemon.web import health
@@ -35,7 +36,7 @@ class Site:
 
     def __init__(self, root: Path, ohif: Path | None, allow_origin: str | None, watched: Watched | None) -> None:
         self._root = str(root.absolute())
-        self._sharing = routes.Sharing.with_origin(allow_origin)
+        self._sharing = Sharing.with_origin(allow_origin)
         self._ohif = str(ohif.absolute()) if ohif else None
         self._watched = watched
 
@@ -102,7 +103,7 @@ def create_app(
 ) -> Starlette:
     """The application that serves the tree in `root` below /dicomweb and the viewer's files in `ohif` on /.
 
-    Neither has to exist yet. Web pages of `allow_origin` may read the tree as well, see `routes.Sharing`. With
+    Neither has to exist yet. Web pages of `allow_origin` may read the tree as well, see `archive.sharing`. With
     `watched` it also answers `health.URLS`.
 
     Raises:

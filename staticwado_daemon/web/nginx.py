@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -11,10 +11,22 @@ from textwrap import indent
 from typing import Literal, Self
 
 from staticwado_daemon.archive import routes
-from staticwado_daemon.archive.routes import Accept, Resource, Sharing
+from staticwado_daemon.archive.routes import Accept, Resource
+from staticwado_daemon.archive.sharing import Sharing
 from staticwado_daemon.errors import ConfigError
 from staticwado_daemon.web import ohif as viewer
 from staticwado_daemon.web.accounts import Workers, workers
+from staticwado_daemon.web.directives import (
+    absolute,
+    add_headers,
+    block,
+    indented,
+    quote,
+    set_variables,
+    variable,
+    when,
+    with_variables,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +95,7 @@ def nginx_config(
     the user of nginx, see `workers`. As "system" it is for /etc/nginx/nginx.conf: pid file, logs and temporary files
     stand where the distribution has them, and the user is always named. As "site" it is what the distribution's own
     nginx.conf includes: a server with its maps. Web pages of `allow_origin` may read the tree as well, see
-    `routes.Sharing`.
+    `archive.sharing`.
 
     Raises:
         ConfigError: if `listen` isn't HOST:PORT, `allow_origin` isn't an origin, or a path can't be written in an
@@ -146,7 +158,7 @@ def render(
     Raises:
         ConfigError: as `nginx_config`.
     """
-    values = _values(root, listen, ohif, routes.Sharing.with_origin(allow_origin))
+    values = _values(root, listen, ohif, Sharing.with_origin(allow_origin))
     if form == "site":
         account = user.user if user else "www-data"
         group = user.group if user and user.group != "root" else "GROUP"  # nobody is to join root's
@@ -187,21 +199,23 @@ def _values(root: Path, listen: str, ohif: Path | None, sharing: Sharing) -> dic
         "later_page": routes.LATER_PAGE,
         "asks_for_json": routes.ASKS_FOR_JSON,
         "filters": "\n".join(_filters()),
+        "downloads": "\n".join(_downloads()),
         "prefix": routes.PREFIX,
         "methods": "|".join(routes.METHODS),
         "allow": ", ".join(routes.METHODS),
-        "refused_path": _quote(routes.REFUSED_PATH),
-        "common_headers": "\n".join(_add_headers(common.items())),
-        "conditional_headers": "\n".join(_add_headers((name, _variable(name)) for name in conditional)),
-        "unset": "\n".join(_set(unset)),
+        "refused_path": quote(routes.REFUSED_PATH),
+        "common_headers": "\n".join(add_headers(common.items())),
+        "conditional_headers": "\n".join(add_headers((name, variable(name)) for name in conditional)),
+        "file_headers": "\n".join(add_headers((name, _of_file(name)) for name in _file_headers())),
+        "unset": "\n".join(set_variables(unset)),
         "sharing": "\n".join(_sharing(sharing)),
-        "preflight": "\n".join(_if("$request_method = OPTIONS", [*_set(sharing.preflight), "return 204;"])),
+        "preflight": "\n".join(when("$request_method = OPTIONS", [*set_variables(sharing.preflight), "return 204;"])),
         "app_config_url": viewer.APP_CONFIG_URL,
         "app_config_type": viewer.APP_CONFIG_TYPE,
         "app_config_cache": viewer.CACHE_NAMED,
-        "app_config": _quote(viewer.APP_CONFIG),
+        "app_config": quote(viewer.APP_CONFIG),
         "viewer": _viewer(ohif),
-        "root": _path(root),
+        "root": absolute(root),
         "resources": "\n\n".join(_location(resource) for resource in routes.RESOURCES),
     }
 
@@ -223,35 +237,36 @@ def _user(user: Workers) -> str:
 
 def _location(resource: Resource) -> str:
     """The location block of one row of the table."""
-    lines = [f"default_type {_quote(resource.files[0].media_type)};"]
-    lines += _set({"Cache-Control": resource.cache, **resource.headers})
+    lines = [f"default_type {quote(resource.files[0].media_type)};"]
+    lines += set_variables({"Cache-Control": resource.cache, **resource.headers})
     if resource.ranges:
         lines.append("max_ranges 1;")
     if resource.accept is not Accept.ANY:
         comparison = "=" if resource.accept is Accept.JSON else "!="
-        lines += _if(f'$asks_for_json {comparison} ""', ["return 404;"])
+        lines += when(f'$asks_for_json {comparison} ""', ["return 404;"])
     if resource.query:
-        lines += _if('$later_page != ""', ["return 204;"])
+        lines += when('$later_page != ""', ["return 204;"])
     if resource.filter:
         one = _one(resource.filter.uid)
-        path = _variables(resource.filter.path.replace(f"{{{resource.filter.uid}}}", one))
-        lines += _if(f'{one} != ""', [*_set({"No-Match": "yes"}), f"rewrite ^ {path} break;"])
-    paths = [_variables(file.path) for file in resource.files]
+        path = with_variables(resource.filter.path.replace(f"{{{resource.filter.uid}}}", one))
+        lines += when(f'{one} != ""', [*set_variables({"No-Match": "yes"}), f"rewrite ^ {path} break;"])
+    paths = [with_variables(file.path) for file in resource.files]
     if resource.gzip:
         # try_files can't see X where only X.gz exists, so such a resource has one file alone.
         [path] = paths
         lines.append(f"rewrite ^ {path} break;")
     else:
-        types = (f"{_quote(file.media_type)} {Path(file.path).suffix[1:]};" for file in resource.files)
-        lines += ["types {", *_indented(types), "}"] if len(paths) > 1 else []
+        types = {Path(file.path).suffix[1:]: quote(file.media_type) for file in resource.files}
+        named = (f"{media_type} {extension};" for extension, media_type in types.items())
+        lines += ["types {", *indented(named), "}"] if len(paths) > 1 else []
         lines += ["gzip_static off;", f"try_files {' '.join(paths)} =404;"]
-    return "\n".join((f"# {resource.name}", *_block(f"location ~ {_quote(resource.pattern)}", lines)))
+    return "\n".join((f"# {resource.name}", *block(f"location ~ {quote(resource.pattern)}", lines)))
 
 
 def _sharing(sharing: Sharing) -> Iterator[str]:
     if not sharing.answer:
         return iter(("# Only pages of this server can read what it sends: `--allow-origin` lets others in.",))
-    return _if(f'$uri ~ "^{routes.PREFIX}(?:/|$)"', _set(sharing.answer))
+    return when(f'$uri ~ "^{routes.PREFIX}(?:/|$)"', set_variables(sharing.answer))
 
 
 def _filters() -> Iterator[str]:
@@ -260,24 +275,52 @@ def _filters() -> Iterator[str]:
         uid, (first, *others) = rule
         wanted = f"$arg_{first}"
         for name in others:
-            yield from _block(f"map {wanted} $wanted_{uid}", [f'"" $arg_{name};', f"default {wanted};"])
+            yield from block(f"map {wanted} $wanted_{uid}", [f'"" $arg_{name};', f"default {wanted};"])
             wanted = f"$wanted_{uid}"
-        yield from _block(f"map {wanted} {_one(uid)}", ['default "";', f'"~^{routes.UID_PATTERN}$" {wanted};'])
+        yield from block(f"map {wanted} {_one(uid)}", ['default "";', f'"~^{routes.UID_PATTERN}$" {wanted};'])
+
+
+def _downloads() -> Iterator[str]:
+    """Maps from the file that answers to the headers by which a browser saves it and never shows it.
+
+    nginx looks them up when it makes the answer's headers, and so for the file that `try_files` has found.
+    """
+    for name, values in _file_headers().items():
+        lines = ['default "";', *(f"{quote(_ending(path))} {quote(value)};" for path, value in values.items())]
+        yield from block(f"map $uri {_of_file(name)}", lines)
+
+
+def _file_headers() -> dict[str, dict[str, str]]:
+    """The headers that depend on the file that answers: by name, from its path to the value."""
+    headers: dict[str, dict[str, str]] = {}
+    for file in (file for resource in routes.RESOURCES for file in resource.files):
+        for name, value in file.headers.items():
+            headers.setdefault(name, {})[file.path] = value
+    return headers
+
+
+def _ending(path: str) -> str:
+    """A pattern that finds the last two names of a path of the table."""
+    return f"~/{re.escape('/'.join(path.split('/')[-2:]))}$"
+
+
+def _of_file(header: str) -> str:
+    return f"$file_{variable(header)[1:]}"
 
 
 def _viewer(ohif: Path | None) -> str:
     if ohif is None:
-        return "\n".join(("# None was named when this was made.", "gzip off;", *_block("location /", ["return 404;"])))
+        return "\n".join(("# None was named when this was made.", "gzip off;", *block("location /", ["return 404;"])))
     named = {"Cache-Control": viewer.CACHE_NAMED, "Vary": "Accept-Encoding"}
     hashed = {**named, "Cache-Control": viewer.CACHE_HASHED}
     types = (f"{media_type} {extension};" for extension, media_type in viewer.MEDIA_TYPES.items())
     compressible = (viewer.MEDIA_TYPES[extension] for extension in viewer.COMPRESSIBLE if extension != "html")
     return "\n".join(
         (
-            f"root {_path(ohif)};",
+            f"root {absolute(ohif)};",
             "default_type application/octet-stream;",
             "types {",
-            *_indented(types),
+            *indented(types),
             "}",
             "gzip_static on;  # made beforehand; the rest of the gzip lines are for a viewer without such files",
             "gzip on;",
@@ -285,65 +328,15 @@ def _viewer(ohif: Path | None) -> str:
             f"gzip_types {' '.join(dict.fromkeys(compressible))};",
             "max_ranges 1;",
             "",
-            *_block("location /", [*_set(named), "try_files $uri /index.html;  # pages such as /viewer and /tmtv"]),
-            *_block(f"location ~ {_quote(viewer.HIDDEN)}", ["return 404;"]),
-            *_block(f"location ~ {_quote(viewer.HASHED_NAME)}", [*_set(hashed), "try_files $uri =404;"]),
-            *_block(f"location ~ {_quote(viewer.HAS_EXTENSION)}", [*_set(named), "try_files $uri =404;"]),
+            *block(
+                "location /", [*set_variables(named), "try_files $uri /index.html;  # pages such as /viewer and /tmtv"]
+            ),
+            *block(f"location ~ {quote(viewer.HIDDEN)}", ["return 404;"]),
+            *block(f"location ~ {quote(viewer.HASHED_NAME)}", [*set_variables(hashed), "try_files $uri =404;"]),
+            *block(f"location ~ {quote(viewer.HAS_EXTENSION)}", [*set_variables(named), "try_files $uri =404;"]),
         )
     )
 
 
-def _add_headers(headers: Iterable[tuple[str, str]]) -> Iterator[str]:
-    for name, value in headers:
-        # Without "always" a header is sent with good answers only: nobody may keep a 404.
-        always = "" if name == "Cache-Control" else " always"
-        yield f"add_header {name} {value if value.startswith('$') else _quote(value)}{always};"
-
-
-def _set(headers: Mapping[str, str]) -> Iterator[str]:
-    return (f"set {_variable(name)} {_quote(value)};" for name, value in headers.items())
-
-
-def _variable(header: str) -> str:
-    return "$" + header.lower().replace("-", "_")
-
-
 def _one(uid: str) -> str:
     return f"$one_{uid}"
-
-
-def _variables(path: str) -> str:
-    """A path of the table with nginx variables for its placeholders: those that the location's pattern sets."""
-    return "/" + re.sub(r"\{(\w+)\}", r"$\1", path)
-
-
-def _block(head: str, lines: Iterable[str]) -> Iterator[str]:
-    yield f"{head} {{"
-    yield from _indented(lines)
-    yield "}"
-
-
-def _if(condition: str, lines: Iterable[str]) -> Iterator[str]:
-    return _block(f"if ({condition})", lines)
-
-
-def _indented(lines: Iterable[str]) -> Iterator[str]:
-    return (f"  {line}" for line in lines)
-
-
-def _path(path: Path) -> str:
-    """An absolute path as nginx reads it.
-
-    Raises:
-        ConfigError: if it has a character that nginx has no way to write.
-    """
-    text = str(path.absolute())
-    if re.search(r"[$\x00-\x1f]", text):
-        raise ConfigError(f"nginx can't serve {text!r}: its name has a dollar sign or a control character")
-    return _quote(text)
-
-
-def _quote(text: str) -> str:
-    """Text as one word of the configuration; a backslash is doubled only where nginx would swallow it."""
-    kept = re.sub(r"\\(?=[\"'\\trn]|$)", r"\\\\", text)
-    return '"' + kept.replace('"', r"\"") + '"'

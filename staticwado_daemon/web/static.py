@@ -52,6 +52,7 @@ class _Found:
     file: BinaryIO
     version: Version
     media_type: str
+    headers: Mapping[str, str]
     gzipped: bool
 
 
@@ -88,7 +89,7 @@ def _answer(request: Request, root: str, offer: Offer) -> Response:
 
 def _plan(request: Request, offer: Offer, found: _Found, *, unpack: bool) -> tuple[int, dict[str, str], range]:
     """Status, headers and the bytes of the file to send."""
-    version, headers = found.version, dict(offer.headers)
+    version, headers = found.version, {**offer.headers, **found.headers}
     whole = range(version.length)
     status = precondition(request.headers, version)
     if status == 412:
@@ -104,7 +105,12 @@ def _plan(request: Request, offer: Offer, found: _Found, *, unpack: bool) -> tup
         return 200, {**headers, "Content-Encoding": "gzip", "Content-Length": str(version.length)}, whole
     wanted = byte_range(request.headers, version) if offer.ranges else None
     if wanted is not None and not wanted:
-        unsatisfied = {**offer.headers, **offer.good_headers, "Content-Range": f"bytes */{version.length}"}
+        unsatisfied = {
+            **offer.headers,
+            **found.headers,
+            **offer.good_headers,
+            "Content-Range": f"bytes */{version.length}",
+        }
         return 416, unsatisfied, range(0)
     if wanted:
         headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{version.length}"
@@ -163,7 +169,7 @@ def _open(root: str, candidate: File, *, gzipped: bool) -> _Found | None:
         os.close(descriptor)
         return None
     version = Version(status.st_size, int(status.st_mtime))
-    return _Found(os.fdopen(descriptor, "rb"), version, candidate.media_type, gzipped)
+    return _Found(os.fdopen(descriptor, "rb"), version, candidate.media_type, candidate.headers, gzipped)
 
 
 def open_beneath(root: str, path: str) -> int:

@@ -1,6 +1,6 @@
 """All measurements, one after the other.
 
-Usage: python -m tests.bench [--quick] [--write] [throughput scaling latency studies reconcile]
+Usage: python -m tests.bench [--quick] [--write] [throughput scaling objects tools latency studies reconcile]
 """
 
 import argparse
@@ -9,13 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import latency, machine, material, reconcile, scaling, studies, table, throughput
+from tests.bench import latency, machine, material, objects, reconcile, scaling, studies, table, throughput, tools
 from tests.bench.processes import REPOSITORY
 from tests.bench.table import Row, at_most
 
 GROUPS = {
     "throughput": "1,000 CT slices of 512 x 512 x 16 bit in 4 series",
     "scaling": "growth",
+    "objects": "one large object, thumbnails, and what each modality takes",
+    "tools": "the archive's tools",
     "latency": "one instance more in a series of 1,000",
     "studies": "the list of studies",
     "reconcile": "many files in the inbound folder",
@@ -36,11 +38,12 @@ class Counts:
     more: int = 20
     listed: int = 100_000
     known: int = 100_000
+    test_files: int | None = None
     rounds: int = 2
     modes: tuple[str, ...] = ("none", "htj2k", "jls")
 
 
-QUICK = Counts(24, 32, 40, small_studies=2, more=2, listed=200, known=200, rounds=1, modes=("jls",))
+QUICK = Counts(24, 32, 40, small_studies=2, more=2, listed=200, known=200, test_files=4, rounds=1, modes=("jls",))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,11 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _measure(groups: Sequence[str], counts: Counts, scratch: Path) -> Iterator[tuple[str, Sequence[Row]]]:
     """The rows of each group. Nothing is deleted in between: that makes ext4 slow for minutes."""
-    needed = {"throughput": counts.some, "scaling": counts.many, "latency": _SERIES * (counts.some + counts.more)}
+    needed = dict.fromkeys(("throughput", "objects", "tools"), counts.some)
+    needed |= {"scaling": counts.many, "latency": _SERIES * (counts.some + counts.more)}
     files = material.ct_files(scratch / "ct", max((needed.get(group, 0) for group in groups), default=0))
     measurements: Mapping[str, Iterator[Row]] = {
         "throughput": _throughput(files[: counts.some], counts, scratch),
         "scaling": _scaling(files, counts, scratch),
+        "objects": _objects(files[: counts.some], counts, scratch / "objects"),
+        "tools": tools.measure(files[: counts.some], scratch / "tools"),
         "latency": latency.measure(files[::_SERIES][: counts.some + counts.more], counts.more, scratch / "latency"),
         "studies": studies.measure(counts.listed, scratch / "studies"),
         "reconcile": _reconcile(counts.known),
@@ -93,6 +99,12 @@ def _scaling(files: Sequence[Path], counts: Counts, scratch: Path) -> Iterator[R
     yield from scaling.one_study(files, (counts.few, counts.some, counts.many), scratch, counts.rounds)
     small = material.small_studies(scratch / "small-studies", counts.small_studies, 10)
     yield from scaling.many_studies(small, counts.small_studies, scratch)
+
+
+def _objects(files: Sequence[Path], counts: Counts, scratch: Path) -> Iterator[Row]:
+    yield from objects.multi_frame(files, scratch)
+    yield from objects.thumbnails(files)
+    yield from objects.modalities(scratch, counts.test_files)
 
 
 def _reconcile(known: int) -> Iterator[Row]:

@@ -5,10 +5,13 @@ noisier, and it is noise that codecs labour at: with as much as here HTJ2K leave
 gzip 48 %, as of the public CT that the budgets were set with.
 """
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pydicom
+from pydicom.uid import EnhancedCTImageStorage
 
 from tests import corpus
 
@@ -34,6 +37,24 @@ def ct_files(directory: Path, instances: int) -> Sequence[Path]:
         pixels += noise
         path.write_bytes(data)
     return files
+
+
+def enhanced_ct(path: Path, slices: Sequence[Path]) -> None:
+    """One enhanced CT object whose frames are the pixels of these slices; written one by one, for it may be large."""
+    image = pydicom.dcmread(slices[0])
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = corpus.uid("enhanced ct")
+    image.SeriesInstanceUID = corpus.uid("enhanced ct", "series")
+    image.NumberOfFrames = len(slices)
+    length = len(image.PixelData)
+    image.PixelData = b""
+    image["PixelData"].VR = "OW"
+    image.save_as(path)
+    with path.open("r+b") as file:
+        file.seek(-4, 2)  # the length of the empty value, which the file ends with
+        file.write(struct.pack("<I", length * len(slices)))
+        for each in slices:
+            file.write(each.read_bytes()[-length:])
 
 
 def small_studies(directory: Path, studies: int, instances: int) -> Sequence[Path]:

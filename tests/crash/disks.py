@@ -3,7 +3,7 @@
 import errno
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,8 +48,9 @@ class Interposed(Disk):
     def asked(self, call: Call) -> None:
         """Take note of a call that is to be done."""
 
-    def write(self, path: Path, parts: Sequence[bytes | memoryview]) -> None:
-        self.around(Call("write", (path,), b"".join(parts)), partial(super().write, path, parts))
+    def write(self, path: Path, parts: Iterable[bytes | memoryview]) -> None:
+        data = b"".join(parts)
+        self.around(Call("write", (path,), data), partial(super().write, path, [data]))
 
     def mkdir(self, path: Path) -> None:
         self.around(Call("mkdir", (path,)), partial(super().mkdir, path))

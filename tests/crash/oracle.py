@@ -10,7 +10,8 @@ from pathlib import Path
 
 from staticwado_daemon.archive import layout, multipart, record, restore
 from staticwado_daemon.archive.merge import merge
-from staticwado_daemon.archive.record import Record
+from staticwado_daemon.archive.pack import from_pack
+from staticwado_daemon.archive.record import Held
 from staticwado_daemon.errors import Corrupt
 
 
@@ -28,20 +29,20 @@ def differences(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str
     ]
 
 
-def records(root: Path) -> set[Record]:
-    """The records, however they are grouped into files."""
+def records(root: Path) -> set[Held]:
+    """The records and tombstones, however they are grouped into files."""
     return set(_records(root))
 
 
 def originals(root: Path) -> Counter[bytes]:
     """The source of every version of every instance, rebuilt from what the archive holds: losers from the kept ones."""
     packs = (path.read_bytes() for path in (root / layout.RESTORE).rglob("*.gz"))
-    remainders = dict(each for pack in packs for each in restore.from_pack(pack))
+    remainders = dict(each for pack in packs for each in from_pack(pack))
     found: Counter[bytes] = Counter()
     for identity, versions in merge(_records(root)).items():
-        for version in versions:
+        for version in versions.records:
             place = layout.kept_dir(identity, version.content)
-            directory = root / (layout.instance_dir(identity) if version is versions[0] else place)
+            directory = root / (layout.instance_dir(identity) if version is versions.winner else place)
             pieces = restore.rebuild(version, remainders[version.remainder[0]], partial(_read_below, directory))
             found[b"".join(pieces)] += 1
     return found
@@ -51,7 +52,7 @@ def _read_below(directory: Path, name: str) -> bytes:
     return (directory / name).read_bytes()
 
 
-def _records(root: Path) -> Iterator[Record]:
+def _records(root: Path) -> Iterator[Held]:
     for name in ("deduplicated", "instances"):
         for path in sorted((root / name).rglob("*.gz")):
             yield from record.from_file(path.read_bytes())

@@ -3,12 +3,14 @@
 Only the processes around the publisher are absent.
 """
 
+import gzip
+import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
@@ -17,24 +19,28 @@ import pydicom
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.disk import Disk
-from staticwado_daemon.archive.record import Record
+from staticwado_daemon.archive.record import Held
 from staticwado_daemon.archive.store import Store
+from staticwado_daemon.archive.target import Target
+from staticwado_daemon.archive.tombstone import Action
 from staticwado_daemon.dicom.part10 import Limits
+from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import publish
+from staticwado_daemon.pipeline.images import Images
 from staticwado_daemon.pipeline.ingest import Rules, ingest_batch
-from staticwado_daemon.pipeline.messages import Batch, Committed, Flush, Message, Reply
+from staticwado_daemon.pipeline.messages import Batch, Committed, Flush, Message, Remove, Removed, Reply
 from staticwado_daemon.pipeline.publisher import Publisher
 from staticwado_daemon.pipeline.staged import Staged
 from tests import corpus
 from tests.crash.disks import Interposed
 from tests.crash.oracle import differences, leftovers, originals, records, tree, unreadable
 
-RULES = Rules("htj2k", Limits())
+RULES = Rules(Images(), Limits())
 
-Batches = Sequence[Sequence[Path]]
-"""Files, as they come together."""
+Batches = Sequence[Sequence[Path] | Remove]
+"""Files, as they come together, and what somebody asks for in between."""
 
 
 @dataclass
@@ -61,9 +67,9 @@ class Conversation:
 
     def receipts(self) -> dict[int, tuple[Receipt | None, ...]]:
         """What has been answered, by the number of the batch."""
-        answers = [each for each in self.replies if isinstance(each, Committed)]
+        answers = [each for each in self.replies if isinstance(each, Committed | Removed)]
         assert [each.failure for each in answers if each.failure] == []
-        return {each.number: each.receipts for each in answers}
+        return {each.number: each.receipts if isinstance(each, Committed) else () for each in answers}
 
 
 class Rehearsal:
@@ -73,8 +79,8 @@ class Rehearsal:
         self.root = directory / "root"
         self.beginning = directory / "beginning"
         self._prepared = directory / "prepared"
-        self.sources = [path for batch in (*earlier, *batches) for path in batch]
-        self.batches: list[tuple[Staged, ...]] = []
+        self.sources = [path for batch in (*earlier, *batches) if not isinstance(batch, Remove) for path in batch]
+        self.batches: list[tuple[Staged, ...] | Remove] = []
         self._stage(batches)
         if earlier:
             before = Rehearsal(directory / "earlier", (), earlier)
@@ -84,6 +90,9 @@ class Rehearsal:
     def _stage(self, batches: Batches) -> None:
         (self.root / layout.STAGING).mkdir(parents=True)
         for number, batch in enumerate(batches):
+            if isinstance(batch, Remove):
+                self.batches.append(replace(batch, number=number))
+                continue
             sources = [Source(path, Stamp.of(path.lstat())) for path in batch]
             results = ingest_batch(sources, self.root / layout.STAGING / f"task{number}", RULES)
             assert all(isinstance(each, Staged) for each in results), results
@@ -119,8 +128,12 @@ class Rehearsal:
         """Run a publisher that is given these batches, then told to write everything, then to end."""
         with Store(self.root, disk=disk or Interposed()) as opened:
             conversation.bring = lambda number: self.bring(number, workers or Interposed())
-            conversation.messages.extend([*(Batch(number, self.batches[number]) for number in numbers), Flush(1), None])
+            conversation.messages.extend([*map(self.message, numbers), Flush(1), None])
             Publisher(opened, cast("Connection", conversation)).serve()
+
+    def message(self, number: int) -> Message:
+        batch = self.batches[number]
+        return batch if isinstance(batch, Remove) else Batch(number, batch)
 
     def catch_up(self, conversation: Conversation, disk: Disk | None = None, workers: Disk | None = None) -> None:
         """What the next daemon does: sources without a receipt come again."""
@@ -134,6 +147,18 @@ class Rehearsal:
         assert tree(self.beginning / "studies").keys() - found.keys() == set()
         assert unreadable(self.root / "studies") == []
 
+    def assert_what_is_listed_is_there(self) -> None:
+        """No summary speaks of an instance that isn't where it says, and no list of a study that isn't there."""
+        studies = self.root / "studies"
+        for path in studies.rglob("metadata.gz"):
+            if "instances" not in path.parts:
+                for each in json.loads(gzip.decompress(path.read_bytes())):
+                    study, series, instance = (each[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018"))
+                    assert (studies / study / "series" / series / "instances" / instance).is_dir(), path
+        listed = studies / "index.json.gz"
+        for each in json.loads(gzip.decompress(listed.read_bytes())) if listed.exists() else ():
+            assert (studies / each["0020000D"]["Value"][0] / "series/index.json.gz").exists()
+
     def let_go(self) -> None:
         """Close what the root's files are opened as: the kernel does it when a process ends, and frees the lock."""
         for descriptor in Path("/proc/self/fd").iterdir():
@@ -145,9 +170,9 @@ class Rehearsal:
         """All of it once more, as after the loss of the journal, touches nothing."""
         before = _stamps(self.root)
         conversation = Conversation()
-        self.talk(self.numbers, conversation)
+        self.talk([number for number in self.numbers if not isinstance(self.batches[number], Remove)], conversation)
         outcomes = {receipt.outcome for receipts in conversation.receipts().values() for receipt in receipts if receipt}
-        assert outcomes == {"duplicate"}
+        assert outcomes <= {"duplicate", "ignored"}
         assert _stamps(self.root) == before
 
 
@@ -163,7 +188,8 @@ class Reference:
 
     published: dict[str, bytes]
     kept: dict[str, bytes]
-    records: set[Record]
+    notes: dict[str, bytes]
+    records: set[Held]
     sources: Counter[bytes]
 
     @classmethod
@@ -172,7 +198,8 @@ class Reference:
         rehearsal.catch_up(Conversation())
         root = rehearsal.root
         sources = Counter({path.read_bytes(): 1 for path in rehearsal.sources})
-        return cls(tree(root / "studies"), tree(root / layout.KEPT), records(root), sources)
+        kept, notes = tree(root / layout.KEPT), tree(root / layout.HIDDEN)
+        return cls(tree(root / "studies"), kept, notes, records(root), sources)
 
     def assert_equals(self, root: Path) -> None:
         """Published, kept and recorded is the same, and every source can be rebuilt."""
@@ -180,6 +207,7 @@ class Reference:
         assert unreadable(root) == []
         assert differences(tree(root / "studies"), self.published) == []
         assert differences(tree(root / layout.KEPT), self.kept) == []
+        assert tree(root / layout.HIDDEN) == self.notes
         assert records(root) == self.records
         assert originals(root) == self.sources
 
@@ -199,6 +227,15 @@ class Material:
         path = self._directory / f"{number}{content}.dcm"
         image.save_as(path)
         return path
+
+    def order(self, action: Action, *numbers: int) -> Remove:
+        """An order about the instances of these numbers; about their whole study without any."""
+        read = (pydicom.dcmread(self._study.files[number]) for number in numbers or (0,))
+        targets = [
+            Target(UID(each.StudyInstanceUID), UID(each.SeriesInstanceUID), UID(each.SOPInstanceUID)) for each in read
+        ]
+        named = tuple(targets) if numbers else (Target(targets[0].study),)
+        return Remove(0, action, named, "2026-03-01T10:15:00Z", "anna", "because")
 
     def mr(self) -> Path:
         """An instance of another study."""
@@ -225,10 +262,24 @@ def grouping(of: Material) -> tuple[Batches, Batches]:
     return [[of.ct(number)] for number in range(publish.MAXIMUM_FILES)], [[of.ct(publish.MAXIMUM_FILES)]]
 
 
+def deletion(of: Material) -> tuple[Batches, Batches]:
+    """Of a part, then of all that is left of a study; one instance has several versions, one comes in between."""
+    earlier = [[of.ct(0), of.ct(1), of.mr()], [of.ct(1, "b")]]
+    return earlier, [of.order("delete", 1), [of.ct(2)], of.order("reject")]
+
+
+def undoing(of: Material) -> tuple[Batches, Batches]:
+    """Of a part, while a new version of something deleted comes; then of the rest."""
+    earlier = [[of.ct(0), of.ct(1)], [of.ct(1, "b")], of.order("delete")]
+    return earlier, [of.order("undo", 0), [of.ct(1, "c"), of.ct(0)], of.order("undo")]
+
+
 Scenario = Callable[[Material], tuple[Batches, Batches]]
 """What is there already, and what arrives."""
 
 SCENARIOS: list[Scenario] = [first_instances, growing_studies, conflicting_contents, grouping]
+REMOVALS: list[Scenario] = [deletion, undoing]
+"""In these something that was there before is there no more."""
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 
 from staticwado_daemon.archive.disk import Disk
 from staticwado_daemon.pipeline import publisher
-from staticwado_daemon.pipeline.messages import Batch, Flush, Flushed, Progress
+from staticwado_daemon.pipeline.messages import Flush, Flushed, Progress
 from staticwado_daemon.pipeline.processes import process_context
 from tests.crash.disks import Interposed, Killing
 from tests.crash.rehearsal import Batches, Conversation, Material, Reference, Rehearsal, noted
@@ -55,7 +55,7 @@ def _talk(rehearsal: Rehearsal, conversation: Conversation, disk: Disk) -> int |
         for number in rehearsal.numbers:
             if number not in answered:
                 rehearsal.bring(number, Interposed())
-                ours.send(Batch(number, rehearsal.batches[number]))
+                ours.send(rehearsal.message(number))
         ours.send(Flush(1))
         while not isinstance(reply := ours.recv(), Flushed):
             conversation.send(reply)

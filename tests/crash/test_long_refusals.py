@@ -10,8 +10,10 @@ from pathlib import Path
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.disk import Disk
 from staticwado_daemon.dicom.part10 import Limits
+from staticwado_daemon.dicom.transcode import Choices
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.source import Source, Stamp
+from staticwado_daemon.pipeline.images import Images
 from staticwado_daemon.pipeline.ingest import Rules
 from staticwado_daemon.pipeline.line import Line
 from staticwado_daemon.pipeline.staged import Unfinished
@@ -58,7 +60,7 @@ def test_a_line_outlasts_a_disk_that_refuses_everything_for_a_while(tmp_path: Pa
 @contextmanager
 def running(root: Path, disk: Disk) -> Iterator[Line]:
     """A line with two workers, and a journal beside the root."""
-    workers = WorkerProcesses(2, Rules("none", Limits()), 1 << 31, _nothing, root / layout.STAGING)
+    workers = WorkerProcesses(2, Rules(Images(Choices("none")), Limits()), 1 << 31, _nothing, root / layout.STAGING)
     with (
         closing(Journal(root.with_suffix(".state") / "journal.sqlite")) as journal,
         Line(root, workers, journal, publishing(root, disk)) as line,

@@ -9,7 +9,6 @@ import pytest
 
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.pipeline import publisher
-from staticwado_daemon.pipeline.messages import Batch
 from staticwado_daemon.pipeline.publisher import Publisher
 from tests.crash import power
 from tests.crash.disks import Recording
@@ -31,7 +30,7 @@ def test_what_was_written_before_a_sync_failed_is_written_again(tmp_path: Path, 
     for failing in itertools.count():
         rehearsal.begin()
         disk = Recording()
-        conversation = Insistence([Batch(each, rehearsal.batches[each]) for each in rehearsal.numbers])
+        conversation = Insistence([rehearsal.message(each) for each in rehearsal.numbers])
         conversation.bring = lambda number, disk=disk: rehearsal.bring(number, disk)
         with Store(rehearsal.root, disk=disk) as store:
             disk.fail_sync(failing)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from staticwado_daemon.pipeline.messages import Committed, Reply
+from staticwado_daemon.pipeline.messages import Committed, Removed, Reply
 from tests.crash import power
 from tests.crash.disks import Recording
 from tests.crash.power import Directory
-from tests.crash.rehearsal import SCENARIOS, Conversation, Material, Reference, Rehearsal, Scenario, noted
+from tests.crash.rehearsal import REMOVALS, SCENARIOS, Conversation, Material, Reference, Rehearsal, Scenario, noted
 
 counts = pytest.mark.parametrize("cuts", [50, pytest.param(500, marks=pytest.mark.soak)])
 """For each of four scenarios."""
@@ -22,11 +22,11 @@ class Timed(Conversation):
     def __init__(self, disk: Recording, answered: Conversation) -> None:
         super().__init__(replies=list(answered.replies))
         self._disk = disk
-        self.answers: list[tuple[int, Committed]] = []
+        self.answers: list[tuple[int, Committed | Removed]] = []
 
     def send(self, reply: Reply) -> None:
         super().send(reply)
-        if isinstance(reply, Committed):
+        if isinstance(reply, Committed | Removed):
             self.answers.append((len(self._disk.calls), reply))
 
     def until(self, calls: int, before: Conversation) -> Conversation:
@@ -37,6 +37,17 @@ class Timed(Conversation):
 @counts
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_what_was_told_survives_a_power_cut(tmp_path: Path, scenario: Scenario, cuts: int) -> None:
+    through_power_cuts(tmp_path, scenario, cuts)
+
+
+@pytest.mark.parametrize("cuts", [20, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("scenario", REMOVALS)
+def test_so_does_what_was_deleted_or_brought_back(tmp_path: Path, scenario: Scenario, cuts: int) -> None:
+    through_power_cuts(tmp_path, scenario, cuts)
+
+
+def through_power_cuts(tmp_path: Path, scenario: Scenario, cuts: int) -> None:
+    """Cut the power again and again, each time from the same beginning, and let the next daemon catch up."""
     rehearsal = Rehearsal(tmp_path, *scenario(Material(tmp_path / "sources")))
     reference = Reference.of(rehearsal)
     beginning: Directory = {"root": power.load(rehearsal.beginning)} if rehearsal.beginning.exists() else {}

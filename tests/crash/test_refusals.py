@@ -80,7 +80,7 @@ def test_any_call_may_be_refused_once(tmp_path: Path, scenario: Scenario, code: 
     for number in itertools.count(random.Random(code).randrange(share), share):
         rehearsal.begin()
         disk = Refusing(number, code, look)
-        conversation = Insistence([Batch(each, rehearsal.batches[each]) for each in rehearsal.numbers])
+        conversation = Insistence([rehearsal.message(each) for each in rehearsal.numbers])
         with noted(f"call {number} refused"):
             _talk(rehearsal, conversation, disk)
             if disk.armed:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.crash.disks import Killed, Plain, Stopping
 from tests.crash.rehearsal import (
+    REMOVALS,
     SCENARIOS,
     Conversation,
     Material,
@@ -44,6 +45,25 @@ def test_the_next_one_completes_what_was_stopped_anywhere(tmp_path: Path, scenar
             rehearsal.catch_up(conversation)
             reference.assert_equals(rehearsal.root)
             rehearsal.assert_nothing_is_new()
+    assert last > 50
+
+
+@pytest.mark.parametrize("scenario", REMOVALS)
+def test_what_is_deleted_or_brought_back_meanwhile_is_in_the_end(tmp_path: Path, scenario: Scenario) -> None:
+    rehearsal = Rehearsal(tmp_path, *scenario(Material(tmp_path / "sources")))
+    reference = Reference.of(rehearsal)
+    rehearsal.assert_nothing_is_new()
+    for last in itertools.count():
+        rehearsal.begin()
+        conversation = Conversation()
+        disk = Stopping(last)
+        if is_complete(rehearsal, conversation, disk):
+            break
+        with noted(f"stopped after step {last}: {disk.calls[-1:]}"):
+            rehearsal.assert_what_is_listed_is_there()
+            rehearsal.let_go()
+            rehearsal.catch_up(conversation)
+            reference.assert_equals(rehearsal.root)
     assert last > 50
 
 

@@ -16,11 +16,13 @@ from structlog.testing import capture_logs
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.dicom.part10 import Limits
+from staticwado_daemon.dicom.transcode import Choices
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import ingest, results
 from staticwado_daemon.pipeline import workers as module
+from staticwado_daemon.pipeline.images import Images
 from staticwado_daemon.pipeline.ingest import Rules
 from staticwado_daemon.pipeline.line import Line
 from staticwado_daemon.pipeline.workers import WorkerProcesses
@@ -79,20 +81,20 @@ FATES: dict[str, tuple[Callable[[], object], str, int]] = {
 
 def _cursed() -> None:
     """Let a worker meet the fate that a file is named for, while it is being read."""
-    real = ingest.sources.read
+    real = ingest.sources.opened
 
-    def meet(source: Source, *more: Any) -> bytes:
+    def meet(source: Source, *more: Any) -> Any:
         if source.path.stem in FATES:
             FATES[source.path.stem][0]()
         return real(source, *more)
 
-    ingest.sources.read = meet
+    ingest.sources.opened = meet
 
 
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[Line]:
     root = tmp_path / "root"
-    workers = WorkerProcesses(1, Rules("none", Limits()), MEMORY, _cursed, root / layout.STAGING)
+    workers = WorkerProcesses(1, Rules(Images(Choices("none")), Limits()), MEMORY, _cursed, root / layout.STAGING)
     with (
         closing(Journal(tmp_path / "journal.sqlite")) as journal,
         Line(root, workers, journal, publishing(root)) as started,

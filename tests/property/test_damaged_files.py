@@ -1,7 +1,7 @@
 """Damage of any kind is refused with a reason, or read the same by both readers; it never surprises."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import orjson
@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from staticwado_daemon.dicom import explicit_le, part10, with_pydicom
 from staticwado_daemon.dicom.data_set import EXPLICIT_LITTLE, Limits, Rules
+from staticwado_daemon.dicom.part10 import Instance
 from staticwado_daemon.errors import Ignored, Rejected
 from tests import corpus
+from tests.slices import Slices, outcome
 
 RULES = Rules(Limits(), "bulkdata/{}".format)
 SEEDS = (
@@ -85,3 +87,13 @@ def test_damage_never_surprises(name: str, edits: list[Edit], cut: float) -> Non
     answer = explicit_le.read(instance.buffer, instance.dataset_offset, RULES)
     if answer is not None:
         assert answer == with_pydicom.read(instance.buffer, instance.dataset_offset, EXPLICIT_LITTLE, RULES)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(SEEDS), st.lists(EDITS, max_size=6), st.one_of(st.just(0.0), st.floats(0, 0.9)))
+def test_damage_is_the_same_slice_by_slice(name: str, edits: list[Edit], cut: float) -> None:
+    data = damaged(name, edits, cut)
+    whole, sliced = outcome(data), outcome(Slices(data))
+    if isinstance(whole, Instance) and isinstance(sliced, Instance):
+        sliced = replace(sliced, buffer=whole.buffer)
+    assert sliced == whole

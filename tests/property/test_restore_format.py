@@ -1,9 +1,12 @@
 import hashlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from staticwado_daemon.archive import restore
+from staticwado_daemon.archive.pack import from_pack, to_pack
+from staticwado_daemon.errors import Corrupt
 
 
 @st.composite
@@ -25,8 +28,12 @@ def sources(draw):
 def test_what_is_split_is_joined_again(example) -> None:
     source, frames = example
     stored = [b"".join(source[offset : offset + length] for offset, length in segments) for segments in frames]
+
+    def taken(number: int, start: int, length: int) -> bytes:
+        return stored[number - 1][start : start + length]
+
     remainder = restore.split(source, restore.Pixels(frames))
-    assert b"".join(restore.Remainder.of(remainder).join(lambda number: stored[number - 1])) == source
+    assert b"".join(restore.Remainder.of(remainder).join(taken)) == source
     assert restore.matches(hashlib.sha256(source).hexdigest(), [source])
 
 
@@ -34,16 +41,46 @@ def test_what_is_split_is_joined_again(example) -> None:
 def test_overlapping_frames_are_kept_whole(source) -> None:
     remainder = restore.split(source, restore.Pixels([[(0, 6)], [(5, 5)]]))
 
-    def no_frame(number: int) -> bytes:
+    def no_frame(number: int, *_: int) -> bytes:
         raise AssertionError(number)
 
     assert b"".join(restore.Remainder.of(remainder).join(no_frame)) == source
 
 
+@given(sources(), st.data())
+def test_what_frames_do_not_give_back_is_mended(example, data) -> None:
+    """Whatever is wrong with what was stored: the remainder that knows where it differs gives the source."""
+    source, frames = example
+    stored = [bytearray(b"".join(source[at : at + length] for at, length in segments)) for segments in frames]
+    for frame in stored:
+        for position in data.draw(st.lists(st.integers(0, len(frame) - 1), max_size=4)):
+            frame[position] ^= 0xFF
+
+    def taken(number: int, start: int, length: int) -> bytes:
+        return bytes(stored[number - 1][start : start + length])
+
+    def joined(remainder: bytes) -> list[bytes]:
+        return list(restore.Remainder.of(remainder).join(taken))
+
+    pixels = restore.Pixels(frames)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(restore, "_COMPARED_BYTES", data.draw(st.integers(1, 30)))
+        differing = restore.differences(source, joined(restore.split(source, pixels)))
+    mended = restore.split(source, pixels, differing)
+    assert b"".join(joined(mended)) == source
+    assert not restore.differences(source, joined(mended))
+
+
+def test_frames_that_are_too_short_are_corrupt() -> None:
+    remainder = restore.split(b"0123456789", restore.Pixels([[(2, 5)]]))
+    with pytest.raises(Corrupt, match="frame 1 as it is stored is shorter"):
+        list(restore.Remainder.of(remainder).join(lambda *_: b"234"))
+
+
 @given(st.lists(st.binary(max_size=50)))
 def test_a_pack_gives_back_every_remainder_whatever_their_order(remainders) -> None:
-    name, data = restore.to_pack(remainders)
-    assert (name, data) == restore.to_pack(list(reversed(remainders)))
-    assert sorted(remainder for _, remainder in restore.from_pack(data)) == sorted(remainders)
-    for digest, remainder in restore.from_pack(data):
+    name, data = to_pack(remainders)
+    assert (name, data) == to_pack(list(reversed(remainders)))
+    assert sorted(remainder for _, remainder in from_pack(data)) == sorted(remainders)
+    for digest, remainder in from_pack(data):
         assert hashlib.sha256(remainder).hexdigest() == digest

@@ -14,7 +14,7 @@ from staticwado_daemon.inbound.folder import InboundDir
 from staticwado_daemon.inbound.inbox import Inbound
 from staticwado_daemon.inbound.receipt import Outcome, Receipt
 from staticwado_daemon.inbound.settle import Timing
-from staticwado_daemon.inbound.source import Source, Stamp, read
+from staticwado_daemon.inbound.source import Source, Stamp, opened
 
 TIMING = Timing(settle=0.5, reconcile=60.0, incomplete=3.0)
 MAGIC = b"WHOLE"
@@ -58,7 +58,8 @@ class Line:
         self.tries[source.path] += 1
         self.taken_at[source.path] = time.monotonic()
         try:
-            data = read(source)
+            with opened(source) as content:
+                data = bytes(content[:])
         except Transient:
             inbound.retry(source, incomplete=False)
             return

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -108,19 +109,22 @@ class Site(Place):
 
 
 @pytest.fixture(params=["plain", "journal", "verbose"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    for name in ("inbound", "drop", "site", "tmp"):
-        (tmp_path / name).mkdir()
-    shutil.copy(privacy_faults.__file__, tmp_path / "site/sitecustomize.py")
-    made = Site(tmp_path, request.param, free_port())
-    daemon = {
-        "inbound": [{"dir": str(tmp_path / "inbound")}],
-        "dropDir": str(tmp_path / "drop"),
-        "incompleteSeconds": 1,
-        "serve": {"port": made.port},
-    }
-    write_config(tmp_path, {"rootDir": str(tmp_path / "root")}, daemon)
-    return made
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    # Its own TMPDIR is part of it, and the path of a socket has room for 107 bytes: pytest's directories are too deep.
+    with tempfile.TemporaryDirectory(prefix="privacy-") as name:
+        directory = Path(name)
+        for part in ("inbound", "drop", "site", "tmp"):
+            (directory / part).mkdir()
+        shutil.copy(privacy_faults.__file__, directory / "site/sitecustomize.py")
+        made = Site(directory, request.param, free_port())
+        daemon = {
+            "inbound": [{"dir": str(directory / "inbound")}],
+            "dropDir": str(directory / "drop"),
+            "incompleteSeconds": 1,
+            "serve": {"port": made.port},
+        }
+        write_config(directory, {"rootDir": str(directory / "root")}, daemon)
+        yield made
 
 
 @pytest.mark.parametrize("count", COUNTS)

@@ -25,6 +25,7 @@ COMPARED = (
     "access-control-max-age",
     "allow",
     "cache-control",
+    "content-disposition",
     "content-encoding",
     "content-length",
     "content-range",
@@ -94,7 +95,8 @@ def test_every_row(site: Site, sample: Sample, encoding: dict[str, str]) -> None
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers.get("access-control-allow-origin") == site.allow_origin
     assert answer.headers["cross-origin-resource-policy"] == ("cross-origin" if site.allow_origin else "same-origin")
-    assert answer.headers.get("content-security-policy") == ("sandbox" if sample.row == "bulk data" else None)
+    assert answer.headers.get("content-security-policy") == sample.policy
+    assert answer.headers.get("content-disposition") == sample.saved_as
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)

@@ -40,6 +40,8 @@ class Sample:
     accept: str = "*/*"
     vary: str | None = "Accept-Encoding"
     ranges: bool = False
+    policy: str | None = None
+    saved_as: str | None = None
 
     @property
     def target(self) -> str:
@@ -110,21 +112,49 @@ SAMPLES = (
     Sample("a frame", f"{instance(1)}/frames/1", f"{instance(1)}/frames/1.mht", PART, ranges=True),
     Sample("a frame", f"{instance(1)}/frames/2", f"{instance(1)}/frames/2.mht.gz", PART),
     Sample("a frame", f"{instance(1)}/frames/10", f"{instance(1)}/frames/10.mht", PART, ranges=True),
+    Sample(
+        "an alternate rendition of a frame", f"{instance(1)}/lossy/1", f"{instance(1)}/lossy/1.mht", PART, ranges=True
+    ),
+    Sample("an alternate rendition of a frame", f"{instance(1)}/lossy/2", f"{instance(1)}/lossy/2.mht.gz", PART),
     *(
         Sample(
-            "a video or document as it is",
+            "a video, document or image as it is shown",
             f"{instance(number)}/rendered",
-            f"{instance(number)}/rendered/index.{extension}",
+            f"{instance(number)}/rendered/{name}",
             media_type,
             vary=None,
             ranges=True,
         )
-        for number, extension, media_type in (
-            (1, "mp4", "video/mp4"),
-            (2, "mpg", "video/mpeg"),
-            (3, "h265", "video/H265"),
-            (4, "pdf", "application/pdf"),
+        for number, name, media_type in (
+            (1, "index.mp4", "video/mp4"),
+            (2, "index.mpg", "video/mpeg"),
+            (3, "index.h265", "video/H265"),
+            (4, "index.pdf", "application/pdf"),
+            (5, "index.ts", "video/MP2T"),
+            (6, "index.h264", "video/H264"),
+            (7, "index.stl", "model/stl"),
+            (8, "1.jpg", "image/jpeg"),
         )
+    ),
+    *(
+        Sample(
+            "a video, document or image as it is shown",
+            f"{instance(number)}/rendered",
+            f"{instance(number)}/rendered/index.{extension}",
+            "application/octet-stream",
+            vary=None,
+            ranges=True,
+            policy="sandbox",
+            saved_as=f'attachment; filename="document.{extension}"',
+        )
+        for number, extension in ((11, "xml"), (12, "bin"))
+    ),
+    Sample(
+        "a frame as it is shown",
+        f"{instance(8)}/frames/3/rendered?window=40,400,linear",
+        f"{instance(8)}/rendered/3.jpg",
+        "image/jpeg",
+        vary=None,
     ),
     Sample("thumbnail of a study", f"{STUDY}/thumbnail", f"{STUDY}/thumbnail", "image/jpeg", vary=None),
     Sample("thumbnail of a series", f"{SERIES}/thumbnail", f"{SERIES}/thumbnail", "image/jpeg", vary=None),
@@ -135,8 +165,8 @@ SAMPLES = (
         "image/jpeg",
         vary=None,
     ),
-    Sample("bulk data", f"{STUDY}/{BULK}", f"{STUDY}/{BULK}", PART, cache=IMMUTABLE, ranges=True),
-    Sample("bulk data", f"{STUDY}/{PACKED_BULK}", f"{STUDY}/{PACKED_BULK}.gz", PART, cache=IMMUTABLE),
+    Sample("bulk data", f"{STUDY}/{BULK}", f"{STUDY}/{BULK}", PART, cache=IMMUTABLE, ranges=True, policy="sandbox"),
+    Sample("bulk data", f"{STUDY}/{PACKED_BULK}", f"{STUDY}/{PACKED_BULK}.gz", PART, cache=IMMUTABLE, policy="sandbox"),
 )
 
 NOT_SERVED = (

@@ -80,7 +80,7 @@ def test_a_relative_root_starts_where_the_command_is_typed(tmp_path: Path, capsy
         (["bogus"], 2),
         (["create"], 2),
         (["create", "/nonexistent/file"], 2),
-        (["create", "--content-type", "jpeg", "."], 2),
+        (["create", "--content-type", "gif", "."], 2),
         (["config", "show", "-c", "/nonexistent/static-wado.json5"], 2),
         (["export", "../../etc", "--root", "tree"], 2),
         (["export", "1.2.3", "--root", "tree"], 1),
@@ -137,11 +137,11 @@ def test_unused_settings_of_static_wado_are_mentioned_on_stderr(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "x.json5"
-    file.write_text("{staticWadoConfig: {recompress: ['jp2']},\n plugins: {}}")
+    file.write_text("{staticWadoConfig: {recompressThumb: ['jp2']},\n plugins: {}}")
     assert _run("-c", file, "config", "show", "--json") == 0
     printed = capsys.readouterr()
     json.loads(printed.out)
-    assert printed.err.startswith(f"warning: {file}:1: staticWadoConfig.recompress isn't used by staticwado")
+    assert printed.err.startswith(f"warning: {file}:1: staticWadoConfig.recompressThumb isn't used by staticwado")
     assert "(and 1 more: see `staticwado config check`)" in printed.err
 
 

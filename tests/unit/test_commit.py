@@ -9,6 +9,7 @@ import pytest
 
 from staticwado_daemon.archive import gzipped, holdings, layout, record, restore
 from staticwado_daemon.archive.index import StudiesIndex
+from staticwado_daemon.archive.pack import from_pack
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.inbound.source import Source, Stamp
@@ -128,7 +129,7 @@ def test_grouping_keeps_every_record_and_remainder(store) -> None:
     (name,) = store.names(layout.records_dir(UID("1.2")))
     assert name == record.to_file(before)[0]
     (pack,) = store.names(layout.restore_dir(UID("1.2")))
-    remainders = dict(restore.from_pack(store.read(f"{layout.restore_dir(UID('1.2'))}/{pack}")))
+    remainders = dict(from_pack(store.read(f"{layout.restore_dir(UID('1.2'))}/{pack}")))
     assert len(remainders) == publish.MAXIMUM_FILES + 1
 
 
@@ -222,3 +223,32 @@ def test_what_can_t_be_kept_whole_gets_no_receipt_after_which_it_would_be_delete
     other.source.path.write_bytes(b"changed since")
     with pytest.raises(OSError, match="the file changed"):
         commit(store, studies, [other])
+
+
+def _stored_otherwise(store: Store, source: Source, settings: str = "", **fields) -> Staged:
+    """The same content of the same file, with another frame: what other settings would make of it."""
+    staged = stage(store.root, source=source, **fields)
+    if not settings:
+        return staged
+    (staged.directory / "frames/1.mht").write_bytes(settings.encode())
+    digest = hashlib.sha256(settings.encode()).hexdigest()
+    blobs = tuple(
+        replace(each, length=len(settings), sha256=digest) if each.path == "frames/1.mht" else each
+        for each in staged.record.blobs
+    )
+    return replace(staged, record=replace(staged.record, blobs=blobs))
+
+
+@pytest.mark.parametrize(("force", "outcome", "frame"), [(True, "published", b"other"), (False, "duplicate", b"c0")])
+def test_what_is_taken_in_any_case_is_stored_as_the_settings_are_now(store, force, outcome, frame) -> None:
+    source = Source(store.root / "in", Stamp(1, 2, 3, 4), force=force)
+    studies = Studies(store.root, 1 << 20)
+    commit(store, studies, [_stored_otherwise(store, source)])
+    done = commit(store, studies, [_stored_otherwise(store, source, "other")])
+    assert ([each.outcome for each in done.receipts], done.superseded) == ([outcome], [])
+    identity = done.receipts[0].identity
+    assert store.read(f"{layout.instance_dir(identity)}/frames/1.mht") == frame
+    assert [path for path in (store.root / layout.KEPT).rglob("*") if path.is_file()] == []
+    again = commit(store, Studies(store.root, 1 << 20), [_stored_otherwise(store, source, "other")])
+    assert [each.outcome for each in again.receipts] == ["duplicate"]
+    assert store.read(f"{layout.instance_dir(identity)}/frames/1.mht") == frame

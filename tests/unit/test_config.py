@@ -4,23 +4,33 @@ import os
 import pwd
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from staticwado_daemon.archive import layout
 from staticwado_daemon.config import (
     Configuration,
+    Images,
     InboundFolder,
     daemon_errors,
     document,
     find,
     load,
     missing_folders,
+    schema,
     storage_errors,
 )
 from staticwado_daemon.config import check as checks
 from staticwado_daemon.config.reference import UNUSED
 from staticwado_daemon.config.schema import SECTIONS, keys
+from staticwado_daemon.dicom import alternates, codings
 from staticwado_daemon.errors import ConfigError
+
+ALTERNATE_NAME = (
+    "staticWadoConfig.alternateName must be letters, digits, - and _ in quotes, and no name of the tree's own, "
+    'not "frames"'
+)
 
 
 @pytest.fixture
@@ -56,8 +66,13 @@ def _load(file: Path, text: str, **options: object) -> Configuration:
         ("{staticWadoConfig: {rootDir: ''}}", "1: staticWadoConfig.rootDir must be text in quotes, not empty text"),
         ("{staticWadoConfig: []}", "1: staticWadoConfig must be an object {…}, not a list […]"),
         (
-            "{staticWadoConfig: {\n contentType: 'jpeg'}}",
-            '2: staticWadoConfig.contentType must be one of "htj2k", "jls", "none", not "jpeg"',
+            "{staticWadoConfig: {\n alternate: 'gif'}}",
+            '2: staticWadoConfig.alternate must be one of "jhc", "jhcLossless", "jls", "jlsLossless", not "gif"',
+        ),
+        ("{staticWadoConfig: {thumb: 1}}", "1: staticWadoConfig.thumb must be true or false, not 1"),
+        (
+            "{staticWadoConfig: {alternateName: 'frames'}}",
+            "1: " + ALTERNATE_NAME,
         ),
         ("{daemonConfig: {workers: 0}}", "1: daemonConfig.workers must be a whole number from 1 to 1024, not 0"),
         ("{daemonConfig: {workers: 1.5}}", "1: daemonConfig.workers must be a whole number from 1 to 1024, not 1.5"),
@@ -184,7 +199,18 @@ def test_defaults_without_a_file(tmp_path: Path) -> None:
     assert configuration.document is None
     daemon = configuration.daemon()
     assert daemon.storage.root == tmp_path / "home/dicomweb"
-    assert daemon.storage.content_type == "htj2k"
+    assert daemon.storage.images == Images(
+        content_type="htj2k",
+        color_content_type=None,
+        recompress=("uncompressed",),
+        recompress_color=("uncompressed",),
+        by_name=False,
+        alternate=None,
+        alternate_name="lossy",
+        alternate_thumbnail=False,
+        thumb=True,
+        rendered=False,
+    )
     assert (daemon.storage.maximum_inline_public_length, daemon.storage.maximum_inline_private_length) == (131074, 64)
     assert daemon.storage.workers == len(os.sched_getaffinity(0))
     assert daemon.server is None
@@ -208,7 +234,7 @@ def test_another_root_does_not_use_the_configured_journal(file: Path) -> None:
 
 
 def test_settings_of_static_wado_are_named_as_unused(file: Path) -> None:
-    file.write_text("{staticWadoConfig: {\n recompress: ['jp2']},\n aeConfig: {X: {host: 'h', port: 1}}}")
+    file.write_text("{staticWadoConfig: {\n recompressThumb: ['jp2']},\n aeConfig: {X: {host: 'h', port: 1}}}")
     source = document.read(file)
     assert list(checks.errors(source)) == []
     assert [sentence.removeprefix(f"{file}:").split(":")[0] for sentence in checks.warnings(source)] == ["2", "3"]
@@ -291,3 +317,32 @@ def test_folders_that_can(file: Path) -> None:
         " dropDir: 'tree/.staticwado/drop'}}"
     )
     assert list(daemon_errors(_load(file, text).daemon())) == []
+
+
+def test_what_images_become_is_read_from_the_nearest_section(file: Path) -> None:
+    text = """{
+        staticWadoConfig: {contentType: 'jls', recompress: ['uncompressed', 'rle'], alternate: 'jls'},
+        mkdicomwebConfig: {colorContentType: 'jpeg', thumb: false, recompress: ['none']},
+    }"""
+    images = _load(file, text).storage("mkdicomwebConfig").images
+    assert (images.content_type, images.color_content_type, images.by_name) == ("jls", "jpeg", True)
+    assert (images.recompress, images.recompress_color) == (("none",), ("uncompressed",))
+    assert (images.alternate, images.alternate_name, images.thumb) == ("jls", "lossy", False)
+    assert _load(file, text).storage().images.recompress == ("uncompressed", "rle")
+
+
+def test_a_list_is_checked_item_by_item(file: Path) -> None:
+    assert "each one of" in _errors(file, "{staticWadoConfig: {recompress: ['uncompressed', 'gif']}}")[0]
+    assert "a list" in _errors(file, "{staticWadoConfig: {recompress: 'jp2'}}")[0]
+
+
+def test_names_are_those_of_the_codings() -> None:
+    assert set(get_args(schema.ContentType)) == set(get_args(codings.ContentType))
+    assert set(get_args(schema.SourceCoding)) == set(get_args(codings.SourceCoding))
+    assert set(get_args(schema.Alternate)) == set(get_args(alternates.Alternate))
+
+
+def test_alternates_get_no_name_that_means_something_else() -> None:
+    for name in ("frames", "rendered", "thumbnail", "metadata", "lossy", "htj2kThumbnail", "a/b", "..", "", "x" * 33):
+        blob = layout.is_blob(layout.alternate_frame(name, 1)) and name != "frames"
+        assert (re.search(schema._ALTERNATE_NAME, name) is not None) == blob, name

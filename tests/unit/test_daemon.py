@@ -94,6 +94,7 @@ class Belt:
     journal_failure: str | None = None
     silence: float = 0.0
     woken: threading.Event = field(default_factory=threading.Event)
+    purged: list[str] = field(default_factory=list)
 
     @property
     def backlog(self) -> int:
@@ -133,6 +134,9 @@ class Belt:
 
     def reindex(self) -> None:
         self.calls.append("reindex")
+
+    def purge(self, before: str) -> None:
+        self.purged.append(before)
 
     def current(self, receipt: Receipt) -> Receipt:
         return replace(receipt, outcome="superseded") if receipt.outcome == "published" else receipt
@@ -525,6 +529,7 @@ def test_the_status_says_how_things_stand(site: Site) -> None:
         "folders": {},
         "rate": 0.0,
         "published_at": None,
+        "hidden": {"conflicts": 0, "rejected": 0, "deleted": 0, "oldest": None},
     }
 
 

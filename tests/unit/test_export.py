@@ -1,12 +1,15 @@
 """`staticwado export`: where the files go, who may read them, and that none is ever overwritten."""
 
+import json
+import shutil
 import stat
 from pathlib import Path
 
 import pydicom
 import pytest
 
-from staticwado_daemon.cli import execute, staticwado
+from staticwado_daemon.archive import audit
+from staticwado_daemon.cli import execute, mkdicomweb_command, staticwado
 from tests import corpus
 from tests.system.programs import create
 
@@ -70,7 +73,7 @@ def test_a_file_that_is_there_is_done_or_an_error_and_never_overwritten(
     before = file.stat()
     capsys.readouterr()
     assert _export(root, study) == 0
-    assert "0 files, byte for byte as received, 1 more was there already" in capsys.readouterr().out
+    assert "0 files, 0 B, byte for byte as received, 1 more was there already" in capsys.readouterr().out
     assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     file.write_bytes(b"something else")
     assert _export(root, study) == 1
@@ -99,7 +102,96 @@ def test_the_beginning_of_a_uid_is_enough_if_no_other_begins_so(
 def test_what_is_no_uid_writes_nothing(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = _uids(_files()[0])[0]
     assert _export(root, study, "../x") == 2
-    assert "'../x' isn't a UID" in capsys.readouterr().err
+    assert "'../x' is no target" in capsys.readouterr().err
     assert _export(root, study, "9.9.9") == 1
     assert "9.9.9 is no study, series or instance" in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]
+
+
+def test_static_wados_paths(root: Path, tmp_path: Path) -> None:
+    source = _files()[0]
+    study, series, instance = _uids(source)
+    target = f"studies/{study}/series/{series}/instances/{instance}"
+    assert execute(mkdicomweb_command, "mkdicomweb", ["part10", target, "--root", str(root), "-o", "out"]) == 0
+    assert {path.relative_to(tmp_path / "out").as_posix(): path.read_bytes() for path in _below(tmp_path / "out")} == {
+        f"studies/{study}/{instance}": source.read_bytes()
+    }
+
+
+def test_one_object_for_programs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study, series, instance = _uids(_files()[0])
+    assert _export(root, study, "-o", "out", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    (listed,) = told.pop("instances")
+    assert told == {"to": [str(Path("out").absolute())], "exported": 1, "failed": 0}
+    assert (listed["studyInstanceUID"], listed["seriesInstanceUID"], listed["sopInstanceUID"]) == (
+        study,
+        series,
+        instance,
+    )
+    assert Path(listed["path"]).stat().st_size == listed["bytes"]
+    assert listed["problem"] is None
+
+
+def test_what_is_lost_costs_only_itself(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(root, damaged)
+    study, _, instance = _uids(_files()[1])
+    (frame,) = (damaged / "studies" / study).rglob("1.mht*")
+    data = bytearray(frame.read_bytes())
+    data[len(data) // 2] ^= 1
+    frame.write_bytes(data)
+    studies = [_uids(source)[0] for source in _files()]
+    assert _export(damaged, *studies, "-o", "out") == 3
+    assert f"{instance}: " in (said := capsys.readouterr().err)
+    assert "staticwado verify" in said
+    assert [path.read_bytes() for path in _below(tmp_path / "out")] == [_files()[0].read_bytes()]
+    assert _export(damaged, studies[1], "-o", "none") == 1
+    assert not [*(tmp_path / "none").iterdir()]
+    shutil.rmtree(damaged / "restore" / study)
+    assert _export(damaged, studies[1], "-o", "none") == 1
+    assert "remainder is missing" in capsys.readouterr().err
+    assert [(each.action, each.counts["instances"], each.counts["failed"]) for each in audit.read(damaged)][-3:] == [
+        ("export", 1, 1),
+        ("export", 0, 1),
+        ("export", 0, 1),
+    ]
+
+
+def test_a_kept_version_is_asked_for_by_its_content(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = _files()[0]
+    newer = tmp_path / "newer.dcm"
+    image = pydicom.dcmread(source)
+    image.ImageComments = "corrected"
+    image.save_as(newer)
+    create(tmp_path / "root", [source])
+    create(tmp_path / "root", [newer])
+    _, _, instance = _uids(source)
+    assert _export(tmp_path / "root", instance, "-o", "now") == 0
+    assert [path.read_bytes() for path in _below(tmp_path / "now")] == [newer.read_bytes()]
+    assert _export(tmp_path / "root", instance, "-o", "all", "--version", "all") == 0
+    assert {path.read_bytes() for path in _below(tmp_path / "all")} == {newer.read_bytes(), source.read_bytes()}
+    (kept,) = (path for path in _below(tmp_path / "all") if path.name != f"{instance}.dcm")
+    content = kept.stem.rpartition("-")[2]
+    assert _export(tmp_path / "root", instance, "-o", "kept", "--version", content) == 0
+    assert [path.read_bytes() for path in _below(tmp_path / "kept")] == [source.read_bytes()]
+    capsys.readouterr()
+    assert _export(tmp_path / "root", instance, "--version", "0" * 9) == 1
+    assert "has no version 000000000" in capsys.readouterr().err
+    assert _export(tmp_path / "root", instance, "--version", "newest") == 2
+
+
+def test_who_may_not_write_the_audit_log_is_told(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, ignore=shutil.ignore_patterns(Path(audit.PATH).name))
+    (copy / audit.PATH).mkdir()
+    assert _export(copy, _uids(_files()[0])[0]) == 0
+    assert "isn't in the audit log" in capsys.readouterr().err
+
+
+def _below(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file())

@@ -410,7 +410,7 @@ def test_receipts_are_held_until_the_journal_takes_them(
             superseded = (each.record.identity, "0" if receipt.content == "1" else "earlier")
             scene.publisher.say(Committed(scene.hear_batch().number, (receipt,), (superseded,)))
         scene.publisher.say(AT_REST)
-        scene.settle(lambda: len(scene.line._held) == 2)
+        scene.settle(lambda: len(scene.line._unwritten) == 2)
         tried = len(refusals)
         assert scene.line.pump(0) == []  # without any event it tries again
         assert len(refusals) == tried + 1

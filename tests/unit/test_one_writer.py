@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import staticwado_daemon
 from staticwado_daemon.archive import layout
 from staticwado_daemon.cli import assembly, execute, outcomes, staticwado
 from staticwado_daemon.config import Storage, load
@@ -201,3 +203,23 @@ def test_the_bar_counts_what_is_done_here_and_there() -> None:
         task = progress._bar.tasks[0]
         assert (task.completed, task.total) == (7, 10)
         assert task.description == "published 5 · rejected 2"
+
+
+_MAKES_FILES = re.compile(r"O_CREAT|O_WRONLY|O_RDWR|\.write_(bytes|text)\(|\.open\(\"[wax]|mkstemp|\.touch\(")
+WRITERS = {
+    "archive/disk.py": "the one writer's calls",
+    "archive/lock.py": "the lock that makes it the only one",
+    "archive/audit.py": "who exports changes nothing of the tree, and leaves a line without waiting for its lock",
+    "inbound/drop.py": "in the drop folder: the reason beside what was set aside",
+    "pipeline/limits.py": "a process's own limits below /proc",
+    "pipeline/report.py": "the daemon's report of itself, which says so when the disk is full",
+    "pipeline/requests.py": "what others ask of the writer",
+}
+"""The modules below the tools that make or change files, and why."""
+
+
+def test_nobody_else_writes() -> None:
+    package = Path(staticwado_daemon.__file__).parent
+    modules = [path for room in ("dicom", "archive", "inbound", "pipeline") for path in (package / room).rglob("*.py")]
+    writing = {str(path.relative_to(package)) for path in modules if _MAKES_FILES.search(path.read_text("utf-8"))}
+    assert writing == WRITERS.keys()

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from staticwado_daemon.dicom.part10 import Limits
+from staticwado_daemon.dicom.transcode import Choices
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source, Stamp
+from staticwado_daemon.pipeline.images import Images
 from staticwado_daemon.pipeline.ingest import Rules, ingest
 from staticwado_daemon.pipeline.staged import Staged, Unfinished
 from tests.system.fire import Template
 
-RULES = Rules("none", Limits())
+RULES = Rules(Images(Choices("none")), Limits())
 
 
 def taken(path: Path, stage: Path, *, final: bool = False) -> Staged | Receipt | Unfinished:

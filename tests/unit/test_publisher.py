@@ -18,7 +18,7 @@ from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Transient
-from staticwado_daemon.pipeline import commit, publish, publisher
+from staticwado_daemon.pipeline import arrange, commit, publish, publisher
 from staticwado_daemon.pipeline.messages import (
     Batch,
     Committed,
@@ -343,7 +343,7 @@ def test_a_swap_that_was_interrupted_is_finished(
     winner = stage(store.root, content=last, t00081030=last)
     identity = winner.record.identity
     with monkeypatch.context() as patched:
-        patched.setattr(commit if end == "arrange" else store, end, _die)
+        patched.setattr(arrange if end == "arrange" else store, end, _die)
         with pytest.raises(Death):
             commit.commit(store, Studies(store.root, 1), [winner])
     assert marks(store) == ["1.2"]

@@ -18,11 +18,11 @@ from staticwado_daemon.dicom.frames import describe, frame_segments
 from staticwado_daemon.dicom.palette import read_palette
 from staticwado_daemon.dicom.part10 import Instance
 from staticwado_daemon.dicom.render import MAXIMUM_COMPRESSED_BYTES, instance_thumbnail, thumbnail
-from staticwado_daemon.dicom.transcode import store_lossless
 from staticwado_daemon.dicom.transfer_syntaxes import HTJ2K_LOSSLESS_RPCL
 from staticwado_daemon.dicom.voi import read_display
 from staticwado_daemon.errors import Corrupt
 from tests.corpus import PYDICOM, PYDICOM_DATA
+from tests.storing import store
 from tests.synthetic import image, image_of, items, read
 
 Array = NDArray[Any]
@@ -420,7 +420,7 @@ class TestSize:
     def test_htj2k_is_shrunk_by_its_own_resolutions(self, edge: int, monkeypatch: pytest.MonkeyPatch) -> None:
         values = np.add.outer(np.arange(edge * 2) * 2, np.arange(edge * 2)).astype(np.uint16)
         native = image_of(values)
-        (payload,) = store_lossless(native, describe(native), frame_segments(native, describe(native)), "htj2k").frames
+        (payload,) = store(native, "htj2k").frames
         described = {"Rows": 2 * edge, "Columns": 2 * edge}
         padded = bytes(payload) + bytes(len(payload) % 2)
         compressed = image(items(padded), transfer_syntax=HTJ2K_LOSSLESS_RPCL, vr="OB", **described)
@@ -440,7 +440,7 @@ class TestSize:
         table = np.full(256, 0x8000, "<u2")
         table[0], table[200] = 0, 0xFFFF
         native = image_of(indices, PhotometricInterpretation="PALETTE COLOR")
-        (payload,) = store_lossless(native, describe(native), frame_segments(native, describe(native)), "htj2k").frames
+        (payload,) = store(native, "htj2k").frames
         attributes: dict[str, Any] = {"Rows": 600, "Columns": 600, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
         for color in ("Red", "Green", "Blue"):
             attributes[f"{color}PaletteColorLookupTableDescriptor"] = [256, 0, 16]

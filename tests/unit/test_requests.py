@@ -15,7 +15,7 @@ from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.pipeline import requests
-from staticwado_daemon.pipeline.requests import Answer, Request
+from staticwado_daemon.pipeline.requests import Answer, Options, Request
 
 ODD = Path(os.fsdecode(b"/in/caf\xe9 \x1b.dcm"))
 RECEIPT = Receipt(ODD, None, "published", None, Identity(UID("1.2"), UID("1.3"), UID("1.4")))
@@ -223,3 +223,36 @@ def test_what_nobody_waits_for_is_removed_after_a_day(root: Path) -> None:
     left = {path.name for path in directory.iterdir() if path.name.startswith("25")}
     assert left == {"25.taken"}  # it may still be under way
     assert len(files(root)) == 7
+
+
+@pytest.mark.usefixtures("daemon")
+def test_targets_and_options_arrive_as_they_were_meant(root: Path, asker: ThreadPoolExecutor) -> None:
+    targets = ("studies/1.2", "studies/1.2/series/3/instances/4")
+    options = Options(reason="naïve?", by="anna", force=True)
+    answers = asker.submit(requests.ask, root, "delete", targets=targets, options=options)
+    request = taken(root)
+    assert (request.command, request.paths, request.targets, request.options) == ("delete", (), targets, options)
+    requests.answer(root, request.id, [])
+    assert answers.result(5) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"command": "burn"},
+        {"targets": ["1.2"]},
+        {"targets": ["studies/../.."]},
+        {"targets": 5},
+        {"options": {"reason": "two\nlines"}},
+        {"options": {"reason": "x" * 1001}},
+        {"options": {"by": 5}},
+        {"options": {"force": "yes"}},
+        {"options": {"another": 1}},
+        {"options": []},
+    ],
+    ids=str,
+)
+def test_what_nobody_can_mean_is_not_obeyed(root: Path, body: dict[str, object]) -> None:
+    (root / layout.REQUESTS / "7.json").write_text(json.dumps({"command": "delete", "paths": [], **body}), "ascii")
+    assert requests.pending(root) == []
+    assert files(root) == [".unreadable"]

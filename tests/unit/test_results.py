@@ -15,10 +15,12 @@ import pytest
 from staticwado_daemon.archive import layout, record, summary
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.dicom.part10 import Limits
+from staticwado_daemon.dicom.transcode import Choices
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import results
+from staticwado_daemon.pipeline.images import Images
 from staticwado_daemon.pipeline.ingest import Rules, ingest_batch
 from staticwado_daemon.pipeline.staged import Staged, Unfinished
 from tests import corpus
@@ -66,7 +68,7 @@ def test_what_a_worker_made_arrives_as_it_was(tmp_path: Path) -> None:
     study = corpus.ct_study(tmp_path / "in", instances=2, series=1, size=32)
     sources = [Source(path, Stamp.of(path.lstat())) for path in study.files]
     (tmp_path / "root").mkdir()
-    made = ingest_batch(sources, tmp_path / "root" / "task", Rules("none", Limits()))
+    made = ingest_batch(sources, tmp_path / "root" / "task", Rules(Images(Choices("none")), Limits()))
     assert {type(each) for each in made} == {Staged}
     assert results.unpack(results.pack(made), sources, tmp_path / "root" / "task") == made
 

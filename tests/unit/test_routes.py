@@ -4,7 +4,8 @@ import pytest
 
 from staticwado_daemon.archive import layout, routes
 from staticwado_daemon.archive.multipart import BOUNDARY
-from staticwado_daemon.archive.routes import COMMON_HEADERS, RESOURCES, Cache, Sharing, argument, find
+from staticwado_daemon.archive.routes import COMMON_HEADERS, RESOURCES, Cache, argument, find
+from staticwado_daemon.archive.sharing import Sharing
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import ConfigError
 
@@ -29,10 +30,14 @@ WRITTEN = [
     (INSTANCE, f"{INSTANCE}/{layout.FULL_INSTANCE}", "*/*"),
     (f"{INSTANCE}/frames/12", f"{INSTANCE}/{layout.frame(12, gzipped=False)}", "*/*"),
     (f"{INSTANCE}/frames/12", f"{INSTANCE}/{layout.frame(12, gzipped=True)}", "*/*"),
-    (f"{INSTANCE}/rendered", f"{INSTANCE}/{layout.rendered('mp4')}", "*/*"),
-    (f"{INSTANCE}/rendered", f"{INSTANCE}/{layout.rendered('mpg')}", "*/*"),
-    (f"{INSTANCE}/rendered", f"{INSTANCE}/{layout.rendered('h265')}", "*/*"),
-    (f"{INSTANCE}/rendered", f"{INSTANCE}/{layout.rendered('pdf')}", "*/*"),
+    (f"{INSTANCE}/lossy/12", f"{INSTANCE}/lossy/12.mht", "*/*"),
+    (f"{INSTANCE}/htj2k-Thumbnail_2/12", f"{INSTANCE}/htj2k-Thumbnail_2/12.mht.gz", "*/*"),
+    *(
+        (f"{INSTANCE}/rendered", f"{INSTANCE}/{layout.rendered(extension)}", "*/*")
+        for extension in (*routes.VIDEO, *routes.DOCUMENTS, *routes.DOWNLOADS)
+    ),
+    (f"{INSTANCE}/rendered", f"{INSTANCE}/{layout.rendered_frame(1)}", "*/*"),
+    (f"{INSTANCE}/frames/12/rendered", f"{INSTANCE}/{layout.rendered_frame(12)}", "*/*"),
     (f"{STUDY}/{layout.THUMBNAIL}", f"{STUDY}/{layout.THUMBNAIL}", "image/jpeg"),
     (f"{SERIES}/{layout.THUMBNAIL}", f"{SERIES}/{layout.THUMBNAIL}", "image/jpeg"),
     (f"{INSTANCE}/{layout.THUMBNAIL}", f"{INSTANCE}/{layout.THUMBNAIL}", "image/jpeg"),
@@ -89,6 +94,13 @@ def test_no_url_belongs_to_two_rows(url: str) -> None:
         f"/dicomweb/{INSTANCE}/frames/1,2",
         f"/dicomweb/{INSTANCE}/frames/1.mht",
         f"/dicomweb/{INSTANCE}/rendered/index.pdf",
+        f"/dicomweb/{INSTANCE}/rendered/1",
+        f"/dicomweb/{INSTANCE}/rendered/1.jpg",
+        f"/dicomweb/{INSTANCE}/thumbnail/1",
+        f"/dicomweb/{INSTANCE}/lossy/1.mht",
+        f"/dicomweb/{INSTANCE}/{'l' * 33}/1",
+        f"/dicomweb/{INSTANCE}/../1",
+        f"/dicomweb/{INSTANCE}/lossy.old/1",
         f"/dicomweb/{STUDY}/bulkdata/{SHA256}",
         f"/dicomweb/{STUDY}/{layout.bulk_uri(SHA256.upper())}",
         f"/dicomweb/{STUDY}/{layout.bulk_uri(SHA256)}.gz",
@@ -194,6 +206,33 @@ def test_only_bulk_data_never_changes() -> None:
     immutable = {row.name for row in RESOURCES if row.cache is Cache.IMMUTABLE}
     assert immutable == {"bulk data"}
     assert all(cache.startswith("private") for cache in Cache)
+
+
+def test_what_could_act_in_a_browser_is_saved_and_not_shown() -> None:
+    rendered = {file.path.rpartition(".")[2]: file for file in find(f"/dicomweb/{INSTANCE}/rendered").files}
+    for extension in routes.DOWNLOADS:
+        assert rendered[extension].media_type == "application/octet-stream"
+        assert rendered[extension].headers == {
+            "Content-Disposition": f'attachment; filename="document.{extension}"',
+            "Content-Security-Policy": "sandbox",
+        }
+    shown = {file.media_type for row in RESOURCES for file in row.files if not file.download}
+    plain = {media_type for media_type in shown if "multipart" not in media_type}
+    video = {"video/mp4", "video/mpeg", "video/MP2T", "video/H264", "video/H265"}
+    assert plain == video | {"application/dicom+json", "application/pdf", "model/stl", "image/jpeg", "image/png"}
+    assert all(file.headers == {} for row in RESOURCES for file in row.files if not file.download)
+
+
+@pytest.mark.parametrize("name", ["frames", "rendered", "bulkdata", "metadata", "thumbnail", "instances", "", "a" * 33])
+def test_names_of_our_own_are_no_alternate_names(name: str) -> None:
+    assert not re.fullmatch(layout.ALTERNATE_NAME, name)
+    assert layout.is_blob(f"{name}/1.mht") == (name == "frames")
+
+
+@pytest.mark.parametrize("name", ["lossy", "frames2", "rendered-small", "HTJ2K_thumbnail", "a" * 32, "1"])
+def test_alternate_names(name: str) -> None:
+    assert re.fullmatch(layout.ALTERNATE_NAME, name)
+    assert layout.is_blob(f"{name}/1.mht")
 
 
 def test_a_gzipped_resource_has_one_file() -> None:

@@ -1,18 +1,32 @@
 import os
 import socket
 import time
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from staticwado_daemon.errors import Rejected, Transient
+from staticwado_daemon.errors import Incomplete, Rejected, Transient
 from staticwado_daemon.inbound import source as module
-from staticwado_daemon.inbound.source import NO_PERMISSION, Source, Stamp, being_written, read, remove
+from staticwado_daemon.inbound.source import NO_PERMISSION, Source, Stamp, being_written, opened, remove
 
 
 def source_of(path: Path) -> Source:
     return Source(path, Stamp.of(os.lstat(path)))
+
+
+@pytest.fixture(params=["held", "sliced"], autouse=True)
+def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files are held in memory, large ones read slice by slice: the same is true of both."""
+    if request.param == "sliced":
+        monkeypatch.setattr(module, "WHOLE_BYTES", 0)
+
+
+def read(source: Source, look: Callable[[bytes, int], None] | None = None) -> bytes:
+    with opened(source, look) as content:
+        return bytes(content[:])
 
 
 def open_descriptors() -> int:
@@ -78,6 +92,68 @@ def test_a_file_that_changes_while_it_is_read_is_tried_again(
     monkeypatch.setattr(os, "pread", pread)
     with pytest.raises(Transient, match="while it was read"):
         read(source)
+
+
+def test_slices_are_the_bytes_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    data = os.urandom(100_000)
+    path.write_bytes(data)
+    with opened(source_of(path)) as content:
+        assert len(content) == len(data)
+        for start, stop in [(0, 8), (4, 12), (0, 0), (99_990, 100_020), (40_000, 90_000), (39_999, 40_003), (7, 3)]:
+            assert content[start:stop] == data[start:stop]
+        assert all(content[start : start + 700] == data[start : start + 700] for start in range(0, 100_000, 777))
+
+
+def _work_on(source: Source, outcome: Exception | None) -> None:
+    with opened(source) as content:
+        assert content[:5] == b"as it"
+        source.path.write_bytes(b"as it was in the end")
+        if outcome:
+            raise outcome
+
+
+def test_what_is_made_of_a_large_file_that_changed_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WHOLE_BYTES", 10)
+    path = tmp_path / "a.dcm"
+    for outcome in (None, Incomplete("the file ends"), Rejected("nonsense"), OSError(28, "No space left on device")):
+        path.write_bytes(b"as it was at first")
+        with pytest.raises(Transient, match="while it was read"):
+            _work_on(source_of(path), outcome)
+
+
+def test_a_large_file_that_is_cut_while_it_is_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WHOLE_BYTES", 10)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(bytes(1 << 20))
+    context = opened(source_of(path))
+    content = context.__enter__()
+    os.truncate(path, 1 << 19)
+    assert content[(1 << 19) - 2000 : 1 << 19] == bytes(2000)
+    with pytest.raises(Transient, match="while it was read"):
+        content[1 << 19 : 1 << 20]
+    with pytest.raises(Transient, match="while it was read"):
+        context.__exit__(None, None, None)
+
+
+def test_a_large_file_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WHOLE_BYTES", 1 << 20)
+    path = tmp_path / "a.dcm"
+    with path.open("wb") as file:
+        file.truncate(1 << 33)
+    before = open_descriptors()
+    tracemalloc.start()
+    with opened(source_of(path)) as content:
+        assert not any(any(content[at : at + 100_000]) for at in range(0, 1 << 33, 1 << 27))
+        assert open_descriptors() == before + 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
+    assert open_descriptors() == before
 
 
 def test_a_vanished_file_is_transient(tmp_path: Path) -> None:

@@ -198,9 +198,9 @@ def test_a_study_whose_files_are_not_all_written_is_not_idle(root: Path) -> None
 
 @pytest.mark.usefixtures("locked")
 def test_the_object_has_what_others_rely_on(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _say(
-        root, pid=os.getpid(), waiting=2, degraded=["/in is polled: nfs4"], published_at=1e9, folders={"/in": "polling"}
-    )
+    hidden = {"conflicts": 3, "rejected": 2, "deleted": 1}
+    degraded, folders = ["/in is polled: nfs4"], {"/in": "polling"}
+    _say(root, pid=os.getpid(), waiting=2, degraded=degraded, published_at=1e9, folders=folders, hidden=hidden)
     assert _run(root, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert datetime.fromisoformat(told.pop("publishedAt")).timestamp() == 1e9
@@ -215,6 +215,9 @@ def test_the_object_has_what_others_rely_on(root: Path, capsys: pytest.CaptureFi
         "degraded": ["/in is polled: nfs4"],
         "folders": {"/in": "polling"},
         "reasons": [],
+        "conflicts": 3,
+        "rejectedInstances": 2,
+        "deletedInstances": 1,
     }
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from staticwado_daemon.dicom.part10 import Limits
+from staticwado_daemon.dicom.transcode import Choices
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import workers as module
+from staticwado_daemon.pipeline.images import Images
 from staticwado_daemon.pipeline.ingest import Rules
 from staticwado_daemon.pipeline.workers import WorkerLostError, WorkerProcesses
 
@@ -23,7 +25,7 @@ def _nothing() -> None:
 
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[WorkerProcesses]:
-    with WorkerProcesses(1, Rules("none", Limits()), 2 << 30, _nothing, tmp_path) as started:
+    with WorkerProcesses(1, Rules(Images(Choices("none")), Limits()), 2 << 30, _nothing, tmp_path) as started:
         yield started
 
 
@@ -81,7 +83,7 @@ def test_a_process_that_hangs_is_replaced(
 
 
 def test_the_end_does_not_wait_for_a_task_under_way(source: Source, tmp_path: Path) -> None:
-    with WorkerProcesses(1, Rules("none", Limits()), 2 << 30, _nothing, tmp_path) as workers:
+    with WorkerProcesses(1, Rules(Images(Choices("none")), Limits()), 2 << 30, _nothing, tmp_path) as workers:
         assert _outcome(workers, source, tmp_path / "a") == "ignored"
         (worker,) = workers._running
         os.kill(worker._process.pid, signal.SIGSTOP)

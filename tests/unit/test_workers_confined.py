@@ -24,15 +24,18 @@ from structlog.testing import capture_logs
 from staticwado_daemon import log
 from staticwado_daemon.archive.store import Stage
 from staticwado_daemon.dicom.part10 import Limits
+from staticwado_daemon.dicom.transcode import Choices
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import confine, ingest
 from staticwado_daemon.pipeline import workers as module
+from staticwado_daemon.pipeline.images import Images
 from staticwado_daemon.pipeline.ingest import Rules
 from staticwado_daemon.pipeline.staged import Unfinished
 from staticwado_daemon.pipeline.workers import WorkerLostError, WorkerProcesses
 
+RULES = Rules(Images(Choices("none")), Limits())
 PATIENCE = 60.0
 MEMORY = 1 << 30
 LONGEST = 1 << 20
@@ -208,7 +211,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def workers(place: Path) -> Iterator[WorkerProcesses]:
-    with WorkerProcesses(1, Rules("none", Limits()), MEMORY, _obedient, place / "staging") as started:
+    with WorkerProcesses(1, RULES, MEMORY, _obedient, place / "staging") as started:
         yield started
 
 
@@ -236,7 +239,7 @@ def test_its_job_it_can_do(workers: WorkerProcesses, place: Path) -> None:
 
 
 def test_without_landlock_the_filter_still_holds(place: Path) -> None:
-    with WorkerProcesses(1, Rules("none", Limits()), MEMORY, _obedient_without_landlock, place / "staging") as workers:
+    with WorkerProcesses(1, RULES, MEMORY, _obedient_without_landlock, place / "staging") as workers:
         outcomes = _try(workers, place, list(FORBIDDEN))
     held = {name for name, outcome in outcomes.items() if outcome == "PermissionError"}
     assert {"open a TCP socket", "run a program", "fork", "change a mode", "cut", "signal the daemon"} <= held
@@ -245,7 +248,7 @@ def test_without_landlock_the_filter_still_holds(place: Path) -> None:
 
 
 def test_without_a_filter_landlock_still_holds(place: Path) -> None:
-    with WorkerProcesses(1, Rules("none", Limits()), MEMORY, _obedient_without_filter, place / "staging") as workers:
+    with WorkerProcesses(1, RULES, MEMORY, _obedient_without_filter, place / "staging") as workers:
         outcomes = _try(workers, place, [name for name in FORBIDDEN if name != "become a program"])
     held = {name for name, outcome in outcomes.items() if outcome == "PermissionError"}
     assert {"run a program", "write beside staging", "overwrite", "remove", "link", "signal the daemon"} <= held
@@ -260,7 +263,7 @@ def test_what_the_kernel_lacks_is_said_once(place: Path, monkeypatch: pytest.Mon
     assert "CONFIG_SECCOMP_FILTER" in calls
     with (
         capture_logs() as logged,
-        WorkerProcesses(1, Rules("none", Limits()), MEMORY, _obedient, place / "staging") as workers,
+        WorkerProcesses(1, RULES, MEMORY, _obedient, place / "staging") as workers,
     ):
         _try(workers, place, ["log"])
         _try(workers, place, ["log"])
@@ -304,7 +307,7 @@ def _limits() -> None:
 
 
 def test_a_worker_has_limits_and_leaves_no_core(place: Path) -> None:
-    with WorkerProcesses(1, Rules("none", Limits()), MEMORY, _limits, place / "staging") as workers:
+    with WorkerProcesses(1, RULES, MEMORY, _limits, place / "staging") as workers:
         (told,) = workers.submit([_told("x")], place).result(PATIENCE)
     assert isinstance(told, Unfinished)
     assert told.reason == repr(([(MEMORY, MEMORY), (0, 0)], 0, "500"))
@@ -328,7 +331,7 @@ def _endless() -> None:
 
 def test_an_answer_that_is_too_long_is_not_taken(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_BESIDES", LONGEST)
-    with WorkerProcesses(1, Rules("none", Limits()), MEMORY, _endless, place / "staging") as workers:
+    with WorkerProcesses(1, RULES, MEMORY, _endless, place / "staging") as workers:
         with pytest.raises(Corrupt, match="too long"):
             workers.submit([_told("log")], place).result(PATIENCE)
         monkeypatch.setattr(module, "MOST_BESIDES", 4 * LONGEST)
@@ -356,7 +359,7 @@ def _is_the_pipe(descriptor: Path) -> bool:
 
 def test_half_an_answer_is_none(place: Path) -> None:
     with (
-        WorkerProcesses(1, Rules("none", Limits()), MEMORY, _half_an_answer, place / "staging") as workers,
+        WorkerProcesses(1, RULES, MEMORY, _half_an_answer, place / "staging") as workers,
         pytest.raises(Corrupt, match="cut off"),
     ):
         workers.submit([_told("log")], place).result(PATIENCE)

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 from staticwado_daemon.archive import routes
+from staticwado_daemon.archive.sharing import Sharing
 from staticwado_daemon.archive.multipart import BOUNDARY
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.operate.doctor.finding import Finding, attention, fine
@@ -129,7 +130,7 @@ def _compared(site: Address, root: Path, path: str) -> Finding | None:
         return refused
     expected = {
         **routes.COMMON_HEADERS,
-        **routes.Sharing.with_origin(site.allow_origin).answer,
+        **Sharing.with_origin(site.allow_origin).answer,
         "Content-Type": file.media_type,
         "Cache-Control": resource.cache if resource else "",
         **({"Content-Encoding": "gzip"} if packed else {}),

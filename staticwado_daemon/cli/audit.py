@@ -1,0 +1,51 @@
+"""`staticwado audit`: who deleted, rejected, brought back or exported what."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from staticwado_daemon.cli.options import Common, shared
+from staticwado_daemon.cli.outcomes import print_object, printable
+
+if TYPE_CHECKING:
+    from staticwado_daemon.archive.audit import Entry
+
+
+@click.command(short_help="Show who deleted, rejected, brought back or exported what.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="The last N entries.  [default: all]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@shared("-o", "--dir")
+@click.pass_obj
+def audit(common: Common, *, limit: int | None, as_json: bool) -> None:
+    r"""Show the audit log, the oldest entry first: deletes, rejects, undos, purges and exports.
+
+    \b
+    Examples:
+      staticwado audit --limit 20
+      staticwado audit --json | jq '.entries[] | select(.action == "delete")'
+    """
+    from staticwado_daemon import log
+    from staticwado_daemon.archive.audit import read
+    from staticwado_daemon.cli.preflight import require_tree
+
+    log.configure(common.log_level("warning"))
+    root = common.configuration().storage().root
+    require_tree(root)
+    entries = list(read(root))
+    shown = entries[-limit:] if limit else entries
+    if as_json:
+        print_object(json.dumps({"total": len(entries), "entries": [asdict(each) for each in shown]}))
+        return
+    for each in shown:
+        click.echo(_line(each))
+    if not shown:
+        click.echo("nothing was deleted, rejected, brought back or exported")
+
+
+def _line(entry: "Entry") -> str:
+    counts = ", ".join(f"{count:,} {noun}" for noun, count in entry.counts.items())
+    because = f": {printable(entry.reason)}" if entry.reason else ""
+    told = f"{entry.at[:19].replace('T', ' ')}Z  {entry.action}  by {printable(entry.by)}{because}"
+    return "\n".join([f"{told} ({counts})", *(f"  {printable(each)}" for each in entry.targets)])

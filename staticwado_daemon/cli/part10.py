@@ -1,0 +1,43 @@
+"""`staticwado part10`: static-wado's name for the export, with the paths that it gives the files."""
+
+from pathlib import Path
+
+import click
+
+from staticwado_daemon.cli.exporting import begin, json_option, reconstruct_option, version_option
+from staticwado_daemon.cli.options import AbsolutePath, Common, shared
+
+
+@click.command(short_help="Give back the original files as studies/S/I.")
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=AbsolutePath(file_okay=False),
+    default=".",
+    help="Where studies/S/I are written, S and I being the Study and SOP Instance UID.  [default: here]",
+)
+@version_option
+@reconstruct_option
+@json_option
+@shared()
+@click.pass_obj
+def part10(
+    common: Common, *, targets: tuple[str, ...], output: Path, versions: str, reconstruct: bool, as_json: bool
+) -> int:
+    r"""Write the original Part 10 files of studies, series or instances.
+
+    The same as `staticwado export`, which explains TARGET and has more to offer, but for the paths, which are those of
+    static-wado's command of this name.
+
+    \b
+    Example:
+      mkdicomweb part10 1.2.840.99.1 -o /srv/out       into /srv/out/studies/1.2.840.99.1/
+    """
+    from staticwado_daemon.operate.export.selection import as_static_wado
+
+    session = begin(common, targets, versions, reconstruct=reconstruct)
+    with session.audited():
+        session.to_folder(output, [*session.targets], as_static_wado)
+    return session.finish(as_json=as_json)

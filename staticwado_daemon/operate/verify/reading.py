@@ -1,0 +1,77 @@
+"""Reading much, counting it, and no faster than somebody allows."""
+
+import errno
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_CHUNK = 1 << 20
+_UNREADABLE = frozenset({errno.EIO, errno.EBADMSG, errno.EISDIR, errno.ELOOP, errno.ENXIO})
+"""What says that a file's bytes are lost, or that it isn't a file: that is damage, and no reason to stop."""
+
+
+class Unreadable(Exception):
+    """A file is there whose bytes can't be had."""
+
+
+class Reader:
+    """Reads the files of one tree.
+
+    Args:
+        root: of the tree.
+        rate: bytes a second at most; None for as fast as it goes.
+        on_read: told after each step how many bytes were read in it.
+
+    All methods take paths below the root, and raise FileNotFoundError where there is no such file, `Unreadable` where
+    its bytes are lost, and OSError where it can't be read now.
+    """
+
+    def __init__(self, root: Path, rate: float | None = None, on_read: Callable[[int], None] = lambda _: None) -> None:
+        self.root = root
+        self.bytes = 0
+        self.files = 0
+        self._rate = rate
+        self._on_read = on_read
+        self._due = time.monotonic()
+
+    def read(self, path: str) -> bytes:
+        """A file's bytes."""
+        return b"".join(self._chunks(path))
+
+    def digest(self, path: str) -> str:
+        """The SHA-256 of a file's bytes."""
+        digest = hashlib.sha256()
+        for chunk in self._chunks(path):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def length(self, path: str) -> int | None:
+        """A file's length; None if there is no such file."""
+        try:
+            return (self.root / path).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _chunks(self, path: str) -> Iterator[bytes]:
+        self.files += 1
+        try:
+            with (self.root / path).open("rb", buffering=0) as file:
+                while chunk := file.read(_CHUNK):
+                    self._count(len(chunk))
+                    yield chunk
+        except NotADirectoryError as error:
+            raise FileNotFoundError(error.errno, error.strerror, error.filename) from error
+        except OSError as error:
+            if error.errno in _UNREADABLE:
+                raise Unreadable(error.strerror) from error
+            raise
+
+    def _count(self, count: int) -> None:
+        self.bytes += count
+        self._on_read(count)
+        if self._rate:
+            now = time.monotonic()
+            # What a pause left unused isn't made up for: a burst is what a busy server has no room for.
+            self._due = max(self._due, now) + count / self._rate
+            time.sleep(self._due - now)

@@ -1,0 +1,102 @@
+"""Where the original of a damaged instance may still be found: in its file, kept whole, or in what is left of it."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from staticwado_daemon.archive import gzipped, layout, multipart
+from staticwado_daemon.dicom.uids import Identity
+from staticwado_daemon.errors import Corrupt
+from staticwado_daemon.inbound.journal import JournalReader
+from staticwado_daemon.inbound.receipt import STORED
+from staticwado_daemon.operate import private
+from staticwado_daemon.operate.verify import restored
+from staticwado_daemon.operate.verify.blobs import Placed
+from staticwado_daemon.operate.verify.reading import Reader, Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Finds originals, and proves that it is they: nothing else is put back.
+
+    Attributes:
+        reader: of the tree.
+        journal: of receipts, if there is one.
+        folder: where originals are written that don't stand anywhere as files; see `private.folder`.
+    """
+
+    reader: Reader
+    journal: JournalReader | None
+    folder: Path
+
+    def of(self, wanted: Placed, packs: Iterable[str]) -> Path | None:
+        """A file that is the original of a version, whatever its name; None if there is no such file any more.
+
+        Args:
+            wanted: whose. Of one that has lost its record the journal must know what the original was.
+            packs: in which its remainder may be.
+
+        Raises:
+            OSError: if it can't be written, or read now.
+        """
+        digests = [wanted.version.source] if wanted.version.source else self._received(wanted.version.identity)
+        for digest in digests:
+            if (found := self._file(wanted.version.identity, digest)) or (found := self._made(wanted, digest, packs)):
+                return found
+        return None
+
+    def _received(self, identity: Identity) -> list[str]:
+        """What the originals of an instance were, the latest first."""
+        found = self.journal.find(identity.instance) if self.journal else []
+        stored = (each for each in found if each.identity == identity and each.outcome in STORED)
+        return list(dict.fromkeys(each.source for each in stored if each.source))
+
+    def _file(self, identity: Identity, source: str) -> Path | None:
+        """The file that came in, if it is still there and still the same."""
+        for each in self.journal.find(identity.instance) if self.journal else []:
+            if each.source == source and each.path.is_file() and _digest(each.path) == source:
+                return each.path
+        return None
+
+    def _made(self, wanted: Placed, source: str, packs: Iterable[str]) -> Path | None:
+        """The original, made of what is left; None if too little is."""
+        path = self.folder / f"{source}.dcm"
+        if path.exists():
+            return path
+        for pieces in self._attempts(wanted, source, packs):
+            try:
+                private.write(self.reader.root, path, source, pieces)
+            except (Corrupt, Unreadable, ValueError, FileNotFoundError):
+                continue
+            return path
+        return None
+
+    def _attempts(self, wanted: Placed, source: str, packs: Iterable[str]) -> Iterator[Iterable[bytes | memoryview]]:
+        yield self._kept_whole(source)
+        if any(blob.path == layout.FULL_INSTANCE for blob in wanted.version.blobs):
+            yield self._whole_object(wanted)
+        own = wanted.version.remainder[0]
+        for pack in packs:
+            try:
+                held = restored.remainders(self.reader, pack, {own} if own else None)
+            except (Corrupt, Unreadable):
+                continue
+            # Of an instance without a record it isn't known which is its own: only one gives the right digest.
+            for remainder in held.values():
+                yield restored.pieces(self.reader, wanted, remainder)
+
+    def _kept_whole(self, source: str) -> Iterator[bytes]:
+        yield gzipped.unpack(self.reader.read(layout.original(source)))
+
+    def _whole_object(self, wanted: Placed) -> Iterator[memoryview]:
+        body = gzipped.unpack(self.reader.read(f"{wanted.directory}/{layout.FULL_INSTANCE}"))
+        yield multipart.unwrap(body)[1]
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

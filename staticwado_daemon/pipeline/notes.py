@@ -1,0 +1,40 @@
+"""The writer's notes on what is stored but not shown: kept beside the studies, and summed up."""
+
+from staticwado_daemon.archive import hidden, layout
+from staticwado_daemon.archive.hidden import NOTHING, Hidden
+from staticwado_daemon.archive.store import Store
+from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.pipeline.studies import Study
+
+
+class Notes:
+    """The notes of a tree.
+
+    Args:
+        store: of the tree.
+
+    Attributes:
+        total: their sum.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._notes = hidden.read(store.root)
+        self.total = hidden.total(self._notes.values())
+
+    def note(self, study: Study) -> None:
+        """Write the note of a study, if it says something else than before."""
+        now = Hidden.of(study.instances())
+        if now == self._notes.get(study.uid, NOTHING):
+            return
+        if now == NOTHING:
+            self._store.remove(layout.hidden_note(study.uid))
+            del self._notes[study.uid]
+        else:
+            self._store.put(layout.hidden_note(study.uid), now.to_file())
+            self._notes[study.uid] = now
+        self.total = hidden.total(self._notes.values())
+
+    def due(self, before: str) -> list[UID]:
+        """The studies of which something was deleted before a moment, as tombstones have it."""
+        return [uid for uid, note in self._notes.items() if note.oldest and note.oldest < before]

@@ -1,0 +1,125 @@
+"""Frames that OHIF shows wrong as they came: real OHIF shows every pixel of what is published instead."""
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+from playwright.sync_api import Browser
+from pydicom.encaps import encapsulate
+from pydicom.uid import HTJ2KLossless, JPEGLSLossless
+
+from tests import corpus
+from tests.corpus import PYDICOM, PYDICOM_DATA
+from tests.synthetic import file_of
+from tests.system import browser as browsers
+from tests.system.programs import create
+from tests.system.servers import start_embedded
+
+pytestmark = [pytest.mark.browser, pytest.mark.soak]
+
+RAMP = np.add.outer(np.arange(64), np.arange(96))
+COLOURS = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Where the studies are served, their UIDs, and the pixels of each."""
+
+    origin: str
+    studies: dict[str, str]
+    pixels: dict[str, NDArray[Any]]
+
+
+def described(samples: NDArray[Any], **attributes: Any) -> dict[str, Any]:
+    bits = 8 * samples.itemsize
+    colour = samples.ndim == 3
+    return {
+        "Rows": samples.shape[0],
+        "Columns": samples.shape[1],
+        "SamplesPerPixel": 3 if colour else 1,
+        "PhotometricInterpretation": "RGB" if colour else "MONOCHROME2",
+        "PlanarConfiguration": 0 if colour else None,
+        "BitsAllocated": bits,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "PixelRepresentation": int(samples.dtype.kind == "i"),
+        "Modality": "OT",
+        **attributes,
+    }
+
+
+def compressed(payload: bytes, samples: NDArray[Any], syntax: str, **attributes: Any) -> bytes:
+    value = encapsulate([payload + bytes(len(payload) % 2)])
+    return file_of(value, transfer_syntax=syntax, vr="OB", **described(samples, **attributes))
+
+
+def made() -> Iterator[tuple[str, bytes, NDArray[Any]]]:
+    signed, bits = (RAMP - 80).astype("i1"), (RAMP // 8 % 2).astype(np.uint8)
+    deep, colours = (COLOURS * 400).astype("<u2"), COLOURS.astype(np.uint8)
+    packed = np.packbits(bits, bitorder="little").tobytes()
+    one = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}
+    planes = bytes(imagecodecs.htj2k_encode(colours, reversible=True, rgb=False, planar=False))
+    yield "signed bytes", file_of(signed.tobytes(), vr="OB", **described(signed)), signed
+    yield "bits", file_of(packed, vr="OB", **described(bits, **one)), bits
+    yield "deep colours", file_of(deep.tobytes(), **described(deep)), np.rint(deep / 257)
+    yield "HTJ2K without transform", compressed(planes, colours, HTJ2KLossless), colours
+    interleaved = bytes(imagecodecs.jpegls_encode(colours))
+    yield "JPEG-LS by pixel", compressed(interleaved, colours, JPEGLSLossless, PlanarConfiguration=1), colours
+
+
+def found() -> Iterator[tuple[str, Path]]:
+    yield "shared colours", PYDICOM / "test_files/SC_ybr_full_422_uncompressed.dcm"
+    yield "spacing of zero", PYDICOM_DATA / "RG1_UNCR.dcm"
+    yield "RLE of 32 bits", PYDICOM / "test_files/SC_rgb_rle_32bit.dcm"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, ohif: Path) -> Iterator[Served]:
+    directory = tmp_path_factory.mktemp("forms")
+    (directory / "in").mkdir()
+    studies, pixels = {}, {}
+    for name, data, samples in made():
+        path = directory / "in" / f"{len(studies)}.dcm"
+        path.write_bytes(data)
+        source = pydicom.dcmread(path)
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+            setattr(source, keyword, corpus.uid("forms", name, keyword))
+        source.file_meta.MediaStorageSOPInstanceUID = source.SOPInstanceUID
+        source.save_as(path)
+        studies[name], pixels[name] = str(source.StudyInstanceUID), samples
+    for name, path in found():
+        shutil.copy(path, directory / "in")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd on purpose
+            source = pydicom.dcmread(path)
+            samples = source.pixel_array
+        studies[name] = str(source.StudyInstanceUID)
+        pixels[name] = samples if samples.itemsize < 4 else np.rint(samples / np.iinfo(samples.dtype).max * 255)
+    assert create(directory / "root", [directory / "in"])["published"] == len(studies)
+    with start_embedded(directory / "root", ohif) as server:
+        yield Served(server.url, studies, pixels)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browsers.chromium() as browser:
+        yield browser
+
+
+@pytest.mark.parametrize("name", [*(name for name, *_ in made()), *(name for name, _ in found())])
+def test_every_pixel_is_shown(chromium: Browser, served: Served, name: str) -> None:
+    with browsers.visit(chromium, served.origin) as visitor:
+        visitor.open_study(served.studies[name])
+        visitor.wait_for_picture()
+        shown = visitor.shown().pixels
+        expected = served.pixels[name].reshape(*shown.shape[:2], -1)
+        assert np.abs(shown[..., : expected.shape[2]].astype(float) - expected).max() <= 1e-3
+        assert visitor.problems == []
