@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from staticwado_daemon.cli.options import Common, shared
-from staticwado_daemon.cli.outcomes import print_object, printable
+from staticwado_daemon.cli.outcomes import counted, print_object, printable
 
 if TYPE_CHECKING:
     from staticwado_daemon.archive.audit import Entry
@@ -45,7 +45,7 @@ def audit(common: Common, *, limit: int | None, as_json: bool) -> None:
 
 
 def _line(entry: "Entry") -> str:
-    counts = ", ".join(f"{count:,} {noun}" for noun, count in entry.counts.items())
+    counts = ", ".join(counted(count, noun.removesuffix("s")) for noun, count in entry.counts.items())
     because = f": {printable(entry.reason)}" if entry.reason else ""
     told = f"{entry.at[:19].replace('T', ' ')}Z  {entry.action}  by {printable(entry.by)}{because}"
     return "\n".join([f"{told} ({counts})", *(f"  {printable(each)}" for each in entry.targets)])

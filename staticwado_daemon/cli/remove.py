@@ -110,13 +110,13 @@ def _carry_out(common: Common, action: "Action", said: _Said) -> None:
     from staticwado_daemon.cli.asking import have_done
     from staticwado_daemon.cli.preflight import require_tree
     from staticwado_daemon.operate.removal import find
-    from staticwado_daemon.pipeline.requests import Options
+    from staticwado_daemon.pipeline.requests import LONGEST_REASON, Options
 
     storage = common.configuration().storage()
     require_tree(storage.root)
     log.configure(common.log_level("warning"))
-    if not said.reason.isprintable():
-        raise ConfigError("--reason is one line of text")
+    if not said.reason.isprintable() or len(said.reason) > LONGEST_REASON:
+        raise ConfigError(f"--reason is one line of text, of {LONGEST_REASON:,} characters at most")
     wanted = find(storage.root, action, said.targets)
     if said.dry_run:
         _tell(action, wanted, None, as_json=said.as_json)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from staticwado_daemon.config import Configuration
+    from staticwado_daemon.dicom.uids import UID
     from staticwado_daemon.operate.verify.check import Verified
     from staticwado_daemon.operate.verify.finding import Finding
     from staticwado_daemon.operate.verify.study import Wish
@@ -106,16 +107,16 @@ def _repair(configuration: "Configuration", common: Common, before: "Verified", 
     beside_daemon = lock_holder(storage.root) == "daemon"
     with _sources(configuration) as sources:
         planned = repair.plan(sources, before.findings)
-        if beside_daemon and planned.aside:
-            warn("a daemon is running: what nothing speaks of is set aside only while none is")
-        elif planned.aside:
-            _set_aside(configuration, planned.aside)
+        if beside_daemon and (planned.aside or planned.grouped):
+            warn("a daemon is running: files are set aside, and record files merged, only while none is")
+        elif planned.aside or planned.grouped:
+            _tidy(configuration, planned.aside, planned.grouped)
         if planned.writes:
             with hands(storage, common.log_level("warning")) as by:
                 repair.carry_out(by, planned, before.findings, running=by.running)
         now = _look_again(storage.root, before, wish)
         if not beside_daemon and (files := repair.replaced(sources, now.findings)):
-            _set_aside(configuration, files)
+            _tidy(configuration, files)
             now = _look_again(storage.root, before, wish)
     return now
 
@@ -132,7 +133,7 @@ def _sources(configuration: "Configuration") -> Iterator[Any]:
         yield Sources(Reader(places.root), journal, folder)
 
 
-def _set_aside(configuration: "Configuration", paths: Sequence[str]) -> None:
+def _tidy(configuration: "Configuration", paths: Sequence[str], grouped: "Sequence[UID]" = ()) -> None:
     """Move out of the way what nobody needs; opening the tree for writing sweeps what was left unfinished."""
     from staticwado_daemon.archive.store import Store
     from staticwado_daemon.operate.verify import repair
@@ -140,6 +141,7 @@ def _set_aside(configuration: "Configuration", paths: Sequence[str]) -> None:
     storage = configuration.storage()
     with Store(storage.root, storage.group) as store:
         repair.set_aside(store, paths)
+        repair.group(store, grouped)
 
 
 def _look_again(root: "Path", before: "Verified", wish: "Wish") -> "Verified":

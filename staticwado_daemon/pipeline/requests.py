@@ -30,7 +30,7 @@ _REMAINS = frozenset({".answer", ".progress", ".unreadable", ".part"})
 """What is nobody's any more once it is old: whoever asked has gone without it."""
 
 
-_LONGEST_REASON = 1000
+LONGEST_REASON = 1000
 _LONGEST_NAME = 200
 
 
@@ -241,7 +241,7 @@ def _parse(name: str, body: dict[str, Any]) -> Request:
 
 def _options(body: dict[str, Any]) -> Options:
     options = Options(**body)
-    texts = (options.reason, _LONGEST_REASON), (options.by, _LONGEST_NAME)
+    texts = (options.reason, LONGEST_REASON), (options.by, _LONGEST_NAME)
     # They end in records and receipts, one a line, and on terminals.
     if not all(isinstance(text, str) and text.isprintable() and len(text) <= most for text, most in texts):
         raise ValueError("options that can't be right")

@@ -155,6 +155,8 @@ def _store_pixels(
     syntax = transfer_syntax(instance.transfer_syntax_uid)
     if syntax.video_extension:
         store_video(files, instance, segments[0], syntax.video_extension)
+        # A stream in one file is whole, even if it came as the syntax's fragmentable twin, which no viewer knows.
+        changes[AVAILABLE_TRANSFER_SYNTAX_UID] = _uid(syntax.uid.removesuffix(".1"))
         uri = f"series/{instance.identity.series}/instances/{instance.identity.instance}/rendered"
         changes.update(_pixel_data_attribute(instance, uri))
         return _Pixels(instance.identity, restore.Pixels(segments))

@@ -12,8 +12,16 @@ import imagecodecs
 import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset
-from pydicom.encaps import generate_frames
-from pydicom.uid import JPEGLSLossless
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import (
+    MPEG4HP41,
+    EncapsulatedPDFStorage,
+    ExplicitVRLittleEndian,
+    JPEGLSLossless,
+    VideoEndoscopicImageStorage,
+)
+
+from tests import corpus
 
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 TYPES = {
@@ -42,6 +50,34 @@ class Frames:
     @property
     def is_native(self) -> bool:
         return self.syntax in NATIVE
+
+
+def odd_objects(directory: Path) -> list[Path]:
+    """What no test data have: a video, of which it is enough that it begins like one, and a PDF file."""
+    directory.mkdir(parents=True, exist_ok=True)
+    found = []
+    for name in ("video", "document"):
+        made = pydicom.dcmread(corpus.PYDICOM / "test_files/CT_small.dcm")
+        for tag in [element.tag for element in made if element.tag.group >= 0x0028 or element.tag.is_private]:
+            del made[tag]
+        made.StudyInstanceUID, made.SeriesInstanceUID = corpus.uid(name), corpus.uid(name, 1)
+        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = corpus.uid(name, 1, 1)
+        if name == "video":
+            made.SOPClassUID, made.Modality = VideoEndoscopicImageStorage, "ES"
+            made.Rows, made.Columns, made.NumberOfFrames, made.SamplesPerPixel = 480, 640, 25, 3
+            made.BitsAllocated = made.BitsStored = 8
+            made.HighBit, made.PixelRepresentation, made.PhotometricInterpretation = 7, 0, "YBR_PARTIAL_420"
+            made.PixelData = encapsulate([b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 8])
+            made["PixelData"].VR, made.file_meta.TransferSyntaxUID = "OB", MPEG4HP41
+        else:
+            made.SOPClassUID, made.Modality = EncapsulatedPDFStorage, "DOC"
+            made.MIMETypeOfEncapsulatedDocument = "application/pdf"
+            made.EncapsulatedDocument = b"%PDF-1.4\n" + b"% nothing on it\n" * 100 + b"%%EOF\n\0"
+            made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
+        found.append(directory / f"{name}.dcm")
+        made.save_as(found[-1], enforce_file_format=True)
+    return found
 
 
 def frames_of(image: FileDataset, *, transcode: bool = False) -> Frames:

@@ -52,7 +52,7 @@ def _verdict(source: Source, transcoded: Tree, passed: Tree) -> Verdict:
     refusals = {_refusal(tree.receipt(source)) for tree in both}
     if refusals != {""}:
         return Verdict(source.name, kind, _no(" / ".join(sorted(refusals))))
-    image = source.read is not None and bool(_PIXELS & {element.keyword for element in source.read})
+    image = _has_pixels(source)
     return Verdict(
         source.name,
         kind,
@@ -60,7 +60,7 @@ def _verdict(source: Source, transcoded: Tree, passed: Tree) -> Verdict:
         frames=_frames(source, both) if image else NOT_APPLICABLE,
         restored=YES if all(trees.is_restored(tree, source) for tree in both) else _no("the file differs"),
         thumbnail=_thumbnail(source, both) if image else NOT_APPLICABLE,
-        opens=_opens(source, image=image),
+        opens=opens(source),
     )
 
 
@@ -75,15 +75,19 @@ def _thumbnail(source: Source, both: tuple[Tree, Tree]) -> str:
     return _no(reason("thumbnail", source.name) or UNEXPLAINED)
 
 
-def _opens(source: Source, *, image: bool) -> str:
+def opens(source: Source) -> str:
     """Whether OHIF shows it, by what was found out about OHIF."""
     why = reason("files", source.name)
     if not why and source.read is not None:
         sop_class = UID(str(source.read.get("SOPClassUID", "")))
         why = reasons("sop-classes").get(sop_class, "")
-        if not why and not image and sop_class.name.endswith("Image Storage"):
+        if not why and not _has_pixels(source) and sop_class.name.endswith("Image Storage"):
             why = "it has no pixels"
     return _no(why) if why else YES
+
+
+def _has_pixels(source: Source) -> bool:
+    return source.read is not None and bool(_PIXELS & {element.keyword for element in source.read})
 
 
 def _refusal(receipt: dict[str, Any]) -> str:

@@ -158,9 +158,7 @@ def test_what_is_lost_costs_only_itself(root: Path, tmp_path: Path, capsys: pyte
     ]
 
 
-def test_a_kept_version_is_asked_for_by_its_content(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_kept_version_is_asked_for_by_its_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = _files()[0]
     newer = tmp_path / "newer.dcm"
     image = pydicom.dcmread(source)

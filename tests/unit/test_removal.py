@@ -15,6 +15,8 @@ from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import ConfigError, Corrupt, Rejected, StaticwadoError
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.operate import removal as wanted
+from staticwado_daemon.operate.explain import SearchPlaces, explain_uid
+from staticwado_daemon.operate.whereabouts import Instance, Series, Study
 from staticwado_daemon.pipeline import publish, removal
 from staticwado_daemon.pipeline.commit import commit, sweep
 from staticwado_daemon.pipeline.listing import Listing
@@ -261,3 +263,23 @@ def test_what_is_no_tombstone_is_corrupt(change: dict[str, object]) -> None:
     body = orjson.loads(Tombstone(ONE, "a", "delete", 1, THEN, "anna", "").to_line())
     with pytest.raises(Corrupt, match="not a tombstone"):
         tombstone.parse(orjson.dumps(body | change))
+
+
+def test_explain_says_what_was_removed_and_where_it_is_kept(site: Site) -> None:
+    site.take("a", bulk=("bulkdata/own",))
+    site.take("b")
+    site.do("reject", "studies/1.2")
+    root = site.store.root
+    places = SearchPlaces(root, root / layout.PRIVATE, root / "journal.sqlite")
+    for uid in ("1.2", "1.2.3"):
+        (told,) = explain_uid(places, uid)
+        assert isinstance(told, Study | Series)
+        assert (told.instances, told.conflicts if isinstance(told, Series) else ()) == (0, ())
+        assert [(each.what, each.instances) for each in told.removed] == [("rejected on 2026-03-01 by anna: why", 1)]
+    (instance,) = explain_uid(places, "1.2.3.4")
+    assert isinstance(instance, Instance)
+    assert [(each.content, each.published, each.removed) for each in instance.versions] == [
+        ("b", False, "rejected on 2026-03-01 by anna: why"),
+        ("a", False, "rejected on 2026-03-01 by anna: why"),
+    ]
+    assert all(file.there for each in instance.versions for file in each.files)

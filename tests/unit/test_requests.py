@@ -1,6 +1,7 @@
 """Requests: each is taken once and answered, and nobody waits for an answer that can't come."""
 
 import fcntl
+import json
 import os
 import queue
 import time
@@ -250,7 +251,7 @@ def test_targets_and_options_arrive_as_they_were_meant(root: Path, asker: Thread
         {"options": {"another": 1}},
         {"options": []},
     ],
-    ids=str,
+    ids=lambda body: str(body)[:40],
 )
 def test_what_nobody_can_mean_is_not_obeyed(root: Path, body: dict[str, object]) -> None:
     (root / layout.REQUESTS / "7.json").write_text(json.dumps({"command": "delete", "paths": [], **body}), "ascii")

@@ -45,7 +45,14 @@ _PIXEL_DATA: Final = ("7FE00010", "7FE00008", "7FE00009")
 _PIXEL_DATA_VRS: Final = frozenset({"OB", "OW", "OF", "OD"})
 _ROWS: Final = "00280010"
 _WHOLE: Final = ("index.mht.gz", "index.mht")
-_VIDEO: Final = {"mp4": "1.2.840.10008.1.2.4.102", "mpg": "1.2.840.10008.1.2.4.100", "h265": "1.2.840.10008.1.2.4.107"}
+_VIDEO: Final = {
+    "mp4": "1.2.840.10008.1.2.4.102",
+    "mpg": "1.2.840.10008.1.2.4.100",
+    "ts": "1.2.840.10008.1.2.4.100",
+    "h264": "1.2.840.10008.1.2.4.102",
+    "h265": "1.2.840.10008.1.2.4.107",
+}
+"""The likeliest transfer syntax of a video of which only the extension is known."""
 _OLD_VIDEO: Final = "pixeldata.mp4"
 _OWN_DIRECTORIES: Final = frozenset({"frames", "rendered", "metadata", "temp"})
 _MOST_NAMED: Final = 8
@@ -212,6 +219,8 @@ def _store_video(
     usual = transfer_syntax(stated).video_extension or ""
     rendered = [adopting.old / "rendered" / f"index.{each}" for each in _VIDEO]
     path = next((each for each in (*rendered, adopting.old / _OLD_VIDEO) if each.is_file()), None)
+    if documents.ENCAPSULATED_DOCUMENT in data_set:
+        return False
     if path is not None:
         usual = usual or path.suffix[1:]
         stream: bytes | memoryview = mapped(path)

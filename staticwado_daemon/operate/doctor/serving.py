@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 from staticwado_daemon.archive import routes
-from staticwado_daemon.archive.sharing import Sharing
 from staticwado_daemon.archive.multipart import BOUNDARY
+from staticwado_daemon.archive.sharing import Sharing
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.operate.doctor.finding import Finding, attention, fine
 

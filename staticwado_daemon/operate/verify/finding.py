@@ -44,12 +44,13 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-Mending = Literal["source", "renew", "set aside", "finish", "nobody"]
+Mending = Literal["source", "renew", "group", "set aside", "finish", "nobody"]
 """How a kind is mended: see `MENDINGS`."""
 
 MENDINGS: dict[Mending, str] = {
     "source": "store it again from its source file, or from what is left in the tree if that gives the source",
     "renew": "have the writer make it anew from the records",
+    "group": "merge the study's record files into one of the right name",
     "set aside": "move it to .staticwado/kept/orphans/",
     "finish": "let the writer finish what was interrupted",
     "nobody": "nothing: somebody has to look at it",
@@ -65,7 +66,7 @@ class Meaning(NamedTuple):
 
 MEANINGS: dict[Kind, Meaning] = {
     "record_unreadable": Meaning("a record file is damaged, and the records in it can't be read", "source"),
-    "record_misnamed": Meaning("what a record file holds has another SHA-256 than its name says", "source"),
+    "record_misnamed": Meaning("what a record file holds has another SHA-256 than its name says", "group"),
     "record_missing": Meaning("an instance's files are there, but no record speaks of it", "source"),
     "pack_damaged": Meaning("a pack of remainders is damaged: originals can't be restored from it", "source"),
     "remainder_missing": Meaning("no pack has what the original holds besides its frames", "source"),

@@ -18,10 +18,12 @@ from staticwado_daemon.operate.verify import blobs, recorded, strays
 from staticwado_daemon.operate.verify.blobs import Placed
 from staticwado_daemon.operate.verify.finding import Finding
 from staticwado_daemon.operate.verify.sources import Sources
+from staticwado_daemon.pipeline import publish
 
 ORPHANS = f"{layout.KEPT}/orphans"
 
 _OF_RECORDS = frozenset({"record_unreadable", "record_misnamed", "record_missing", "pack_damaged", "remainder_missing"})
+_BY_MOVING = frozenset({"set aside", "group"})
 _LOSSES = frozenset({"record_missing", "remainder_missing", "instance_missing"})
 _DAMAGED_FILES = frozenset({"record_unreadable", "pack_damaged"})
 
@@ -43,12 +45,14 @@ class Plan:
     Attributes:
         originals: files to be stored once more.
         renewed: studies to be written anew.
+        grouped: studies whose record files are to be merged.
         aside: what is to be moved out of the way, below the root.
         writes: whether the writer has anything to do.
     """
 
     originals: tuple[Path, ...]
     renewed: tuple[UID, ...]
+    grouped: tuple[UID, ...]
     aside: tuple[str, ...]
     writes: bool
 
@@ -65,11 +69,14 @@ def plan(sources: Sources, findings: Sequence[Finding]) -> Plan:
         found = [each for each in findings if each.study == study]
         lacking = {each.kind for each in _originals(sources, study, found, originals)}
         # While a record is lost its instance is still shown by what was published before: that must not go.
-        if "record_missing" not in lacking and any(each.mending != "set aside" for each in found):
+        if "record_missing" not in lacking and any(each.mending not in _BY_MOVING for each in found):
             renewed.append(study)
+    grouped = {each.study for each in findings if each.mending == "group" and each.study}
     aside = tuple(each.where for each in findings if each.mending == "set aside")
     of_the_tree = any(each.study is None and each.mending == "renew" for each in findings)
-    return Plan(tuple(originals), tuple(renewed), aside, bool(originals or renewed or of_the_tree))
+    return Plan(
+        tuple(originals), tuple(renewed), tuple(sorted(grouped)), aside, bool(originals or renewed or of_the_tree)
+    )
 
 
 def _originals(sources: Sources, study: UID, found: Sequence[Finding], originals: dict[Path, None]) -> list[Finding]:
@@ -137,6 +144,16 @@ def _has_all(sources: Sources, study: UID) -> bool:
     known = {(each.identity, each.content) for each in recorded.read(sources.reader, study).held}
     received = sources.journal.find(study) if sources.journal else []
     return all((each.identity, each.content) in known for each in received if each.outcome in STORED)
+
+
+def group(store: Store, studies: Iterable[UID]) -> None:
+    """Merge the record files of studies into one each, so that each has the name of what it holds.
+
+    Raises:
+        OSError: if the disk doesn't take it.
+    """
+    for study in studies:
+        publish.group(store, study, most=0)
 
 
 def set_aside(store: Store, paths: Iterable[str]) -> None:
