@@ -9,6 +9,7 @@ from staticwado_daemon.errors import Corrupt
 
 ENGINE = "libdeflate"
 LEVEL = 6
+SETTINGS = {"engine": ENGINE, "level": LEVEL}
 PIECES_LEVEL = 2
 """isal's fastest that is worth it."""
 WINDOW = 31

@@ -23,7 +23,7 @@ from staticwado_daemon.errors import ConfigError, Transient
 
 _log = structlog.get_logger(__name__)
 
-TREE_FORMAT = 2  # since tombstones stand among the records
+TREE_FORMAT = 2  # since tombstones stand among the records, which an older program would not heed
 UMASK = 0o027
 """Directories are 0750 and files 0640, so that nginx reads them through its group."""
 
@@ -163,9 +163,7 @@ class Store:
         if version > TREE_FORMAT:
             raise ConfigError(f"{self.root} has format {version}; this staticwado knows {TREE_FORMAT}: upgrade it")
         if version < TREE_FORMAT:
-            # An older tree is read as it is, but what is added from now on an older program would get wrong.
-            engine = {"engine": gzipped.ENGINE, "level": gzipped.LEVEL}
-            self.put(layout.FORMAT, orjson.dumps({"format": TREE_FORMAT, "gzip": engine}))
+            self.put(layout.FORMAT, orjson.dumps({"format": TREE_FORMAT, "gzip": gzipped.SETTINGS}))
             self.sync()
 
     def check(self) -> None:

@@ -17,8 +17,8 @@ with interrupts_end_it():
     import click
 
     from staticwado_daemon import __version__
-    from staticwado_daemon.cli.audit import audit
     from staticwado_daemon.cli.adopt import adopt
+    from staticwado_daemon.cli.audit import audit
     from staticwado_daemon.cli.config import config
     from staticwado_daemon.cli.create import create
     from staticwado_daemon.cli.doctor import doctor
@@ -53,38 +53,35 @@ class _InOrder(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=_InOrder, context_settings=CONTEXT)
+class _InChapters(_InOrder):
+    """A group whose help lists the commands by what one wants to do."""
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(name) for name in self.commands)
+        for chapter, commands in CHAPTERS.items():
+            with formatter.section(chapter):
+                rows = [(f"{each.name:<{width}}", each.get_short_help_str(formatter.width)) for each in commands]
+                formatter.write_dl(rows)
+
+
+CHAPTERS = {
+    "Every day": (run, create, status, explain, rejected, doctor),
+    "What is in the tree": (export, part10, rendered, delete, reject, undo, audit),
+    "Keeping it whole": (verify, rebuild, metadata, thumbnail, index, group),
+    "Setting up": (config, nginx_config, adopt),
+    "static-wado's names": (instance,),
+}
+"""Every command of `staticwado`, in the order of its help and of docs/commands.md."""
+
+
+@click.group(cls=_InChapters, context_settings=CONTEXT)
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @shared()
 def staticwado() -> None:
     """Turn folders of DICOM into a static DICOMweb tree that a web server shows to OHIF."""
 
 
-for _command in (
-    create,
-    adopt,
-    run,
-    status,
-    doctor,
-    explain,
-    rejected,
-    index,
-    export,
-    part10,
-    delete,
-    reject,
-    undo,
-    audit,
-    rendered,
-    nginx_config,
-    config,
-    verify,
-    rebuild,
-    metadata,
-    thumbnail,
-    group,
-    instance,
-):
+for _command in (each for _chapter in CHAPTERS.values() for each in _chapter):
     staticwado.add_command(_command)
 
 
@@ -120,7 +117,7 @@ def mkdicomweb_command() -> None:
     """Put DICOM files, and folders of them, into a static DICOMweb tree."""
 
 
-for _command in (create, index, part10):
+for _command in (create, index, part10, instance, group, metadata, thumbnail):
     mkdicomweb_command.add_command(_command)
 
 

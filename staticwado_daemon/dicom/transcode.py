@@ -110,6 +110,7 @@ def store(
 ) -> StoredFrames:
     """Decide how the frames of `instance` are stored; they are made so while they are iterated.
 
+    Frames that viewers show wrong are brought into another form first, see `forms.nearest`; all others are left so.
     With "none" compressed frames pass untouched, their fragments concatenated, and native ones are stored as
     Explicit VR Little Endian, whatever native syntax they came in. Any other coding is applied if it can hold frames
     of this kind and viewers show the result correctly. Each frame is decoded and compared before it is handed out,

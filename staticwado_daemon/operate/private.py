@@ -22,7 +22,7 @@ def folder(root: Path) -> Iterator[Path]:
         OSError: if it can't be made.
     """
     base = root / REBUILD
-    base.mkdir(mode=0o700, exist_ok=True)
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
     own = base / str(os.getpid())
     for each in base.iterdir():
         # Of processes that were killed; one of our own number is an earlier one's.

@@ -22,6 +22,7 @@ from staticwado_daemon.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN,
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.operate import private
+from staticwado_daemon.operate.export.originals import lacks_original
 from staticwado_daemon.operate.verify import blobs, restored
 from staticwado_daemon.operate.verify.blobs import Placed
 from staticwado_daemon.operate.verify.reading import Reader, Unreadable
@@ -128,6 +129,8 @@ def needs(root: Path, placed: Placed, images: Images, parts: Sequence[Part]) -> 
 
 
 def _other_frames(record: Record, images: Images, paths: set[str]) -> bool:
+    if not record.is_exact:
+        return False
     dataset = orjson.loads(record.dataset)
     alternate = {images.alternates.name} if images.alternates else set()
     has = paths - {"frames", "rendered", "bulkdata", layout.THUMBNAIL, layout.FULL_INSTANCE}
@@ -158,6 +161,8 @@ def _text(dataset: dict[str, object], tag: str) -> str:
 
 def why_left(record: Record, images: Images) -> str:
     """Why an instance must not be stored anew; "" if nothing is against it."""
+    if lacking := lacks_original(record):
+        return lacking
     if _SOP_INSTANCE_UID in orjson.loads(record.source_attributes):
         return "its frames were stored with loss, which made it another instance than its original"
     dataset = orjson.loads(record.dataset)

@@ -5,13 +5,11 @@ digests. Each step is one rename; done twice it changes nothing.
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.archive.merge import Versions
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.archive.store import Store
-from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.pipeline.studies import Study
 
 
@@ -103,12 +101,6 @@ def is_whole(store: Store, study: Study, known: Record) -> bool:
     else:
         is_there = _find(store, [_kept(known), published][: 1 + covered], known) is not None
     return is_there and holdings.holds_bulk(store.root, known, kept=covered) and study.has_remainder(store.root, known)
-
-
-def kept_instances(root: Path, study: UID) -> Iterable[str]:
-    """The directories of single versions that are kept of a study."""
-    top = root / layout.kept_study_dir(study)
-    return sorted(str(path.relative_to(root)) for path in top.glob("[0-9]*/*/*"))
 
 
 def _kept(version: Record) -> str:

@@ -23,17 +23,18 @@ class Notes:
         self.total = hidden.total(self._notes.values())
 
     def note(self, study: Study) -> None:
-        """Write the note of a study, if it says something else than before."""
+        """Write the note of a study; where there is nothing to note, none stands."""
         now = Hidden.of(study.instances())
-        if now == self._notes.get(study.uid, NOTHING):
-            return
-        if now == NOTHING:
-            self._store.remove(layout.hidden_note(study.uid))
-            del self._notes[study.uid]
-        else:
+        before = self._notes.get(study.uid, NOTHING)
+        if now != NOTHING:
+            # Also if it says the same: what was written before a sync that failed may be lost, which the store knows.
             self._store.put(layout.hidden_note(study.uid), now.to_file())
             self._notes[study.uid] = now
-        self.total = hidden.total(self._notes.values())
+        elif before != NOTHING:
+            self._store.remove(layout.hidden_note(study.uid))
+            del self._notes[study.uid]
+        if now != before:
+            self.total = hidden.total(self._notes.values())
 
     def due(self, before: str) -> list[UID]:
         """The studies of which something was deleted before a moment, as tombstones have it."""

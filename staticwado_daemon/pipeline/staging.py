@@ -14,7 +14,7 @@ from staticwado_daemon.archive import gzipped, layout, multipart, restore, summa
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.archive.source_frames import stored_in
 from staticwado_daemon.archive.store import Stage
-from staticwado_daemon.dicom import frames, render, transcode
+from staticwado_daemon.dicom import forms, frames, render, transcode
 from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.data_set import Buffer, pieces
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription
@@ -32,10 +32,12 @@ from staticwado_daemon.pipeline.staged import Staged, bulk_directory
 
 AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
 MODALITY = "00080060"
+SOP_CLASS_UID = "00080016"
 PIXEL_DATA = frozenset({"7FE00008", "7FE00009", "7FE00010"})
 
 WHOLE_MODALITIES = frozenset({"SR", "SEG", "RTSTRUCT", "RWV"})
-"""Instances of these modalities are also kept as one Part 10 file, which is how viewers ask for them."""
+WHOLE_SOP_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.30"})
+"""Instances of these modalities, and parametric maps, are also kept as one Part 10 file: so viewers ask for them."""
 
 MOST_KEPT_WHOLE = 256 << 20
 """Bytes; no larger source is kept beside frames from which it doesn't come back, as it would have to be held."""
@@ -78,15 +80,16 @@ def stage(source: Source, content: Buffer, instance: Instance, directory: Path, 
     for value in instance.bulk_values:
         files.add_bulk(value.sha256, value.data)
     store_document(files, instance)
-    if instance.attributes.text(MODALITY) in WHOLE_MODALITIES:
+    if _is_asked_for_whole(instance.attributes):
         _store_whole(files, content)
     dataset = instance.attributes.with_changes(changes).to_json()
     files.instance.write(layout.METADATA, [gzipped.pack(summary.array([dataset]))])
     # Offsets are into the inflated data set where it was deflated: those aren't bytes of the file.
     pixels = stored.source
-    remainder = restore.split(content, pixels) if instance.buffer is content else restore.whole(content)
     if not stored.exact and source.after_ingest == "keep":
         remainder = b""
+    else:
+        remainder = restore.split(content, pixels) if instance.buffer is content else restore.whole(content)
     source_digest, content_digest = _digests(content, instance)
     record = Record(
         identity=stored.identity,
@@ -108,7 +111,10 @@ def stage(source: Source, content: Buffer, instance: Instance, directory: Path, 
 
 def _is_intricate(pixels: restore.Pixels) -> bool:
     """Whether the source's frames differ from the decoded ones, which the codec compared, by more than their coding."""
-    return pixels.description is not None and (pixels.shared or pixels.word > 1 or pixels.description.is_planar)
+    description = pixels.description
+    if description is None:
+        return False
+    return pixels.shared or pixels.word > 1 or description.is_planar or forms.invertible(description) is not None
 
 
 def _proven(content: Buffer, pixels: restore.Pixels, record: Record, remainder: bytes, directory: Path) -> bytes:
@@ -232,6 +238,10 @@ def _native_pixels(
 def _pixel_data_attribute(instance: Instance, uri: str) -> dict[str, bytes]:
     pixel_data = instance.pixel_data
     return {pixel_data.tag: orjson.dumps({"vr": pixel_data.vr, "BulkDataURI": uri})} if pixel_data else {}
+
+
+def _is_asked_for_whole(attributes: Attributes) -> bool:
+    return attributes.text(MODALITY) in WHOLE_MODALITIES or attributes.text(SOP_CLASS_UID) in WHOLE_SOP_CLASSES
 
 
 def _store_whole(files: Files, content: Buffer) -> None:

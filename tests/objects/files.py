@@ -4,6 +4,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydicom.config import IGNORE
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     CTImageStorage,
@@ -86,7 +88,7 @@ def _without_pixels(directory: Path) -> Iterator[Object]:
     yield write(directory, name, image_, outcome="rejected", reason="no Study Instance UID")
     name = "file/path as a uid"
     made = data_set(name, SecondaryCaptureImageStorage, "OT")
-    made.StudyInstanceUID = "../../../evil"
+    made["StudyInstanceUID"] = DataElement(0x0020000D, "UI", "../../../evil", validation_mode=IGNORE)
     yield write(directory, name, made, outcome="rejected", reason="is no UID")
 
 

@@ -1,6 +1,7 @@
 """Documents, videos and pictures of frames: what a browser gets, and that the originals come back all the same."""
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import imagecodecs
@@ -22,7 +23,7 @@ from staticwado_daemon.dicom.uids import UID, Identity
 from tests import corpus
 from tests.corpus import PYDICOM_DATA
 from tests.system.programs import create, staticwado
-from tests.system.servers import start_embedded
+from tests.system.servers import Server, start_embedded
 
 PDF = b"%PDF-1.4\n" + bytes(range(256)) * 3 + b"%%EOF"
 PAGE = b"<html><script>document.title = 'mine'</script></html>"
@@ -96,6 +97,12 @@ def root(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Path]) -> Pa
     return root
 
 
+@pytest.fixture(scope="module")
+def server(root: Path) -> Iterator[Server]:
+    with start_embedded(root) as server:
+        yield server
+
+
 def url(path: Path) -> str:
     source = pydicom.dcmread(path, stop_before_pixels=True, force=True)
     uids = (UID(each) for each in (source.StudyInstanceUID, source.SeriesInstanceUID, source.SOPInstanceUID))
@@ -114,11 +121,10 @@ def url(path: Path) -> str:
     ],
 )
 def test_what_a_browser_gets(
-    root: Path, files: dict[str, Path], name: str, media_type: str, content: bytes, saved_as: str | None
+    server: Server, files: dict[str, Path], name: str, media_type: str, content: bytes, saved_as: str | None
 ) -> None:
-    with start_embedded(root) as server:
-        answer = server.ask(f"/dicomweb/{url(files[name])}/rendered")
-        part = server.ask(f"/dicomweb/{url(files[name])}/rendered", {"Range": "bytes=3-9"})
+    answer = server.ask(f"/dicomweb/{url(files[name])}/rendered")
+    part = server.ask(f"/dicomweb/{url(files[name])}/rendered", {"Range": "bytes=3-9"})
     assert (answer.status, answer.headers["content-type"]) == (200, media_type)
     assert answer.body.removesuffix(b"\0" if media_type.startswith("video") and len(content) % 2 else b"-") == content
     assert answer.headers.get("content-disposition") == saved_as
@@ -127,10 +133,9 @@ def test_what_a_browser_gets(
     assert (part.status, part.body) == (206, content[3:10])
 
 
-def test_pictures_of_frames_are_stored_when_asked_for(root: Path) -> None:
+def test_pictures_of_frames_are_stored_when_asked_for(server: Server) -> None:
     source = PYDICOM_DATA / "OT-PAL-8-face.dcm"
-    with start_embedded(root) as server:
-        answers = [server.ask(f"/dicomweb/{url(source)}/{each}") for each in ("rendered", "frames/1/rendered")]
+    answers = [server.ask(f"/dicomweb/{url(source)}/{each}") for each in ("rendered", "frames/1/rendered")]
     assert {(answer.status, answer.headers["content-type"]) for answer in answers} == {(200, "image/jpeg")}
     assert {imagecodecs.jpeg8_decode(answer.body).shape for answer in answers} == {(480, 640, 3)}
 

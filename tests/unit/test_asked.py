@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 
 from staticwado_daemon.archive import layout
+from staticwado_daemon.archive.target import Target
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.inbound import drop
 from staticwado_daemon.inbound.inbox import Inbound
@@ -22,6 +23,7 @@ from staticwado_daemon.operate import rejected
 from staticwado_daemon.pipeline import asked
 from staticwado_daemon.pipeline.asked import Requests
 from staticwado_daemon.pipeline.line import Line
+from staticwado_daemon.pipeline.messages import Removed
 from staticwado_daemon.pipeline.staged import Unfinished
 
 
@@ -30,9 +32,18 @@ class Belt:
     """Stands for a line that writes at once."""
 
     submitted: list[Source] = field(default_factory=list)
+    ordered: list[tuple[str, list[str], str]] = field(default_factory=list)
+    done: dict[int, Removed] = field(default_factory=dict)
 
     def submit(self, sources: list[Source]) -> None:
         self.submitted += sources
+
+    def remove(self, action: str, targets: list[Target], by: str, _reason: str) -> int:
+        self.ordered.append((action, [str(each) for each in targets], by))
+        return len(self.ordered)
+
+    def removed(self, number: int) -> Removed | None:
+        return self.done.get(number)
 
     def flush(self) -> int:
         return 1
@@ -308,3 +319,21 @@ def test_rejected_files_are_found_by_their_reasons_the_newest_first(tmp_path: Pa
     assert [each.path.name for each in found] == ["c", "a", "b"]
     assert [each.path.name for each in rejected.receipts(tmp_path / "journal.sqlite", "no uid")] == ["c", "b"]
     assert rejected.receipts(tmp_path / "absent") == []
+
+
+def test_what_the_disk_does_not_let_be_deleted_is_asked_for_again(site: Site) -> None:
+    body = {"command": "delete", "paths": [], "targets": ["studies/1.2", "studies/1.3"], "options": {"by": "anna"}}
+    (site.directory / layout.REQUESTS / "7.json").write_text(json.dumps(body), "ascii")
+    site.requests.take()
+    order = ("delete", ["studies/1.2", "studies/1.3"], "anna")
+    assert (site.answer(), site.line.ordered) == (None, [order])
+    site.line.done[1] = Removed(1, (Target.parse("studies/1.2/series/3/instances/4"),), "disk full")
+    assert (site.answer(), site.line.ordered) == (None, [order, order])
+    site.requests.report(None, None)
+    progress = json.loads((site.directory / layout.REQUESTS / "7.progress").read_text())
+    assert progress == {"counts": {"deleted": 1}, "waits": "disk full"}
+    site.line.done[2] = Removed(2, (Target.parse("studies/1.3/series/3/instances/4"),))
+    assert site.answer() == [
+        ("studies/1.2/series/3/instances/4", "deleted", None),
+        ("studies/1.3/series/3/instances/4", "deleted", None),
+    ]

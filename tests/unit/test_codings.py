@@ -7,6 +7,10 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels import pixel_array
 
 from staticwado_daemon.dicom import codings
 from staticwado_daemon.dicom.alternates import Alternate, Renditions, renditions
@@ -375,3 +379,27 @@ class TestAlternates:
         description = describe(instance)
         made = renditions(instance, description, frame_segments(instance, description), "jls", thumbnails=False)
         assert made == "Bits Allocated is 32"
+
+
+class TestToOtherReaders:
+    """pydicom, told no more than the published attributes."""
+
+    @pytest.mark.parametrize("content_type", ["htj2k", "jls", "jp2", "jls-lossy", "jp2-lossy", "jhc-lossy", "jpeg"])
+    @pytest.mark.parametrize("kind", ["signed 16", "unsigned 8", "ultrasound"])
+    def test_frames_are_what_their_labels_say(self, kind: str, content_type: ContentType) -> None:
+        source = {**GREY, **COLOR}[kind]
+        instance = image_of(source)
+        stored = store(instance, content_type)
+        data_set = pydicom.Dataset()
+        data_set.file_meta = FileMetaDataset()
+        data_set.file_meta.TransferSyntaxUID = stored.transfer_syntax_uid
+        published = instance.attributes.with_changes(stored.changes)
+        for tag in ("00280002", "00280004", "00280006", "00280010", "00280011", "00280100", "00280101", "00280103"):
+            if tag in published:
+                value: Any = published.text(tag)
+                data_set[tag] = pydicom.DataElement(tag, dictionary_VR(tag), int(value) if value.isdigit() else value)
+        data_set.PixelData = encapsulate([bytes(stored.frames[0])])
+        result = pixel_array(data_set)  # colours become RGB
+        assert (decibels(source, result) > 30) or content_type == "jpeg"
+        assert decibels(source, result) > 20
+        assert np.array_equal(source, result) == (stored.loss is None)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -675,3 +676,14 @@ def test_what_must_end_the_daemon_ends_it_and_is_told(site: Site) -> None:
     otherwise.cancel()
     assert not site.folders.running
     assert json.loads((site.state / REPORT).read_bytes())["running"] is False
+
+
+def test_what_was_deleted_long_ago_is_purged_now_and_then(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.step()
+    site.step()
+    assert len(site.line.purged) == 1, "not in every step"
+    before = datetime.fromisoformat(site.line.purged[0])
+    assert timedelta(days=29) < datetime.now(UTC) - before < timedelta(days=31)
+    monkeypatch.setattr(module, "_PURGE_SECONDS", 0.0)
+    site.step()
+    assert len(site.line.purged) == 2

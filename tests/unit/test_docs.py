@@ -17,6 +17,7 @@ from staticwado_daemon.config.reference import REFUSED, UNUSED
 from staticwado_daemon.config.schema import SECTIONS, Group, Key, keys
 from staticwado_daemon.operate import metrics
 from staticwado_daemon.operate.status import Status
+from tests import commands
 
 PROGRAMS: dict[str, click.Command] = {
     "staticwado": staticwado,
@@ -121,15 +122,8 @@ def test_options_of_the_documentation_are_looked_at() -> None:
             _check_command_line(PROGRAMS[program], words, wrong)
 
 
-def test_the_readme_says_which_commands_print_json() -> None:
-    sentence = re.search(r"([^.]*) take\s+`--json`", README)
-    assert sentence
-    groups = [(name, command) for name, command in staticwado.commands.items() if isinstance(command, click.Group)]
-    commands = {
-        **staticwado.commands,
-        **{f"{group} {n}": c for group, each in groups for n, c in each.commands.items()},
-    }
-    assert set(re.findall(r"`([^`]+)`", sentence[1])) == {n for n, c in commands.items() if "--json" in _options(c)}
+def test_the_page_of_commands_is_current() -> None:
+    assert commands.PAGE.read_text(encoding="utf-8") == commands.page(), "run: python -m tests.commands"
 
 
 def test_the_readme_names_the_other_programs() -> None:
@@ -156,7 +150,7 @@ def test_alerts_ask_for_what_is_there() -> None:
         assert not others or " unless " in alert
 
 
-@pytest.mark.parametrize("text", [README, OPERATING], ids=["README", "operating"])
+@pytest.mark.parametrize("text", [commands.page(), OPERATING], ids=["commands", "operating"])
 def test_exit_codes_are_explained(text: str) -> None:
     assert re.search(r"\b3\b[^0-9]*partly[^0-9]*rejected[^0-9]*`doctor`: something needs\s+attention", text)
     assert re.search(r"\b130\b", text)
@@ -167,11 +161,6 @@ def test_the_backup_chapter_names_everything_private_that_lasts() -> None:
     lasting = {layout.KEPT, layout.ORIGINALS, layout.FORMAT, layout.DIRTY, layout.STAGING, layout.PREPARING}
     assert named >= {path.removeprefix(f"{layout.PRIVATE}/") for path in lasting}
     assert JOURNAL in named
-
-
-def test_the_readme_has_every_command() -> None:
-    for name in staticwado.commands:
-        assert f"staticwado {name}" in README
 
 
 def test_every_target_of_the_readme_exists() -> None:

@@ -10,7 +10,11 @@ import pytest
 
 from staticwado_daemon.archive import audit
 from staticwado_daemon.cli import execute, mkdicomweb_command, staticwado
+from staticwado_daemon.operate.export.files import to_folder
+from staticwado_daemon.operate.export.originals import Originals, lacks_original
+from staticwado_daemon.operate.export.selection import Version, flat, named
 from tests import corpus
+from tests.records import make_record
 from tests.system.programs import create
 
 SOURCES = ("CT_small.dcm", "MR_small.dcm")
@@ -189,6 +193,24 @@ def test_who_may_not_write_the_audit_log_is_told(
     (copy / audit.PATH).mkdir()
     assert _export(copy, _uids(_files()[0])[0]) == 0
     assert "isn't in the audit log" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("syntax", "reason"),
+    [("", "adopted from static-wado"), ("1.2.840.10008.1.2.1", "stored lossy")],
+)
+def test_where_there_is_no_original_one_is_made_only_on_request(
+    root: Path, tmp_path: Path, syntax: str, reason: str
+) -> None:
+    record = make_record(remainder=("0" * 64, 0), source_transfer_syntax=syntax)
+    chosen = named([Version(record, published=True)], flat)
+    (refused,) = to_folder(Originals(root), chosen, tmp_path / "out")
+    assert refused.problem == f"{lacks_original(record)}; --reconstruct makes a file of what is stored"
+    assert reason in refused.problem
+    (made,) = to_folder(Originals(root, lambda *_: b"made"), chosen, tmp_path / "out")
+    assert made.reconstructed
+    assert made.path
+    assert made.path.read_bytes() == b"made"
 
 
 def _below(directory: Path) -> list[Path]:

@@ -38,3 +38,14 @@ def test_most_of_the_boundary_is_not_the_boundary() -> None:
 def test_another_framing_is_corrupt(damage) -> None:
     with pytest.raises(Corrupt):
         multipart.unwrap(damage)
+
+
+@pytest.mark.parametrize("size", [1, 7, 43, 1000])
+def test_what_comes_in_pieces_is_wrapped_as_what_comes_at_once(size: int) -> None:
+    payload = b"--BOUND" * 100
+    given = [payload[start : start + size] for start in range(0, len(payload), size)]
+    assert b"".join(multipart.wrap_pieces("a/b", given)) == multipart.wrap("a/b", payload)
+    hit = b"x" * 50 + b"--" + multipart.BOUNDARY.encode() + b"y" * 50
+    given = [hit[start : start + size] for start in range(0, len(hit), size)]
+    with pytest.raises(Rejected):
+        list(multipart.wrap_pieces("a/b", given))

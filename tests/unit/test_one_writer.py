@@ -161,7 +161,7 @@ def test_create_beside_a_daemon_says_whose_settings_hold(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(requests, "ask", lambda *_: [])
+    monkeypatch.setattr(requests, "ask", lambda *_, **__: [])
     (root.parent / "a.dcm").touch()
     with held(b"daemon"):
         assert execute(staticwado, "staticwado", ["create", "a.dcm", "--root", str(root), *options]) == 0
@@ -172,7 +172,12 @@ def test_an_interrupted_create_says_how_far_it_came(
     root: Path, held: Holding, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask(
-        _root: Path, _command: str, _paths: list[Path], on_progress: Callable[[dict[str, int]], None], *_: object
+        _root: Path,
+        _command: str,
+        _paths: list[Path],
+        on_progress: Callable[[dict[str, int]], None],
+        *_: object,
+        **_options: object,
     ) -> None:
         on_progress({"published": 1})
         raise KeyboardInterrupt

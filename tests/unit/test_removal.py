@@ -183,7 +183,7 @@ def test_deleted_long_ago_is_gone_for_good_and_remembered(site: Site) -> None:
     assert site.take("a", force=True) == "published"
     log = [(each.action, each.counts) for each in audit.read(site.store.root)]
     one = {"instances": 1, "contents": 1}
-    assert log == [("delete", one), ("reject", one), ("purge", one)]
+    assert log == [("delete", one), ("reject", one), ("purge", one), ("undo", one)]
 
 
 def test_a_rejected_content_that_is_deleted_is_purged(site: Site) -> None:

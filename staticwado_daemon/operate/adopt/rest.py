@@ -30,7 +30,7 @@ _STUDY: Final = re.compile(
 )
 _ROOT: Final = re.compile(
     r"index\.json\.gz|(?:studies/)?temp(?:/.*)?|(?:studies/)?tempFile-[0-9]+"
-    r"|notifications/[^/]*\.(?:notify|progress)|(?:studies/)?theme\.lock"
+    r"|notifications/[^/]*\.(?:notify|progress)"
 )
 _HASH: Final = re.compile(r"[0-9a-f]{3}")
 

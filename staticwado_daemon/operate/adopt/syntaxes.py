@@ -26,7 +26,7 @@ class _Kind(NamedTuple):
 
 def _kind(*last: int, private: str = "") -> _Kind:
     uids = [f"{_PREFIX}{each}" for each in last]
-    return _Kind(uids[0], frozenset((*uids, private)))
+    return _Kind(uids[0], frozenset(filter(None, (*uids, private))))
 
 
 _JPEG: Final = {0xC0: _kind(50, 51), 0xC1: _kind(51)}

@@ -8,7 +8,7 @@ originals, byte for byte.
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +20,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.fileset import FileInstance, FileSet
 
 from staticwado_daemon.errors import Corrupt, Rejected
-from staticwado_daemon.operate.export.files import Exported, done, failed, make_private, new_file
+from staticwado_daemon.operate.export.files import Exported, done, failed, make_private
 from staticwado_daemon.operate.export.originals import Originals
 from staticwado_daemon.operate.export.selection import Named
 
@@ -59,6 +59,8 @@ _STAND_INS = {
 """What a directory record must say and an instance may leave out; the file itself stays as it is."""
 
 
+_UNLISTED = "can't be listed in a DICOMDIR: export it without --dicomdir"
+
 _ANY_FAULT = (InvalidDicomError, AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError)
 """What pydicom may raise of a file that it can't make sense of."""
 
@@ -84,46 +86,62 @@ def to_medium(originals: Originals, chosen: Iterable[Named], directory: Path) ->
     make_private(directory.parent)
     part = Path(tempfile.mkdtemp(".part", f".{directory.name}.", directory.parent))
     try:
-        files = FileSet()
-        listed: list[_Listed] = []
+        files = _Growing()
+        listed: dict[str, _Listed] = {}
         for number, each in enumerate(chosen):
             try:
+                _require_first(each, listed)
                 path = _write(originals, each, part / str(number))
-                listed.append(_Listed(each, _add(files, path), path))
+                listed[each.version.record.identity.instance] = _Listed(each, _add(files, path), path)
             except (Corrupt, OSError, Rejected) as why:
                 yield failed(each, why)
         if listed:
-            yield from _assemble(files, listed, part / "medium", directory)
+            yield from _assemble(files, [*listed.values()], part / "medium", directory)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def _require_first(chosen: Named, listed: Mapping[str, _Listed]) -> None:
+    if chosen.version.record.identity.instance in listed:
+        raise Rejected("another instance of this UID is on the medium: export it to a medium of its own")
+
+
 def _write(originals: Originals, chosen: Named, path: Path) -> Path:
-    with new_file(path) as file:
+    with path.open("xb") as file:
+        path.chmod(0o600)
         for piece in originals.pieces(chosen.version):
             file.write(piece)
     return path
 
 
-def _add(files: FileSet, path: Path) -> FileInstance:
+class _Growing(FileSet):
+    """A file set that doesn't look through all its instances for each new one: `to_medium` knows their UIDs."""
+
+    complete = False
+
+    def __iter__(self) -> Iterator[FileInstance]:
+        return super().__iter__() if self.complete else iter(())
+
+
+def _add(files: _Growing, path: Path) -> FileInstance:
     """Make a file's directory records.
 
     Raises:
-        Rejected: if it can't be on this medium.
+        Rejected: if it can't be on a medium.
     """
-    stand_in, before = _stand_in(path), len(files)
-    instance = files.add(stand_in)
-    if len(files) == before:
-        raise Rejected("another instance of this UID is on the medium: export it to a medium of its own")
-    return instance
+    try:
+        return files.add(_stand_in(path))
+    except ValueError:  # an attribute is missing for which there is no stand-in
+        raise Rejected(_UNLISTED) from None
 
 
-def _assemble(files: FileSet, listed: Sequence[_Listed], medium: Path, directory: Path) -> list[Exported]:
+def _assemble(files: _Growing, listed: Sequence[_Listed], medium: Path, directory: Path) -> list[Exported]:
     """Have the DICOMDIR written, put the originals in the places of their stand-ins, and give the whole its name."""
     sources = "".join(each.named.version.record.source for each in listed)
     files.UID = uid.UID(f"2.25.{int(hashlib.sha256(sources.encode()).hexdigest()[:32], 16)}")
     file_ids = [each.instance.FileID for each in listed]
     medium.mkdir(mode=0o700)
+    files.complete = True
     files.write(medium)
     result = []
     for each, file_id in zip(listed, file_ids, strict=True):
@@ -148,11 +166,10 @@ def _stand_in(path: Path) -> Dataset:
         stand_in = _completed(header)
         stand_in.file_meta = FileMetaDataset()
         stand_in.file_meta.TransferSyntaxUID = header.file_meta.TransferSyntaxUID
-        # Whether it can be written, and has all that its records need: a set that has refused one is no good any more.
+        # Whether it can be written: a file set that fails to is no good any more.
         stand_in.save_as(BytesIO(), enforce_file_format=True)
-        FileSet().add(stand_in)
     except _ANY_FAULT:
-        raise Rejected("can't be listed in a DICOMDIR: export it without --dicomdir") from None
+        raise Rejected(_UNLISTED) from None
     return stand_in
 
 

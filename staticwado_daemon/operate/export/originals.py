@@ -26,7 +26,7 @@ Reconstruct = Callable[[Record, Callable[[str], Buffer]], bytes]
 
 def lacks_original(record: Record) -> str | None:
     """Why there is no original of a record; None if there is one."""
-    if record.remainder[1]:  # a recipe, at the least
+    if record.is_exact:
         return None
     if record.source_transfer_syntax:
         return "stored lossy, so the original can't be given back"

@@ -1,7 +1,8 @@
 """Whether the files that are published of a study are what its records say; they are computed here once more."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -48,21 +49,21 @@ class Published:
         """The study's answer, as the list of all studies has it; None if it isn't to be listed."""
         return summary.study_query(self.series) if self.series else None
 
-    def bodies(self) -> Iterator[tuple[str, bytes]]:
-        """The paths of the study's lists and metadata with what they hold, not compressed, one after the other."""
+    def bodies(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        """The paths of the study's lists and metadata, with what makes what they hold, not compressed."""
         if not self.series:
             return
         directory = layout.study_dir(self.study)
         entries = [each for one in self.series for each in one.entries]
-        yield f"{directory}/index.json.gz", summary.array([summary.study_query(self.series)])
-        yield f"{directory}/series/index.json.gz", summary.array(each.query() for each in self.series)
-        yield f"{directory}/{layout.METADATA}", summary.array(each.dataset for each in entries)
-        yield f"{directory}/instances/index.json.gz", summary.array(each.query for each in entries)
+        yield f"{directory}/index.json.gz", lambda: summary.array([summary.study_query(self.series)])
+        yield f"{directory}/series/index.json.gz", lambda: summary.array(each.query() for each in self.series)
+        yield f"{directory}/{layout.METADATA}", lambda: summary.array(each.dataset for each in entries)
+        yield f"{directory}/instances/index.json.gz", lambda: summary.array(each.query for each in entries)
         for each in self.series:
             home = layout.series_dir(self.study, each.uid)
-            yield f"{home}/{layout.METADATA}", each.metadata()
-            yield f"{home}/instances/index.json.gz", each.instances()
-            yield f"{home}/series-singleton.json.gz", summary.array([each.query()])
+            yield f"{home}/{layout.METADATA}", each.metadata
+            yield f"{home}/instances/index.json.gz", each.instances
+            yield f"{home}/series-singleton.json.gz", partial(_single, each)
 
     def thumbnails(self) -> Iterator[tuple[str, Blob | None]]:
         """The paths of the study's and its series' thumbnails, with the blob that each is a copy of, if any."""
@@ -79,6 +80,10 @@ class Published:
         )
 
 
+def _single(series: Series) -> bytes:
+    return summary.array([series.query()])
+
+
 def check(reader: Reader, wanted: Sequence[Published]) -> Iterator[Finding]:
     """What is wrong with the published files of a study.
 
@@ -87,11 +92,10 @@ def check(reader: Reader, wanted: Sequence[Published]) -> Iterator[Finding]:
         wanted: what they may say; several things where it can't be told which instances belong to the study, because
             their records are lost.
     """
-    bodies = [dict(each.bodies()) for each in wanted]
     study = wanted[0].study
-    for path, body in bodies[0].items():
-        others = [each[path] for each in bodies[1:] if path in each]
-        fault = _fault(reader, path, [body, *others])
+    others = [dict(each.bodies()) for each in wanted[1:]]
+    for path, body in wanted[0].bodies():
+        fault = _fault(reader, path, [body(), *(each[path]() for each in others if path in each)])
         if fault is not None:
             yield Finding(fault[0], path, study, detail=fault[1])
     thumbnails = [dict(each.thumbnails()) for each in wanted]

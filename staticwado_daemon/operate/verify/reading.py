@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from staticwado_daemon.archive.source_frames import StoredFile
+
 _CHUNK = 1 << 20
 _UNREADABLE = frozenset({errno.EIO, errno.EBADMSG, errno.EISDIR, errno.ELOOP, errno.ENXIO})
 """What says that a file's bytes are lost, or that it isn't a file: that is damage, and no reason to stop."""
@@ -53,12 +55,17 @@ class Reader:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def sliced(self, path: str) -> "Sliced":
+        """A file, which may be long, to be read in pieces."""
+        self.files += 1
+        return Sliced(self, self.root / path)
+
     def _chunks(self, path: str) -> Iterator[bytes]:
         self.files += 1
         try:
             with (self.root / path).open("rb", buffering=0) as file:
                 while chunk := file.read(_CHUNK):
-                    self._count(len(chunk))
+                    self.count(len(chunk))
                     yield chunk
         except NotADirectoryError as error:
             raise FileNotFoundError(error.errno, error.strerror, error.filename) from error
@@ -67,7 +74,8 @@ class Reader:
                 raise Unreadable(error.strerror) from error
             raise
 
-    def _count(self, count: int) -> None:
+    def count(self, count: int) -> None:
+        """Note that so many bytes were read, and pause if that was too quick."""
         self.bytes += count
         self._on_read(count)
         if self._rate:
@@ -75,3 +83,19 @@ class Reader:
             # What a pause left unused isn't made up for: a burst is what a busy server has no room for.
             self._due = max(self._due, now) + count / self._rate
             time.sleep(self._due - now)
+
+
+class Sliced:
+    """A file as what can be sliced, read no faster than its reader may; it is open only while it is read."""
+
+    def __init__(self, reader: Reader, path: Path) -> None:
+        self._reader = reader
+        self._file = StoredFile(path)
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def __getitem__(self, key: slice) -> bytes:
+        data = self._file[key]
+        self._reader.count(len(data))
+        return data

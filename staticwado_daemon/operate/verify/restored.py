@@ -4,10 +4,14 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 
 from staticwado_daemon.archive import restore
 from staticwado_daemon.archive.pack import from_pack
+from staticwado_daemon.dicom.data_set import Buffer
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.operate.verify.blobs import Placed
 from staticwado_daemon.operate.verify.finding import Finding
 from staticwado_daemon.operate.verify.reading import Reader, Unreadable
+
+_RENDERED = "rendered/"
+"""Videos, which are longer than any frame."""
 
 
 def check(reader: Reader, versions: Iterable[Placed], packs: Mapping[str, str]) -> Iterator[Finding]:
@@ -42,7 +46,11 @@ def pieces(reader: Reader, each: Placed, remainder: bytes) -> Iterator[bytes | m
         Corrupt, Unreadable, ValueError, FileNotFoundError: if it can't be made from what is there.
     """
     paths = {blob.path: each.path(blob, reader.root) for blob in each.version.blobs}
-    return restore.rebuild(each.version, remainder, lambda name: reader.read(paths[name]))
+
+    def read(name: str) -> Buffer:
+        return reader.sliced(paths[name]) if name.startswith(_RENDERED) else reader.read(paths[name])
+
+    return restore.rebuild(each.version, remainder, read)
 
 
 def _gives(reader: Reader, each: Placed, remainder: bytes) -> bool:

@@ -94,7 +94,7 @@ def _missing_remainders(reader: Reader, told: Recorded, everything: list[Placed]
     for each in everything:
         version = each.version
         kept_whole = reader.root / layout.original(version.source)
-        if version.remainder[0] not in told.remainders and not kept_whole.exists():
+        if version.is_exact and version.remainder[0] not in told.remainders and not kept_whole.exists():
             yield Finding("remainder_missing", each.directory, told.study, version.identity, version.content)
 
 
@@ -122,5 +122,6 @@ def _restored(
 ) -> Iterator[Finding]:
     """Originals of versions whose files are whole: of the others it is known already that they don't come back."""
     broken = {(each.identity, each.content) for each in damaged}
-    whole = (each for each in meant if (each.version.identity, each.version.content) not in broken)
-    return restored.check(reader, (each for each in whole if sample.has(each.directory)), told.remainders)
+    exact = (each for each in meant if each.version.is_exact and sample.has(each.directory))
+    whole = (each for each in exact if (each.version.identity, each.version.content) not in broken)
+    return restored.check(reader, whole, told.remainders)
