@@ -16,8 +16,8 @@ _BEGINNING = """\
 its name. With `--json`, where there is one, stdout holds nothing but one JSON object; progress and complaints go to
 stderr. A command that changes the tree asks the daemon to do it where one runs, and else does it itself.
 
-Exit codes: 0 all good, 1 failed, 2 usage or configuration, 3 partly (some files were rejected; of `doctor`: something
-needs attention; of `verify`: some damage is left), 130 ended by Ctrl-C.
+Exit codes: 0 all good, 1 failed, 2 usage or configuration, 3 partly (some files were rejected; of `verify`: some damage
+is left; of `doctor`: something needs attention), 130 ended by Ctrl-C.
 """
 
 _END = """

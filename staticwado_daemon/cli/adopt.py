@@ -125,9 +125,9 @@ def _print(report: "Report", root: Path, *, done: bool, as_json: bool) -> None:
     what = ", ".join((counted(counts["studies"], "study"), counted(counts["instances"], "instance")))
     click.echo(f"{printable(str(root))}: {verb} {what}, {counted(counts['frames'], 'frame')}")
     if counts["rejected"]:
-        click.echo(f"  of them {counted(counts['rejected'], 'instance')} rejected there, which stay rejected")
+        click.echo(f"  rejected there, and stay so: {counted(counts['rejected'], 'instance')}")
     if report.aside:
-        click.echo(f"  {counted(len(report.aside), 'file')} of no study {'are' if done else 'would be'} put aside")
+        click.echo(f"  put aside, for it belongs to no study: {counted(len(report.aside), 'file')}")
     for each in report.studies:
         if each.left is not None:
             click.echo(f"\n{click.style('left as it is', fg='red')}: study {each.study}: {printable(each.left)}")

@@ -139,9 +139,11 @@ def test_ended_at_any_step_it_goes_on(
                 assert {
                     url: server.ask(url).status for url in urls(files, thumbnails=with_thumbnails)
                 } == dict.fromkeys(urls(files, thumbnails=with_thumbnails), 200), step
-            if (root / layout.PRIVATE).exists():
+            if (root / layout.ADOPTING).exists():
                 with pytest.raises(ConfigError, match="half adopted"):
                     Store(root)
+            elif (root / layout.PRIVATE).exists():
+                assert adopting.candidates(root) == []
         else:
             assert step > 60
             return
