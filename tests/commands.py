@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from staticwado_daemon.cli import CHAPTERS, dicomwebserver_command
+from staticwado_daemon.cli import CHAPTERS
+from staticwado_daemon.cli.server import dicomwebserver_command
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 
@@ -21,8 +22,9 @@ is left; of `doctor`: something needs attention), 130 ended by Ctrl-C.
 """
 
 _END = """
-Entry points with static-wado's names: `mkdicomweb PATH…` is `staticwado create`, and has its other commands as well;
-`dicomwebserver` is the embedded server on its own. [Coming from static-wado](migration.md) has all of its options.
+Entry points with static-wado's names: `mkdicomweb PATH…` is `staticwado create`, and its other commands are those of
+the same name here; `dicomwebserver` is the embedded server on its own. [Coming from static-wado](migration.md) has all
+of its options.
 """
 
 

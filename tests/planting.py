@@ -302,8 +302,8 @@ def _unfinished(tree: Planted) -> None:
 
 def _nobodys(tree: Planted) -> None:
     """What nothing can be done about: an original, and a record that speaks of another source."""
-    original = layout.original("a" * 64)
-    (tree.root / layout.ORIGINALS).mkdir()
+    original = layout.original("c" * 64, "a" * 64)
+    (tree.root / original).parent.mkdir(parents=True)
     _write(tree, original, gzip.compress(b"not what it says"))
     (stored,) = tree.records("us-jpeg")
     for path in holdings.record_files(tree.root, tree.study("us-jpeg")):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from staticwado_daemon.dicom import transcode
-from staticwado_daemon.dicom.codings import ContentType
+from staticwado_daemon.dicom.content_types import ContentType
 from staticwado_daemon.dicom.frames import describe, frame_segments
 from staticwado_daemon.dicom.native import Frames
 from staticwado_daemon.dicom.part10 import Instance

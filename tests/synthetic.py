@@ -93,27 +93,34 @@ def _identified(data_set: Dataset) -> bytes:
     return target.getvalue()
 
 
-def image_of(array: NDArray[Any], *, planar: bool = False, **attributes: Any) -> Instance:
-    """An image of (rows, columns) or (rows, columns, 3) samples, or of frames of them where Number of Frames is set."""
-    frames = array if "NumberOfFrames" in attributes else array[np.newaxis]
-    colour = frames.ndim == 4
-    bits = 8 * array.itemsize
-    described = {
-        "Rows": frames.shape[1],
-        "Columns": frames.shape[2],
+def described(samples: NDArray[Any], **attributes: Any) -> dict[str, Any]:
+    """The attributes of an image of these samples, colour by pixel."""
+    bits = 8 * samples.itemsize
+    colour = samples.ndim == 3
+    return {
+        "Rows": samples.shape[0],
+        "Columns": samples.shape[1],
         "SamplesPerPixel": 3 if colour else 1,
         "PhotometricInterpretation": "RGB" if colour else "MONOCHROME2",
-        "PlanarConfiguration": int(planar) if colour else None,
+        "PlanarConfiguration": 0 if colour else None,
         "BitsAllocated": bits,
         "BitsStored": bits,
         "HighBit": bits - 1,
-        "PixelRepresentation": int(array.dtype.kind == "i"),
+        "PixelRepresentation": int(samples.dtype.kind == "i"),
+        "Modality": "OT",
+        **attributes,
     }
+
+
+def image_of(array: NDArray[Any], *, planar: bool = False, **attributes: Any) -> Instance:
+    """An image of (rows, columns) or (rows, columns, 3) samples, or of frames of them where Number of Frames is set."""
+    frames = array if "NumberOfFrames" in attributes else array[np.newaxis]
+    known = described(frames[0]) | ({"PlanarConfiguration": 1} if planar else {})
     if planar:
         frames = np.moveaxis(frames, -1, 1)
     little = frames.astype(frames.dtype.newbyteorder("<"))
     data = little.tobytes()
-    return image(data + bytes(len(data) % 2), **{"vr": "OW" if bits > 8 else "OB", **described, **attributes})
+    return image(data + bytes(len(data) % 2), **{"vr": "OW" if array.itemsize > 1 else "OB", **known, **attributes})
 
 
 def items(*fragments: bytes, table: tuple[int, ...] = ()) -> bytes:

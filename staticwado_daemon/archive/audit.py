@@ -13,10 +13,11 @@ import fcntl
 import os
 import pwd
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import orjson
 import structlog
 
@@ -51,7 +52,7 @@ class Entry:
     """One line of the log; it names neither patients nor files outside the tree.
 
     Attributes:
-        action: what was done: "export", "delete", "reject", "undo".
+        action: what was done: "export", "delete", "reject", "undo", "purge".
         targets: UIDs or `studies/S[/series/X[/instances/I]]`, as they were named.
         counts: of what it was done to: instances, bytes, failed.
         reason: that was given for it.
@@ -99,9 +100,9 @@ def read(root: Path) -> Iterator[Entry]:
         if not line:
             continue
         try:
-            fields = orjson.loads(line)
-            yield Entry(**fields | {"targets": tuple(fields["targets"])})
-        except (ValueError, TypeError, KeyError):
+            entry = msgspec.json.decode(line, type=Entry)
+            yield replace(entry, targets=tuple(entry.targets))
+        except ValueError:
             _log.warning("audit_line_unreadable", line=number)
 
 

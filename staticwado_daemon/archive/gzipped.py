@@ -1,6 +1,8 @@
 """gzip as the tree uses it: no time, no name, one engine, one level, so that equal input means equal bytes."""
 
+import zlib
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import deflate
 from isal import isal_zlib
@@ -16,6 +18,9 @@ WINDOW = 31
 """zlib's way to say: a gzip member with the largest window."""
 MINIMUM_SAVING = 0.1
 """Bulk data is gzipped only where that saves at least this share of it."""
+_DAMAGED = cast("type[Exception]", isal_zlib.error)  # of which the library's own types make an instance
+_INFLATED_BYTES = 16 * 1024
+"""Compressed bytes that are unpacked at once: a thousand times as many come of them at most."""
 
 
 def pack(data: bytes) -> bytes:
@@ -36,8 +41,25 @@ def pack_if_smaller(data: bytes) -> bytes | None:
     return packed if len(packed) <= len(data) * (1 - MINIMUM_SAVING) else None
 
 
+def unpack_pieces(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """Undo `pack` or `pack_pieces` for what is too long to be held.
+
+    Raises:
+        Corrupt: if the data is damaged or cut short, when that is reached.
+    """
+    inflater = zlib.decompressobj(WINDOW)
+    try:
+        for piece in pieces:
+            for start in range(0, len(piece), _INFLATED_BYTES):
+                yield inflater.decompress(piece[start : start + _INFLATED_BYTES])
+    except zlib.error as error:
+        raise Corrupt(f"damaged gzip data: {error}") from error
+    if not inflater.eof:
+        raise Corrupt("gzip data is cut short")
+
+
 def length_mark(data: bytes) -> bytes:
-    """What `pack(data)` ends with: the length of `data`, by which `unpack` takes its memory."""
+    """What `pack(data)` ends with: the length of `data`, beyond which `unpack` takes no memory."""
     return (len(data) & 0xFFFFFFFF).to_bytes(4, "little")
 
 
@@ -47,7 +69,13 @@ def unpack(data: bytes) -> bytes:
     Raises:
         Corrupt: if the data is damaged or cut short.
     """
+    # Data that is cut short ends with any number: memory is taken up to that, but not before it is needed.
+    length = int.from_bytes(data[-4:], "little")
+    inflater = isal_zlib.decompressobj(WINDOW)
     try:
-        return bytes(deflate.gzip_decompress(data))
-    except (deflate.DeflateError, ValueError) as error:
+        inflated: bytes = inflater.decompress(data, length + 1)
+    except _DAMAGED as error:
         raise Corrupt(f"damaged gzip data: {error}") from error
+    if not inflater.eof or len(inflated) != length:
+        raise Corrupt("gzip data is cut short, or isn't as long as it says")
+    return inflated

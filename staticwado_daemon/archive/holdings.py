@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import structlog
 
-from staticwado_daemon.archive import gzipped, layout, record, summary
+from staticwado_daemon.archive import gzipped, layout, record, regular, summary
 from staticwado_daemon.archive.pack import from_pack
 from staticwado_daemon.archive.record import Held, Record
 from staticwado_daemon.dicom.uids import UID
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 _Item = TypeVar("_Item")
 
-_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.EBADMSG})
+_MISSING = frozenset({*regular.NOT_ONE, errno.ENOENT, errno.ENOTDIR, errno.EIO, errno.EBADMSG})
 """What says that a blob isn't there, or is there no more: the last two that its sectors can't be read."""
 
 _GZIP_BYTES = 4096
@@ -72,7 +72,7 @@ def _has_metadata(directory: Path, version: Record) -> bool:
     expected = summary.array([version.dataset])
     try:
         # No more is read or unpacked than can be right: the file may be anything that a worker made.
-        with (directory / layout.METADATA).open("rb") as file:
+        with regular.opened(directory / layout.METADATA) as file:
             packed = file.read(len(expected) + _GZIP_BYTES)
         if not packed.endswith(gzipped.length_mark(expected)):
             return False
@@ -100,7 +100,7 @@ def _is(path: Path, length: int, sha256: str) -> bool:
     try:
         if path.stat().st_size != length:
             return False
-        with path.open("rb") as file:
+        with regular.opened(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     except OSError as error:
         if error.errno in _MISSING:
@@ -121,11 +121,21 @@ def _items(
                 continue
             seen.add(path)
             try:
-                yield from parse((root / path).read_bytes())
+                yield from parse(_read(root / path))
             except FileNotFoundError:
                 gone = True
             except Corrupt as why:
                 _log.error("file_unreadable", study=study, file=path, reason=str(why))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with regular.opened(path) as file:
+            return file.read()
+    except OSError as error:
+        if error.errno in regular.NOT_ONE:
+            raise Corrupt(str(error.strerror)) from error
+        raise
 
 
 def _files(root: Path, directory: str) -> list[str]:

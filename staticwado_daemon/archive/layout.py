@@ -15,6 +15,9 @@ PRIVATE = ".staticwado"
 RESTORE = "restore"
 """Packs of remainders; no other program makes this directory, so it tells whose a tree is."""
 
+BY_STUDY = ("studies", "deduplicated", "instances", RESTORE)
+"""The directories in which each study has one of its own."""
+
 FORMAT = f"{PRIVATE}/format.json"
 LOCK = f"{PRIVATE}/lock"
 STAGING = f"{PRIVATE}/staging"
@@ -90,6 +93,12 @@ def is_bulk(path: str) -> bool:
     return path.startswith("bulkdata/")
 
 
+def is_by_study(path: str) -> bool:
+    """Whether this leads to something in one of the directories `BY_STUDY`; links aren't looked at."""
+    top, *below = path.split("/")
+    return top in BY_STUDY and bool(below) and not {"", ".", ".."} & {*below} and "\0" not in path
+
+
 def is_blob(path: str) -> bool:
     """Whether this may be the path of a blob: of bulk data relative to the study, of any other to the instance."""
     return _BLOB.fullmatch(path) is not None
@@ -120,9 +129,14 @@ def kept_dir(identity: Identity, content: str) -> str:
     return f"{KEPT}/{identity.study}/{identity.series}/{identity.instance}/{content}"
 
 
-def original(source: str) -> str:
-    """A source file kept whole, by its SHA-256, because what is stored of its content came in another file."""
-    return f"{ORIGINALS}/{source}.gz"
+def originals_dir(content: str) -> str:
+    """Where the source files of a content are that are kept whole, for what is stored of it gives back none of them."""
+    return f"{ORIGINALS}/{content}"
+
+
+def original(content: str, source: str) -> str:
+    """A source file kept whole, by its SHA-256."""
+    return f"{originals_dir(content)}/{source}.gz"
 
 
 def hidden_note(study: UID) -> str:
@@ -131,5 +145,5 @@ def hidden_note(study: UID) -> str:
 
 
 def dirty_mark(study: UID) -> str:
-    """The empty file that says: this study's published files may be older than its records."""
+    """The file that says: this study's published files may be older than its records. It may name doubtful ones."""
     return f"{DIRTY}/{study}"

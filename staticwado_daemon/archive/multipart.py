@@ -17,15 +17,17 @@ MULTIPART = f'multipart/related; type="application/octet-stream"; boundary={BOUN
 MULTIPART_DICOM = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
 """The HTTP Content-Type of a whole instance."""
 
-_OPEN = b"--" + BOUNDARY.encode() + b"\r\n"
+_BEFORE_TYPE = b"--" + BOUNDARY.encode() + b"\r\nContent-Type: "
+_END_OF_HEAD = b"\r\n\r\n"
 _CLOSE = b"\r\n--" + BOUNDARY.encode() + b"--"
 _DELIMITER = b"--" + BOUNDARY.encode()
+_NOT_OURS = "not a multipart file of this tree"
 _CONTAINS_BOUNDARY = "contains the multipart boundary of this tree"
 
 
 def head(content_type: str) -> bytes:
     """What stands before the payload of a part of this content type."""
-    return _OPEN + b"Content-Type: " + content_type.encode("ascii") + b"\r\n\r\n"
+    return _BEFORE_TYPE + content_type.encode("ascii") + _END_OF_HEAD
 
 
 def wrap(content_type: str, payload: bytes | memoryview) -> bytes:
@@ -59,14 +61,35 @@ def wrap_pieces(content_type: str, payload: Iterable[bytes | memoryview]) -> Ite
     yield _CLOSE
 
 
+def unwrap_pieces(body: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """Yield the payload of a file made by `wrap` or `wrap_pieces` that is too long to be held.
+
+    Raises:
+        Corrupt: if the framing is not exactly that, when that is found.
+    """
+    last, inside = b"", False
+    for piece in body:
+        last += piece
+        if not inside:
+            end = last.find(_END_OF_HEAD)
+            if end < 0:
+                continue
+            if not last.startswith(_BEFORE_TYPE):
+                break
+            last, inside = last[end + len(_END_OF_HEAD) :], True
+        yield last[: -len(_CLOSE)]
+        last = last[-len(_CLOSE) :]
+    if not inside or last != _CLOSE:
+        raise Corrupt(_NOT_OURS)
+
+
 def unwrap(body: bytes) -> tuple[str, memoryview]:
     """The content type and payload of a file made by `wrap`.
 
     Raises:
         Corrupt: if the framing is not exactly that.
     """
-    end = body.find(b"\r\n\r\n")
-    prefix = _OPEN + b"Content-Type: "
-    if end < 0 or not body.startswith(prefix) or not body.endswith(_CLOSE):
-        raise Corrupt("not a multipart file of this tree")
-    return body[len(prefix) : end].decode("ascii"), memoryview(body)[end + 4 : -len(_CLOSE)]
+    end = body.find(_END_OF_HEAD)
+    if end < 0 or not body.startswith(_BEFORE_TYPE) or not body.endswith(_CLOSE):
+        raise Corrupt(_NOT_OURS)
+    return body[len(_BEFORE_TYPE) : end].decode("ascii"), memoryview(body)[end + len(_END_OF_HEAD) : -len(_CLOSE)]

@@ -1,14 +1,16 @@
-r"""Restore: the original Part 10 file, byte for byte, from its frames and a remainder.
+r"""Restore: the original Part 10 file, byte for byte, from its frames, its bulk data and a remainder.
 
-The remainder is every byte of the source that isn't in a frame (header, item lengths, offset tables, padding),
-preceded by a recipe that says how the two interleave. Where frames can't be found again in the source (a deflated
-data set) the remainder is simply the whole file.
+The remainder is every byte of the source that isn't in a frame or in a long value of bulk data (header, item lengths,
+offset tables, padding), preceded by a recipe that says how these interleave. Where frames and values can't be found
+again in the source (a deflated data set) the remainder is simply the whole file.
 
     remainder = recipe, b"\n", bytes
     recipe    = {"pieces": [...], "word": w, "shared": s, "pixels": {...} or null}
 
     pieces    [0, n] takes the next n bytes of the remainder;
-              [k, start, n] takes n bytes at start of frame k (from 1) as it was in the source
+              [k, start, n] takes n bytes at start of frame k (from 1) as it was in the source;
+              ["digest", start, n] takes n bytes at start of the value that the record's bulk data of this digest hold
+                  (the SHA-256 that their path spells), without multipart framing and gzip
     word      how many bytes of native pixel data were in reverse order together; 1 but for big endian
     shared    frame 1 stands for the value of all native frames, which share bytes or words with each other
     pixels    how native frames were read (`dicom.frames.PixelDescription`); null for compressed ones
@@ -20,21 +22,27 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import merge
 from itertools import islice
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import orjson
 
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.archive.source_frames import SourceFrames
-from staticwado_daemon.dicom.data_set import Buffer
+from staticwado_daemon.dicom.data_set import Buffer, Place
 from staticwado_daemon.dicom.frames import PixelDescription
 from staticwado_daemon.errors import Corrupt
 
 Segment = tuple[int, int]
 """(offset, length) of bytes in the source."""
 
+Piece = tuple[int, int] | tuple[int | str, int, int]
+"""See the recipe."""
+
 _CHUNK_BYTES = 4 << 20
-"""No more of a frame, which may be a video, is asked for at a time."""
+"""No more of a frame, which may be a video, or of a value is asked for at a time."""
 
 _COMPARED_BYTES = 4096
 
@@ -56,25 +64,28 @@ class Pixels:
     description: PixelDescription | None = None
 
 
-def split(source: Buffer, pixels: Pixels, differing: Sequence[Segment] = ()) -> bytes:
+def split(source: Buffer, pixels: Pixels, values: Iterable[Place] = (), differing: Sequence[Segment] = ()) -> bytes:
     """Make the remainder of `source`.
 
     Args:
         source: the whole file.
         pixels: where its frames are.
-        differing: what isn't in the stored frames as it was, in ascending order; it is kept in the remainder.
+        values: where its long values are, in ascending order.
+        differing: what isn't in what is stored as it was, in ascending order; it is kept in the remainder.
     """
     view = memoryview(source) if isinstance(source, bytes) else source
-    pieces: list[tuple[int, ...]] = []
+    pieces: list[Piece] = []
     rest: list[bytes | memoryview] = []
     position = 0
-    for number, start, (offset, length) in _runs(pixels, differing):
+    frames, bulk = _frames(pixels), (_Run(sha256, 0, offset, length) for sha256, offset, length in values)
+    runs = (left for run in merge(frames, bulk, key=_offset) for left in _without(run, differing))
+    for which, start, offset, length in runs:
         if offset < position:
             return whole(source)
         if offset > position:
             pieces.append((0, offset - position))
             rest.append(view[position:offset])
-        pieces.append((number, start, length))
+        pieces.append((which, start, length))
         position = offset + length
     if position < len(source):
         pieces.append((0, len(source) - position))
@@ -82,28 +93,42 @@ def split(source: Buffer, pixels: Pixels, differing: Sequence[Segment] = ()) -> 
     return b"".join((_recipe(pieces, pixels), *rest))
 
 
-def _runs(pixels: Pixels, differing: Sequence[Segment]) -> Iterator[tuple[int, int, Segment]]:
-    """Yield what frames are good for: the frame's number, where in it, and which bytes of the source."""
+class _Run(NamedTuple):
+    """Bytes of the source that something stored gives back: which frame or value, where in it, where in the source."""
+
+    which: int | str
+    start: int
+    offset: int
+    length: int
+
+
+_offset = attrgetter("offset")
+
+
+def _frames(pixels: Pixels) -> Iterator[_Run]:
     for number, segments in enumerate(pixels.segments, start=1):
         start = 0
         for offset, length in segments:
-            for good, good_length in _without(offset, length, differing):
-                yield number, start + good - offset, (good, good_length)
+            yield _Run(number, start, offset, length)
             start += length
 
 
-def _without(offset: int, length: int, holes: Sequence[Segment]) -> Iterator[Segment]:
-    """Yield what is left of a segment."""
-    end = offset + length
+def _without(run: _Run, holes: Sequence[Segment]) -> Iterator[_Run]:
+    """Yield what is left of a run."""
+    if not holes:
+        yield run
+        return
+    which, start, offset, length = run
+    end, start = offset + length, start - offset
     first = bisect_right(holes, offset, key=lambda hole: hole[0] + hole[1])
     for hole, hole_length in islice(holes, first, None):
         if hole >= end:
             break
         if hole > offset:
-            yield offset, hole - offset
+            yield _Run(which, start + offset, offset, hole - offset)
         offset = hole + hole_length
     if offset < end:
-        yield offset, end - offset
+        yield _Run(which, start + offset, offset, end - offset)
 
 
 def whole(source: Buffer) -> bytes:
@@ -111,7 +136,7 @@ def whole(source: Buffer) -> bytes:
     return b"".join((_recipe([(0, len(source))], Pixels()), source[: len(source)]))
 
 
-def _recipe(pieces: Sequence[tuple[int, ...]], pixels: Pixels) -> bytes:
+def _recipe(pieces: Sequence[Piece], pixels: Pixels) -> bytes:
     recipe = {"pieces": pieces, "word": pixels.word, "shared": pixels.shared, "pixels": pixels.description}
     return orjson.dumps(recipe) + b"\n"
 
@@ -120,7 +145,7 @@ def _recipe(pieces: Sequence[tuple[int, ...]], pixels: Pixels) -> bytes:
 class Remainder:
     """A remainder taken apart."""
 
-    pieces: list[list[int]]
+    pieces: list[Any]
     pixels: Pixels
     rest: memoryview
 
@@ -129,23 +154,25 @@ class Remainder:
         """Read what `split` or `whole` made.
 
         Raises:
-            Corrupt: if it has no recipe.
+            Corrupt: if it has no recipe, or one with a piece of a kind that isn't known.
         """
         try:
             end = data.index(b"\n")
             recipe = orjson.loads(data[:end])
             description = PixelDescription(**recipe["pixels"]) if recipe["pixels"] else None
             pixels = Pixels(word=recipe["word"], shared=recipe["shared"], description=description)
+            if not all(map(_is_piece, recipe["pieces"])):
+                raise Corrupt("a remainder's recipe has pieces of an unknown kind")
             return cls(recipe["pieces"], pixels, memoryview(data)[end + 1 :])
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupt(f"remainder without a recipe: {error}") from error
 
-    def join(self, take: Callable[[int, int, int], bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    def join(self, take: Callable[[int | str, int, int], bytes | memoryview]) -> Iterator[bytes | memoryview]:
         """Yield the original file, piece by piece.
 
         Args:
-            take: gives `length` bytes at `start` of frame `number`, from 1, as it was in the source. It is asked for
-                one frame after the other, and for its bytes in ascending order.
+            take: gives `length` bytes at `start` of a frame, by its number from 1, as it was in the source, or of a
+                value, by its digest. It is asked for one after the other, and for the bytes of each in ascending order.
 
         Raises:
             Corrupt: if there are fewer.
@@ -156,17 +183,30 @@ class Remainder:
                 yield rest[: piece[1]]
                 rest = rest[piece[1] :]
                 continue
-            number, begin, length = piece
+            which, begin, length = piece
             for start in range(begin, begin + length, _CHUNK_BYTES):
                 wanted = min(_CHUNK_BYTES, begin + length - start)
-                taken = take(number, start, wanted)
+                taken = take(which, start, wanted)
                 if len(taken) != wanted:
-                    raise Corrupt(f"frame {number} as it is stored is shorter than it was")
+                    what = "a value" if isinstance(which, str) else f"frame {which}"
+                    raise Corrupt(f"{what} as it is stored is shorter than it was")
                 yield taken
 
 
+def _is_piece(piece: Any) -> bool:
+    match piece:
+        case [0, int(length)]:
+            return length >= 0
+        case [int(which), int(start), int(length)]:
+            return which > 0 and min(start, length) >= 0
+        case [str(), int(start), int(length)]:
+            return min(start, length) >= 0
+        case _:
+            return False
+
+
 def rebuild(record: Record, remainder: bytes, read: Callable[[str], Buffer]) -> Iterator[bytes | memoryview]:
-    """The original file of a record, piece by piece; one frame is held at a time.
+    """The original file of a record, piece by piece; one frame is held at a time, and no long value.
 
     Args:
         record: of the instance.

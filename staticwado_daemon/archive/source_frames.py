@@ -1,11 +1,11 @@
-"""The frames of a source file as they were, made again from what is stored, one at a time."""
+"""The frames and long values of a source file as they were, made again from what is stored, one at a time."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from staticwado_daemon.archive import gzipped, multipart
+from staticwado_daemon.archive import gzipped, layout, multipart
 from staticwado_daemon.archive.record import Record
-from staticwado_daemon.dicom.data_set import Buffer
+from staticwado_daemon.dicom.data_set import Buffer, held, pieces
 from staticwado_daemon.dicom.frames import PixelDescription
 from staticwado_daemon.dicom.transcode import native_bytes, native_value
 from staticwado_daemon.errors import Corrupt
@@ -14,12 +14,17 @@ _RENDERED = "rendered/index."
 
 
 def stored_in(directory: Path) -> Callable[[str], Buffer]:
-    """How `restore.rebuild` reads blobs that stand in this instance directory: videos, which may be long, in pieces."""
+    """How `restore.rebuild` reads blobs that stand in this directory of an instance, or, bulk data, of a study."""
 
     def read(name: str) -> Buffer:
-        return StoredFile(directory / name) if name.startswith(_RENDERED) else (directory / name).read_bytes()
+        return StoredFile(directory / name) if may_be_long(name) else (directory / name).read_bytes()
 
     return read
+
+
+def may_be_long(name: str) -> bool:
+    """Whether a blob, by its path, is a video or of bulk data: these are read in pieces."""
+    return name.startswith(_RENDERED) or layout.is_bulk(name)
 
 
 class StoredFile:
@@ -40,7 +45,7 @@ class StoredFile:
 
 
 class SourceFrames:
-    """The frames of an instance as they were in the source, each made again when the first of it is asked for.
+    """Frames and long values of an instance as they were in the source, each made again when it is first asked for.
 
     Args:
         record: of the instance.
@@ -60,24 +65,41 @@ class SourceFrames:
         shared: bool,
     ) -> None:
         self._paths = {number: blob.path for blob in record.blobs if (number := _frame_number(blob.path))}
+        self._values = {blob.path.removesuffix(".gz"): blob.path for blob in record.blobs if layout.is_bulk(blob.path)}
         self._read = read
         self._description = description
         self._word = word
         self._shared = shared
-        self._number = 0
+        self._which: int | str = 0
+        self._position = 0
         self._current: Buffer | _Flow = b""
 
-    def take(self, number: int, start: int, length: int) -> bytes | memoryview:
-        """Return bytes of a frame; fewer than asked for if it has no more.
+    def take(self, which: int | str, start: int, length: int) -> bytes | memoryview:
+        """Return bytes of a frame, by its number, or of a value, by its digest; fewer than asked for if it has no more.
 
         Raises:
             Corrupt: if it isn't stored, or can't be decoded.
         """
-        if number != self._number:
+        if which != self._which or start < self._position:  # the same value may come twice
             self._current = b""  # or there would be two frames at a time
-            self._current = self._all() if self._shared else _sliceable(self._frame(number))
-            self._number = number
+            self._current = self._begin(which)
+            self._which = which
+        self._position = start + length
         return self._current[start : start + length]
+
+    def _begin(self, which: int | str) -> "Buffer | _Flow":
+        if isinstance(which, str):
+            return self._value(which)
+        return self._all() if self._shared else _sliceable(self._frame(which))
+
+    def _value(self, sha256: str) -> "_Flow":
+        """A value that is kept outside the metadata."""
+        path = self._values.get(layout.bulk_uri(sha256))
+        if path is None:
+            raise Corrupt("the record has no bulk data of this digest")
+        stored = self._read(path)
+        body = pieces(stored, [(0, len(stored))])
+        return _Flow(multipart.unwrap_pieces(gzipped.unpack_pieces(body) if path.endswith(".gz") else body))
 
     def _all(self) -> "_Flow":
         """All native frames one after the other."""
@@ -101,7 +123,7 @@ class SourceFrames:
     def _stored(self, number: int) -> tuple[str, memoryview]:
         """The transfer syntax of a stored frame and its payload."""
         path = self._paths[number]
-        data = bytes(_whole(self._read(path)))
+        data = held(self._read(path))
         content_type, payload = multipart.unwrap(gzipped.unpack(data) if path.endswith(".gz") else data)
         return content_type.rpartition("=")[2], payload
 
@@ -134,12 +156,8 @@ def _sliceable(buffer: Buffer) -> Buffer:
     return memoryview(buffer) if isinstance(buffer, bytes) else buffer
 
 
-def _whole(buffer: Buffer) -> bytes | memoryview:
-    return buffer if isinstance(buffer, bytes) else buffer[: len(buffer)]
-
-
 def _frame_number(path: str) -> int:
     """The frame that a blob holds; a video is frame 1, anything else 0."""
-    if path.startswith(_RENDERED) and not path.endswith(".pdf"):
+    if path.startswith(_RENDERED):
         return 1
     return int(PurePosixPath(path).name.partition(".")[0]) if path.startswith("frames/") else 0

@@ -16,7 +16,7 @@ from typing import Self
 import orjson
 import structlog
 
-from staticwado_daemon.archive import gzipped, layout
+from staticwado_daemon.archive import gzipped, layout, regular
 from staticwado_daemon.archive.disk import Disk, SyncFailed
 from staticwado_daemon.archive.lock import Role, take
 from staticwado_daemon.errors import ConfigError, Transient
@@ -183,12 +183,14 @@ class Store:
     def read(self, path: str, most: int | None = None) -> bytes | None:
         """A file's bytes, or None if there is no such file, or it is longer than `most` bytes."""
         try:
-            with (self.root / path).open("rb") as file:
+            with regular.opened(self.root / path) as file:
                 if most is not None and os.fstat(file.fileno()).st_size > most:
                     return None
                 return file.read()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
+        except OSError as error:
+            if error.errno in {errno.ENOENT, errno.ENOTDIR, *regular.NOT_ONE}:
+                return None
+            raise
 
     def names(self, directory: str) -> list[str]:
         """What a directory holds, sorted; nothing if there is no such directory."""
@@ -215,10 +217,14 @@ class Store:
 
     def prepare(self, data: bytes) -> Path:
         """Write a file that `publish` will give its name, say after a `sync`."""
+        return self.prepare_pieces([data])
+
+    def prepare_pieces(self, pieces: Iterable[bytes | memoryview]) -> Path:
+        """Write such a file of what is too long to be held; what the pieces raise leaves nothing behind."""
         prepared = self._temporary()
         try:
-            self._disk.write(prepared, [data])
-        except OSError:
+            self._disk.write(prepared, pieces)
+        except BaseException:
             # On a full disk each leftover would make the next attempt less likely to succeed.
             self.sweep(prepared)
             raise

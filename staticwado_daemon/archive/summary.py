@@ -4,7 +4,7 @@ The attributes of the query answers are those of Static DICOMweb's files, plus w
 and OHIF filters by. Attributes without a value are left out of them: OHIF reads `Value[0]` unguarded.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,6 +16,8 @@ from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt
 
 Attribute: TypeAlias = dict[str, Any]
+Files: TypeAlias = Mapping[str, Callable[[], bytes]]
+"""Files by their names below the directory of a study or series, each with what makes its content before gzip."""
 
 STUDY_ATTRIBUTES = (
     "00080005 00080020 00080030 00080050 00080090 00081030 00100010 00100020 00100021 00100030 00100032 00100040 "
@@ -133,6 +135,14 @@ class Series:
         attributes[SERIES_RELATED_INSTANCES] = {"vr": "IS", "Value": [len(self.entries)]}
         return _dump(attributes)
 
+    def files(self) -> Files:
+        """The series' own files."""
+        return {
+            "metadata.gz": self.metadata,
+            "instances/index.json.gz": self.instances,
+            "series-singleton.json.gz": lambda: array((self.query(),)),
+        }
+
     def thumbnail(self) -> Identity | None:
         """The instance whose thumbnail stands for the series: the middle one of those that have one."""
         candidates = [each.identity for each in self.entries if each.thumbnail]
@@ -142,6 +152,22 @@ class Series:
 def in_order(series: Iterable[Series]) -> list[Series]:
     """The series of a study as they are listed: by Series Number, then UID."""
     return sorted(series, key=lambda each: each.order)
+
+
+def hot_files(series: Sequence[Series]) -> Files:
+    """The study's own files that viewers wait for; `series` are all of it, in order."""
+    return {
+        "series/index.json.gz": lambda: array(each.query() for each in series),
+        "index.json.gz": lambda: array((study_query(series),)),
+    }
+
+
+def cold_files(series: Sequence[Series]) -> Files:
+    """Those that no viewer waits for, the thumbnail left out."""
+    return {
+        "metadata.gz": lambda: array(each.dataset for one in series for each in one.entries),
+        "instances/index.json.gz": lambda: array(each.query for one in series for each in one.entries),
+    }
 
 
 def study_query(series: Sequence[Series]) -> bytes:

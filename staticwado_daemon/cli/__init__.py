@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import NoReturn
 
 from staticwado_daemon.cli.interrupts import interrupts_end_it
@@ -108,7 +109,7 @@ class _CreateByDefault(_InOrder):
 @click.group(
     cls=_CreateByDefault,
     context_settings=CONTEXT,
-    subcommand_metavar="PATH… | index",
+    subcommand_metavar="PATH… | COMMAND [ARGS]...",
     epilog="`mkdicomweb create --help` explains the options for PATH….",
 )
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
@@ -117,7 +118,7 @@ def mkdicomweb_command() -> None:
     """Put DICOM files, and folders of them, into a static DICOMweb tree."""
 
 
-for _command in (create, index, part10, instance, group, metadata, thumbnail):
+for _command in (create, index, part10, instance, group, metadata, thumbnail, delete, reject, undo):
     mkdicomweb_command.add_command(_command)
 
 
@@ -142,9 +143,17 @@ def execute(command: click.Command, name: str, arguments: list[str] | None = Non
         _complain(name, str(error))
         return _USAGE if isinstance(error, ConfigError) else _FAILED
     except OSError as error:
-        _complain(name, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _complain(name, (f"{error.filename}: {error.strerror}" if error.filename else str(error)) + _whose(error))
         return _FAILED
     return code if isinstance(code, int) else 0
+
+
+def _whose(error: OSError) -> str:
+    """Say who may, of what is the tree's own."""
+    from staticwado_daemon.archive import layout
+
+    own = isinstance(error, PermissionError) and layout.PRIVATE in Path(str(error.filename)).parts
+    return ": run this as the tree's user, or as root" if own else ""
 
 
 def _sentence(error: click.ClickException) -> str:

@@ -1,8 +1,7 @@
 """`staticwado adopt`: a tree that static-wado wrote becomes ours, where it stands."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import click
 
 from staticwado_daemon.cli.options import INTERRUPTED, AbsolutePath, Common, shared
 from staticwado_daemon.cli.outcomes import counted, print_object, printable
+from staticwado_daemon.cli.watching import bar
 from staticwado_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,9 +23,17 @@ _SHOWN = 20
 _TREE = AbsolutePath(exists=True, file_okay=False)
 
 
+_EXAMPLES = """\b
+Examples:
+  staticwado adopt /data/dicomweb --dry-run     what would be done
+  staticwado adopt /data/dicomweb               the same, and asks
+  staticwado adopt /data/dicomweb --yes         does it
+"""
+
+
 @click.command(
     short_help="Make a tree that static-wado wrote ours, in place.",
-    epilog="Examples: `staticwado adopt /data/dicomweb --dry-run` shows what would be done; with `--yes` it is.",
+    epilog=_EXAMPLES,
 )
 @click.argument("tree", metavar="ROOT", type=_TREE)
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would be done.")
@@ -61,6 +69,8 @@ def adopt(common: Common, tree: Path, *, dry_run: bool, yes: bool, as_json: bool
     if dry_run or not yes:
         if not (as_json and yes):
             _print(expected, root, done=False, as_json=as_json)
+        if not (dry_run or as_json or sys.stdin.isatty()):
+            raise ConfigError("nobody can be asked here: `staticwado adopt --yes` does it all the same")
         if dry_run or as_json or not click.confirm("\nDo it now?", err=True):
             return _PARTLY if expected.left else 0
     if lock_holder(root):
@@ -75,33 +85,11 @@ def adopt(common: Common, tree: Path, *, dry_run: bool, yes: bool, as_json: bool
 
 
 def _adopt(storage: "Storage", found: "list[Candidate]", total: int) -> "Report":
-    from staticwado_daemon.cli.assembly import images_of
-    from staticwado_daemon.dicom.part10 import Limits
+    from staticwado_daemon.cli.assembly import rules_of
     from staticwado_daemon.operate.adopt import root as adopting
-    from staticwado_daemon.pipeline.ingest import Rules
 
-    rules = Rules(
-        images_of(storage.images),
-        Limits(
-            maximum_inline_public_length=storage.maximum_inline_public_length,
-            maximum_inline_private_length=storage.maximum_inline_private_length,
-        ),
-    )
-    with _bar(total) as advance:
-        return adopting.adopt(storage.root, storage.group, rules, found, advance)
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr; nothing when stderr isn't a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = BarColumn(bar_width=16), MofNCompleteColumn(), TextColumn("instances"), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)
+    with bar(total, "instances") as show:
+        return adopting.adopt(storage.root, storage.group, rules_of(storage), found, lambda: show(advance=1))
 
 
 def _print(report: "Report", root: Path, *, done: bool, as_json: bool) -> None:

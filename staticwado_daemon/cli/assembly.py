@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from staticwado_daemon.config import Storage
     from staticwado_daemon.inbound.journal import Journal
     from staticwado_daemon.pipeline.images import Images
+    from staticwado_daemon.pipeline.ingest import Rules
     from staticwado_daemon.pipeline.line import Line
 
 JOURNAL = "journal.sqlite"
@@ -40,10 +41,8 @@ def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator
     from staticwado_daemon.archive import layout
     from staticwado_daemon.archive.store import Store
     from staticwado_daemon.cli.preflight import nesting_errors
-    from staticwado_daemon.dicom.part10 import Limits
     from staticwado_daemon.inbound.journal import Journal
     from staticwado_daemon.pipeline import publisher
-    from staticwado_daemon.pipeline.ingest import Rules
     from staticwado_daemon.pipeline.line import Line
     from staticwado_daemon.pipeline.workers import WorkerProcesses
 
@@ -51,18 +50,11 @@ def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator
         raise ConfigError(problem)
     log.configure(level)
     prepare = functools.partial(log.configure, level)
-    rules = Rules(
-        images_of(storage.images),
-        Limits(
-            maximum_inline_public_length=storage.maximum_inline_public_length,
-            maximum_inline_private_length=storage.maximum_inline_private_length,
-        ),
-    )
     with Store(storage.root, storage.group, wait_seconds=publisher.LOCK_SECONDS):
         pass  # the tree with its rights stands before anything of ours is put into it
     storage.state_dir.mkdir(parents=True, exist_ok=True)
     staging = storage.root / layout.STAGING
-    workers = WorkerProcesses(storage.workers, rules, _memory_share(storage.workers), prepare, staging)
+    workers = WorkerProcesses(storage.workers, rules_of(storage), _memory_share(storage.workers), prepare, staging)
     publish = functools.partial(publisher.run, root=storage.root, group=storage.group, role=role, prepare=prepare)
     with (
         closing(Journal(storage.state_dir / JOURNAL)) as journal,
@@ -103,6 +95,20 @@ def _turn(root: Path) -> "Role | None":
     while (holder := lock_holder(root)) == "create":
         time.sleep(_POLL_SECONDS)
     return holder
+
+
+def rules_of(storage: "Storage") -> "Rules":
+    """How instances are stored, in the words of the line."""
+    from staticwado_daemon.dicom.part10 import Limits
+    from staticwado_daemon.pipeline.ingest import Rules
+
+    return Rules(
+        images_of(storage.images),
+        Limits(
+            maximum_inline_public_length=storage.maximum_inline_public_length,
+            maximum_inline_private_length=storage.maximum_inline_private_length,
+        ),
+    )
 
 
 def images_of(wanted: "config.Images") -> "Images":

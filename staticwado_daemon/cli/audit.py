@@ -13,19 +13,20 @@ if TYPE_CHECKING:
     from staticwado_daemon.archive.audit import Entry
 
 
-@click.command(short_help="Show who deleted, rejected, brought back or exported what.")
+_EXAMPLES = """\b
+Examples:
+  staticwado audit --limit 20
+  staticwado audit --json | jq '.entries[] | select(.action == "delete")'
+"""
+
+
+@click.command(short_help="Show who deleted, rejected, brought back or exported what.", epilog=_EXAMPLES)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The last N entries.  [default: all]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @shared("-o", "--dir")
 @click.pass_obj
 def audit(common: Common, *, limit: int | None, as_json: bool) -> None:
-    r"""Show the audit log, the oldest entry first: deletes, rejects, undos, purges and exports.
-
-    \b
-    Examples:
-      staticwado audit --limit 20
-      staticwado audit --json | jq '.entries[] | select(.action == "delete")'
-    """
+    """Show the audit log, the oldest entry first: deletes, rejects, undos, purges and exports."""
     from staticwado_daemon import log
     from staticwado_daemon.archive.audit import read
     from staticwado_daemon.cli.preflight import require_tree
@@ -45,7 +46,12 @@ def audit(common: Common, *, limit: int | None, as_json: bool) -> None:
 
 
 def _line(entry: "Entry") -> str:
-    counts = ", ".join(counted(count, noun.removesuffix("s")) for noun, count in entry.counts.items())
+    counts = ", ".join(_counted(count, noun) for noun, count in entry.counts.items() if count) or "nothing"
     because = f": {printable(entry.reason)}" if entry.reason else ""
     told = f"{entry.at[:19].replace('T', ' ')}Z  {entry.action}  by {printable(entry.by)}{because}"
     return "\n".join([f"{told} ({counts})", *(f"  {printable(each)}" for each in entry.targets)])
+
+
+def _counted(count: int, noun: str) -> str:
+    """Write a count of the log, whose nouns are plurals (`instances`) but for adjectives (`failed`)."""
+    return counted(count, noun.removesuffix("s")) if noun.endswith("s") else f"{count:,} {noun}"

@@ -26,7 +26,24 @@ def config() -> None:
     """Show, check or begin a configuration."""
 
 
-@config.command()
+_SHOW_EXAMPLES = """\b
+Examples:
+  staticwado config show
+  staticwado config show --json | jq .daemonConfig
+"""
+_CHECK_EXAMPLES = """\b
+Examples:
+  staticwado config check
+  staticwado -c new.json5 config check
+"""
+_INIT_EXAMPLES = """\b
+Examples:
+  staticwado config init
+  staticwado config init /etc/static-wado.json5
+"""
+
+
+@config.command(short_help="Print the values that hold, and where each comes from.", epilog=_SHOW_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @shared()
 @click.pass_obj
@@ -49,7 +66,7 @@ def show(common: Common, *, as_json: bool) -> None:
         for name, setting in values.items()
     ]
     name_width = max(len(name) for _, name, _, _ in rows)
-    value_width = min(60, max(len(value) for _, _, value, _ in rows))
+    value_width = min(28, max(len(value) for _, _, value, _ in rows))
     document = configuration.document
     click.echo(click.style(f"# {document.path if document else 'no configuration file'}\n", dim=True))
     previous = ""
@@ -60,7 +77,7 @@ def show(common: Common, *, as_json: bool) -> None:
         click.echo(f"  {name:{name_width}}  {value:{value_width}}  {click.style(origin, dim=True)}")
 
 
-@config.command()
+@config.command(short_help="Check the configuration: every problem, not just the first.", epilog=_CHECK_EXAMPLES)
 @shared()
 @click.pass_obj
 def check(common: Common) -> int:
@@ -98,7 +115,7 @@ def _say_what_run_would(configuration: "Configuration") -> None:
         click.echo(f"`staticwado run` would refuse: {sentence}")
 
 
-@config.command()
+@config.command(short_help="Write a commented configuration to begin with.", epilog=_INIT_EXAMPLES)
 @click.argument("file", type=AbsolutePath(allow_dash=True), required=False)
 @shared()
 @click.pass_obj

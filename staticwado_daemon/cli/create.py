@@ -1,9 +1,10 @@
 """`staticwado create`: files into the tree, now, without watching."""
 
 import itertools
+import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ from staticwado_daemon.cli import outcomes
 from staticwado_daemon.cli.options import INTERRUPTED, AbsolutePath, Common, shared, warn
 from staticwado_daemon.cli.reference import reference_options
 from staticwado_daemon.cli.storing import storage_options
-from staticwado_daemon.errors import ConfigError, Transient
 
 if TYPE_CHECKING:
     from staticwado_daemon.config import Storage
@@ -40,21 +40,16 @@ class _Inputs:
     def look(self, path: Path) -> "Source | Receipt":
         """Take a file as it stands now."""
         from staticwado_daemon.inbound.named import look
-        from staticwado_daemon.inbound.source import Source
 
-        found = look(path, force=self.force)
-        return replace(found, after_ingest="delete") if self.delete and isinstance(found, Source) else found
+        return look(path, force=self.force, delete=self.delete)
 
-    def done(self, receipt: "Receipt") -> None:
-        """Delete a file that is durably stored, where that is wanted."""
+    def tell_left(self, answers: "Iterable[Answer]") -> None:
+        """Warn of files that are stored and were to be deleted, but are still there."""
         from staticwado_daemon.inbound.receipt import STORED
-        from staticwado_daemon.inbound.source import Source, remove
 
-        if self.delete and receipt.outcome in STORED and receipt.stamp:
-            try:
-                remove(Source(receipt.path, receipt.stamp))
-            except Transient as why:
-                warn(f"{outcomes.printable(str(receipt.path))}: {why}")
+        for each in answers if self.delete else ():
+            if each.outcome in STORED and os.path.lexists(each.path):
+                warn(f"{outcomes.printable(str(each.path))}: {each.reason or 'not deleted'}")
 
 
 _EXAMPLES = """\b
@@ -68,7 +63,9 @@ Examples:
 @click.command(short_help="Put files and folders into the tree, now.", epilog=_EXAMPLES)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=_INPUT)
 @storage_options
-@click.option("-j", "--workers", type=click.IntRange(1, 1024), help="Worker processes (daemonConfig.workers).")
+@click.option(
+    "-j", "--workers", type=click.IntRange(1, 1024), metavar="N", help="Worker processes (daemonConfig.workers)."
+)
 @click.option("-f", "--force", is_flag=True, help="Take also what is known already, or was deleted or rejected.")
 @click.option("--delete-input", is_flag=True, help="Delete each file once it is durably stored and can be given back.")
 @click.option("--quiet", is_flag=True, help="Print nothing but what went wrong.")
@@ -98,17 +95,19 @@ def create(
     storage = configuration.storage("mkdicomwebConfig")
     started = time.monotonic()
     named = find(paths, [storage.root])
+    files = _Inputs(force, delete_input)
     progress = outcomes.Progress(len(named), quiet=quiet)
     # What happens to each file is told by the bar and the summary.
     opening = line_or_daemon(storage, common.log_level("warning"))
     try:
         with opening as opened, progress:
             if opened is None:
-                _leave_to_the_daemon([*common.settings, *(["workers"] if workers else [])], delete=delete_input)
-            answers, failure = _create(storage, named, opened, progress, _Inputs(force, delete_input))
+                _leave_to_the_daemon([*common.settings, *(["workers"] if workers else [])])
+            answers, failure = _create(storage, named, opened, progress, files)
     except KeyboardInterrupt:
         click.echo(f"interrupted after {progress.done:,} of {len(named):,}; run it again to go on", err=True)
         return INTERRUPTED
+    files.tell_left(answers)
     if as_json:
         outcomes.print_object(outcomes.to_json(answers))
     elif not quiet or outcomes.exit_code(answers):
@@ -117,17 +116,8 @@ def create(
     return outcomes.exit_code(answers)
 
 
-def _leave_to_the_daemon(settings: Sequence[str], *, delete: bool) -> None:
-    """Say what of a command line doesn't hold where a daemon does the work.
-
-    Raises:
-        ConfigError: if it must hold.
-    """
-    if delete:
-        raise ConfigError(
-            "a daemon is running and keeps what it is given: leave out --delete-input, or let it empty the folder "
-            "(daemonConfig.inbound, afterIngest: 'delete')"
-        )
+def _leave_to_the_daemon(settings: Sequence[str]) -> None:
+    """Say what of a command line doesn't hold where a daemon does the work."""
     if settings:
         warn(f"a daemon is running and does the work: its own {', '.join(settings)} hold")
 
@@ -149,18 +139,16 @@ def _create(
         progress.say("the running daemon has been asked")
         for receipt in named.unlisted:
             progress.add(receipt.outcome)
-        ask = partial(requests.ask, storage.root, "create", options=requests.Options(force=files.force))
+        ask = partial(
+            requests.ask, storage.root, "create", options=requests.Options(force=files.force, delete=files.delete)
+        )
         asked = ask(named.files, progress.add_others, warn) if named.files else []
         return _sorted([*map(Answer.of, named.unlisted), *asked]), None
-
-    def tell(receipt: "Receipt") -> None:
-        files.done(receipt)
-        progress.add(receipt.outcome)
 
     line, journal = opened
     space = Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
     inputs = itertools.chain(named.unlisted, map(files.look, named.files))
-    created = create_all(line, journal, space, inputs, tell)
+    created = create_all(line, journal, space, inputs, lambda receipt: progress.add(receipt.outcome))
     return _sorted(map(Answer.of, created.receipts)), created.failure
 
 

@@ -24,7 +24,14 @@ _USUAL_URL = "http://127.0.0.1:8080"
 """Where nginx listens with the configuration that `staticwado nginx-config` prints, unless told otherwise."""
 
 
-@click.command(short_help="Say what isn't as it should be, and what to do.")
+_EXAMPLES = """\b
+Examples:
+  staticwado doctor
+  staticwado doctor --url https://viewer.example
+"""
+
+
+@click.command(short_help="Say what isn't as it should be, and what to do.", epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--url",

@@ -30,7 +30,14 @@ _NOW = {
 }
 
 
-@click.command(short_help="Say what became of a file, or where something is.")
+_EXAMPLES = """\b
+Examples:
+  staticwado explain /dicom/ct/1-0001.dcm
+  staticwado explain 1.2.840.113619.2.55
+"""
+
+
+@click.command(short_help="Say what became of a file, or where something is.", epilog=_EXAMPLES)
 @click.argument("what", metavar="PATH|UID")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @shared("-o", "--dir")
@@ -121,7 +128,7 @@ def _of_uid(told: "Study | Series | Instance") -> Iterator[str]:
 def _study(told: "Study") -> Iterator[str]:
     yield f"study {told.study}"
     yield _row("holds", f"{counted(told.instances, 'instance')} in {len(told.series):,} series")
-    yield _row("published", moment(told.published_at) if told.published_at else "not yet")
+    yield _row("published", _published(told))
     yield _row("written", "not everything as yet" if told.dirty else "everything")
     yield _row("files", f"{_usage(told.published)} shown")
     yield _row("", f"{_usage(told.records)} of records")
@@ -137,6 +144,12 @@ def _study(told: "Study") -> Iterator[str]:
     yield from _unreadable(told.unreadable)
 
 
+def _published(told: "Study | Series") -> str:
+    if told.published_at:
+        return moment(told.published_at)
+    return "nothing now" if told.removed else "not yet"
+
+
 def _series(told: "Series") -> Iterator[str]:
     yield f"series {told.series}"
     yield _row("study", told.study)
@@ -144,11 +157,17 @@ def _series(told: "Series") -> Iterator[str]:
     if described:
         yield _row("is", described)
     yield _row("holds", counted(told.instances, "instance"))
-    yield _row("published", moment(told.published_at) if told.published_at else "not yet")
+    yield _row("published", _published(told))
     yield _row("in", f"studies/{told.study}/series/{told.series}")
     yield _row("", _usage(told.published))
     yield from _removed(told.removed)
     yield from _conflicts(told.conflicts)
+
+
+def _no_remainder(version: "Version") -> str:
+    if version.exact:
+        return click.style("is missing: no original without it", fg="red")
+    return "none, for the original was kept whole" if version.original else "none: the source can't be given back"
 
 
 def _instance(told: "Instance") -> Iterator[str]:
@@ -165,7 +184,7 @@ def _instance(told: "Instance") -> Iterator[str]:
         )
         yield from _bytes(version)
         yield _row("record", version.record or "has just been replaced; ask again")
-        yield _row("remainder", version.remainder or click.style("is missing: no original without it", fg="red"))
+        yield _row("remainder", version.remainder or _no_remainder(version))
         if version.original:
             yield _row("original", version.original)
         yield _row("content", version.content)

@@ -16,8 +16,17 @@ from staticwado_daemon.cli.exporting import (
 from staticwado_daemon.cli.options import Common, shared
 from staticwado_daemon.errors import ConfigError
 
+_EXAMPLES = """\b
+Examples:
+  staticwado export 1.2.840.99.1              into ./1.2.840.99.1/
+  staticwado export studies/1.2.3/series/4.5 -o /srv/out
+  staticwado export 1.2.3 1.2.4 --zip both.zip
+  staticwado export 1.2.3 -o - | ssh pacs 'cat > study.zip'
+  staticwado export 1.2.3 --dicomdir -o /media/usb/study
+"""
 
-@click.command(short_help="Give back the original files.")
+
+@click.command(short_help="Give back the original files.", epilog=_EXAMPLES)
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @click.option(
     "-o",
@@ -47,7 +56,7 @@ def export(
     reconstruct: bool,
     as_json: bool,
 ) -> int:
-    r"""Write the original Part 10 files of studies, series or instances.
+    """Write the original Part 10 files of studies, series or instances.
 
     TARGET is a Study, Series or SOP Instance UID, as much of the beginning of one of the first two as no other begins
     with, or studies/S[/series/X[/instances/I]].
@@ -55,14 +64,6 @@ def export(
     Every file is compared with the digest of what came in before it gets its name. Nobody but you may read the files.
     None is overwritten: one that is there with the same bytes is done, another one is an error. The archive's audit
     log says who exported what.
-
-    \b
-    Examples:
-      staticwado export 1.2.840.99.1              into ./1.2.840.99.1/
-      staticwado export studies/1.2.3/series/4.5 -o /srv/out
-      staticwado export 1.2.3 1.2.4 --zip both.zip
-      staticwado export 1.2.3 -o - | ssh pacs 'cat > study.zip'
-      staticwado export 1.2.3 --dicomdir -o /media/usb/study
     """
     if output == STDOUT:
         if archive:

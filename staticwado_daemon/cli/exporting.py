@@ -104,6 +104,7 @@ class Session:
         from staticwado_daemon.operate.export.files import to_folder
         from staticwado_daemon.operate.export.selection import named
 
+        self._require_outside(directory)
         chosen = named(self._versions(texts), name)
         self._keep(directory, to_folder(self.originals, chosen, directory), len(chosen))
 
@@ -115,6 +116,7 @@ class Session:
         if directory is None and len(self.targets) > 1:
             raise ConfigError("a medium of several targets needs a name: give -o DIR")
         directory = directory or Path.cwd() / self.uid(next(iter(self.targets)))
+        self._require_outside(directory)
         chosen = named(self._versions(self.targets), by_series)
         self._keep(directory, to_medium(self.originals, chosen, directory), len(chosen))
 
@@ -131,10 +133,16 @@ class Session:
             self._keep(path, to_zip(self.originals, chosen, sys.stdout.buffer.write), len(chosen))
             sys.stdout.buffer.flush()
             return
+        self._require_outside(path)
         if os.path.lexists(path):
             raise ConfigError(f"{path} is there already: move it away, or name another file")
         with new_file(path) as file:
             self._keep(path, to_zip(self.originals, chosen, file.write), len(chosen))
+
+    def _require_outside(self, place: Path) -> None:
+        """Refuse to write into the tree: only its writer may, and what stands there is served."""
+        if place.resolve().is_relative_to(self.root.resolve()):
+            raise ConfigError(f"{place} is inside the tree in {self.root}: name a place outside of it")
 
     def _versions(self, texts: Iterable[str]) -> "list[Version]":
         """Those of all the texts, each once: a study and one of its series may both be named."""
@@ -142,11 +150,16 @@ class Session:
         return [every[key] for key in sorted(every)]
 
     def _keep(self, place: Path, results: "Iterator[Exported]", total: int) -> None:
+        from staticwado_daemon.cli.watching import bar
+        from staticwado_daemon.units import size
+
         self.places.append(place)
-        with _progress(total) as show:
+        done = 0
+        with bar(total) as show:
             for each in results:
                 self.exported.append(each)
-                show(each.length)
+                done += each.length
+                show(advance=1, description=size(done))
 
     @contextmanager
     def audited(self) -> Iterator[None]:
@@ -194,6 +207,9 @@ class Session:
         reconstructed = sum(each.reconstructed for each in good)
         written = sum(each.length for each in good if not each.present)
         place = "standard output" if self.places == [STDOUT] else ", ".join(map(str, self.places))
+        if good and present == len(good):
+            was = "was" if present == 1 else "were"
+            return f"{place}: {counted(present, 'file')} {was} there already, byte for byte as received"
         words = [f"{place}: {counted(len(good) - present, 'file')}, {size(written)}"]
         words.append("byte for byte as received" if not reconstructed else f"{reconstructed:,} of them reconstructed")
         if present:
@@ -221,24 +237,3 @@ def _to_json(exported: "Iterable[Exported]", places: Iterable[Path]) -> str:
     failed = sum(each["problem"] is not None for each in listed)
     counts = {"exported": len(listed) - failed, "failed": failed}
     return json.dumps({"to": [str(place) for place in places], **counts, "instances": listed})
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr that counts files and bytes; nothing when stderr isn't a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from staticwado_daemon.units import size
-
-    console = Console(stderr=True)
-    columns = BarColumn(bar_width=16), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task, done = bar.add_task("", total=total), 0
-
-        def show(length: int) -> None:
-            nonlocal done
-            done += length
-            bar.update(task, advance=1, description=size(done))
-
-        yield show

@@ -7,11 +7,16 @@ import click
 
 from staticwado_daemon.cli import outcomes
 from staticwado_daemon.cli.options import Common, shared
-from staticwado_daemon.errors import StaticwadoError
+from staticwado_daemon.cli.watching import bar
 
 if TYPE_CHECKING:
-    from staticwado_daemon.archive.store import Store
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from staticwado_daemon.dicom.uids import UID
+
+_PORTION = 20
+"""Studies at a time, so that a daemon gets to its other work in between."""
 
 _EXAMPLES = """\b
 Examples:
@@ -28,39 +33,36 @@ Examples:
 def group(common: Common, targets: tuple[str, ...], *, as_json: bool) -> None:
     """Merge the record files of each study into one, and its packs of remainders; without a STUDY, of all of them.
 
-    What they hold stays the same. A daemon does it by itself where there have come to be many, and has to be stopped
-    for this.
+    What they hold stays the same. A daemon does it by itself where there have come to be many; where one runs it is
+    asked.
     """
     from staticwado_daemon import log
-    from staticwado_daemon.archive.lock import lock_holder
-    from staticwado_daemon.archive.store import Store
+    from staticwado_daemon.cli.hands import hands
     from staticwado_daemon.cli.preflight import require_tree
     from staticwado_daemon.operate.targets import resolve
     from staticwado_daemon.operate.verify import tree
-    from staticwado_daemon.pipeline import publish
 
     log.configure(common.log_level("warning"))
     storage = common.configuration().storage("mkdicomwebConfig")
     require_tree(storage.root)
-    if lock_holder(storage.root) == "daemon":
-        raise StaticwadoError("a daemon is running and merges files by itself: stop it to have them merged now")
     meant = resolve(storage.root, targets)
     studies = sorted({each.study for each in meant}) if meant else tree.studies(storage.root)
     before = after = 0
-    with Store(storage.root, storage.group) as store, outcomes.Progress(len(studies)) as progress:
-        for study in studies:
-            before += _files(store, study)
-            publish.group(store, study, most=1)
-            after += _files(store, study)
-            progress.add("published")
+    with hands(storage, common.log_level("warning")) as by, bar(len(studies), "studies") as show:
+        for first in range(0, len(studies), _PORTION):
+            portion = studies[first : first + _PORTION]
+            before += _files(storage.root, portion)
+            by.group(portion)
+            after += _files(storage.root, portion)
+            show(advance=len(portion))
     if as_json:
         outcomes.print_object(json.dumps({"studies": studies, "filesBefore": before, "filesAfter": after}))
     else:
-        kept = outcomes.counted(after, "file")
-        click.echo(f"{storage.root}: {outcomes.counted(len(studies), 'study')}, {before:,} merged into {kept}")
+        merged = f"{outcomes.counted(before, 'file')} merged into {after:,}" if after < before else "nothing to merge"
+        click.echo(f"{storage.root}: {outcomes.counted(len(studies), 'study')}, {merged}")
 
 
-def _files(store: "Store", study: "UID") -> int:
+def _files(root: "Path", studies: "Sequence[UID]") -> int:
     from staticwado_daemon.archive import holdings
 
-    return len(holdings.record_files(store.root, study)) + len(holdings.pack_files(store.root, study))
+    return sum(len(holdings.record_files(root, each)) + len(holdings.pack_files(root, each)) for each in studies)

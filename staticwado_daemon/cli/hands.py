@@ -1,5 +1,6 @@
 """Who does the writing for the commands that look after a tree: the running daemon when asked, or else this process."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,53 +15,116 @@ if TYPE_CHECKING:
     from staticwado_daemon.inbound.journal import Journal
     from staticwado_daemon.log import Level
     from staticwado_daemon.pipeline.line import Line
-    from staticwado_daemon.pipeline.requests import Answer
+    from staticwado_daemon.pipeline.requests import Answer, Command, Options
 
-_WAIT_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class ByDaemon:
-    """The running daemon, which is asked."""
-
-    root: Path
-    running: bool = True
-
-    def store(
-        self, files: Sequence[Path], on_progress: Callable[[Mapping[str, int]], None] = lambda _: None
-    ) -> "list[Answer]":
-        """Have files stored although their content is known."""
-        from staticwado_daemon.pipeline import requests
-
-        return requests.ask(self.root, "create", files, on_progress, warn, options=requests.Options(force=True))
-
-    def renew(self, studies: "Sequence[UID]") -> None:
-        """Have everything of these studies made anew that is computed from records, and the list of all studies."""
-        from staticwado_daemon.archive.target import Target
-        from staticwado_daemon.pipeline import requests
-
-        if studies:
-            requests.ask(self.root, "renew", on_wait=warn, targets=[str(Target(each)) for each in studies])
-        requests.ask(self.root, "index", on_wait=warn)
+OnProgress = Callable[[Mapping[str, int]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class ByLine:
-    """A line of this process's own."""
+def _nobody(_: Mapping[str, int]) -> None:
+    pass
 
-    storage: "Storage"
-    line: "Line"
-    journal: "Journal"
-    running: bool = False
 
-    def store(
-        self, files: Sequence[Path], on_progress: Callable[[Mapping[str, int]], None] = lambda _: None
-    ) -> "list[Answer]":
+class Hands(ABC):
+    """Whoever may write to a tree now."""
+
+    running = False
+    """Whether that is a daemon, which has settings of its own."""
+
+    @abstractmethod
+    def store(self, files: Sequence[Path], on_progress: OnProgress = _nobody) -> "list[Answer]":
         """Have files stored although their content is known.
 
         Raises:
             StaticwadoError: if not all of them could be taken.
         """
+
+    @abstractmethod
+    def obey(
+        self,
+        command: "Command",
+        targets: Sequence[str] = (),
+        options: "Options | None" = None,
+        on_progress: OnProgress = _nobody,
+    ) -> "list[Answer]":
+        """Do what a command says that is about what is in the tree; return when everything of it is written.
+
+        Args:
+            command: what is to be done; not "create" and "retry", which are about files that are to come in.
+            targets: what of the tree it is about, see `pipeline.requests.Request`.
+            options: how it is to be done.
+            on_progress: told now and then how many instances have which outcome.
+
+        Raises:
+            StaticwadoError: if it can't be done, or not all of it be written.
+        """
+
+    def renew(self, studies: "Sequence[UID]") -> None:
+        """Have everything of these studies made anew that is computed from records, and the list of all studies.
+
+        Raises:
+            StaticwadoError: if not all of it can be written.
+        """
+        from staticwado_daemon.archive.target import Target
+
+        if studies:
+            self.obey("renew", [str(Target(each)) for each in studies])
+        self.obey("index")
+
+    def set_aside(self, paths: Sequence[str]) -> None:
+        """Have paths below the root moved out of the way, unless they are of use by now.
+
+        Raises:
+            StaticwadoError: if that isn't possible.
+        """
+        if paths:
+            self.obey("aside", paths)
+
+    def group(self, studies: "Sequence[UID]") -> None:
+        """Have the record files and packs of studies merged into one each.
+
+        Raises:
+            StaticwadoError: if that isn't possible.
+        """
+        from staticwado_daemon.archive.target import Target
+
+        if studies:
+            self.obey("group", [str(Target(each)) for each in studies])
+
+
+@dataclass(frozen=True, slots=True)
+class _Daemon(Hands):
+    """The running daemon, which is asked."""
+
+    root: Path
+    running = True
+
+    def store(self, files: Sequence[Path], on_progress: OnProgress = _nobody) -> "list[Answer]":
+        from staticwado_daemon.pipeline import requests
+
+        return requests.ask(self.root, "create", files, on_progress, warn, options=requests.Options(force=True))
+
+    def obey(
+        self,
+        command: "Command",
+        targets: Sequence[str] = (),
+        options: "Options | None" = None,
+        on_progress: OnProgress = _nobody,
+    ) -> "list[Answer]":
+        from staticwado_daemon.pipeline import requests
+
+        options = options or requests.NO_OPTIONS
+        return requests.ask(self.root, command, (), on_progress, warn, targets=targets, options=options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line(Hands):
+    """A line of this process's own."""
+
+    storage: "Storage"
+    line: "Line"
+    journal: "Journal"
+
+    def store(self, files: Sequence[Path], on_progress: OnProgress = _nobody) -> "list[Answer]":
         from collections import Counter
 
         from staticwado_daemon.errors import StaticwadoError
@@ -82,22 +146,22 @@ class ByLine:
             raise StaticwadoError(created.failure)
         return [*map(Answer.of, created.receipts)]
 
-    def renew(self, studies: "Sequence[UID]") -> None:
-        """Have everything of these studies made anew that is computed from records, and the list of all studies.
+    def obey(
+        self,
+        command: "Command",
+        targets: Sequence[str] = (),
+        options: "Options | None" = None,
+        on_progress: OnProgress = _nobody,  # noqa: ARG002 - here it is done at once
+    ) -> "list[Answer]":
+        from staticwado_daemon.pipeline import orders
+        from staticwado_daemon.pipeline.requests import NO_OPTIONS, Request
 
-        Raises:
-            StaticwadoError: if the disk refuses some of it.
-        """
-        self.line.renew(studies)
-        self.line.reindex()
-        number = self.line.flush()
-        while not self.line.is_flushed(number):
-            self.line.pump(_WAIT_SECONDS)
+        return orders.carry_out(self.line, Request("here", command, (), tuple(targets), options or NO_OPTIONS))
 
 
 @contextmanager
-def hands(storage: "Storage", level: "Level") -> Iterator[ByDaemon | ByLine]:
-    """Who may write to a tree now; a daemon that runs, or a line that is started for as long as the context lasts.
+def hands(storage: "Storage", level: "Level") -> Iterator[Hands]:
+    """Whoever may write to a tree now: a daemon that runs, or a line that is started for as long as the context lasts.
 
     Raises:
         ConfigError: if the root can't be written to.
@@ -105,4 +169,4 @@ def hands(storage: "Storage", level: "Level") -> Iterator[ByDaemon | ByLine]:
     from staticwado_daemon.cli.assembly import line_or_daemon
 
     with line_or_daemon(storage, level) as opened:
-        yield ByDaemon(storage.root) if opened is None else ByLine(storage, *opened)
+        yield _Daemon(storage.root) if opened is None else _Line(storage, *opened)

@@ -34,9 +34,8 @@ def metadata(common: Common, targets: tuple[str, ...], *, as_json: bool) -> None
     storage = common.configuration().storage("mkdicomwebConfig")
     require_tree(storage.root)
     studies = sorted({each.study for each in resolve(storage.root, targets)})
-    with hands(storage, common.log_level("warning")) as by, outcomes.Progress(len(studies)) as progress:
+    with hands(storage, common.log_level("warning")) as by:
         by.renew(studies)
-        progress.add_others({"published": len(studies)})
     if as_json:
         outcomes.print_object(json.dumps({"studies": studies}))
     else:

@@ -6,8 +6,14 @@ import click
 
 from staticwado_daemon.cli.options import Common, ohif_option, shared, warn
 
+_EXAMPLES = """\b
+Examples:
+  staticwado nginx-config --system --ohif /srv/ohif/ohif-3.13.2
+  staticwado nginx-config --site --listen 80 > staticwado.conf
+"""
 
-@click.command("nginx-config", short_help="Print the nginx configuration.")
+
+@click.command("nginx-config", short_help="Print the nginx configuration.", epilog=_EXAMPLES)
 @click.option(
     "--listen",
     metavar="HOST:PORT",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from staticwado_daemon.cli.watching import bar
 from staticwado_daemon.errors import StaticwadoError
 
 if TYPE_CHECKING:
@@ -46,29 +47,15 @@ class Progress:
 
     def __enter__(self) -> Self:
         """Show the bar."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        console = Console(stderr=True)
-        self._bar = Bar(
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.description}"),
-            console=console,
-            disable=self._quiet or not console.is_terminal,
-            transient=True,
-        )
-        self._task = self._bar.add_task("", total=self._total)
-        self._bar.start()
+        self._bar = bar(self._total, quiet=self._quiet)
+        self._update = self._bar.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Take the bar away; the summary says the rest."""
-        self._bar.stop()
+        self._bar.__exit__(kind, error, traceback)
 
     def add(self, outcome: str) -> None:
         """Count a file that is done."""
@@ -83,7 +70,7 @@ class Progress:
     def _show(self) -> None:
         counts = self._counts + self._others
         told = " · ".join(f"{outcome} {counts[outcome]:,}" for outcome in COLORS if counts[outcome])
-        self._bar.update(self._task, completed=counts.total(), description=told)
+        self._update(completed=counts.total(), description=told)
 
     @property
     def done(self) -> int:
@@ -92,7 +79,7 @@ class Progress:
 
     def say(self, words: str) -> None:
         """Say what is waited for."""
-        self._bar.update(self._task, description=words)
+        self._update(description=words)
 
 
 def to_json(answers: Sequence["Answer"]) -> str:

@@ -7,8 +7,13 @@ import click
 from staticwado_daemon.cli.exporting import begin, json_option, reconstruct_option, version_option
 from staticwado_daemon.cli.options import AbsolutePath, Common, shared
 
+_EXAMPLES = """\b
+Examples:
+  mkdicomweb part10 1.2.3 -o /srv/out         into /srv/out/studies/1.2.3/
+"""
 
-@click.command(short_help="Give back the original files as studies/S/I.")
+
+@click.command(short_help="Give back the original files as studies/S/I.", epilog=_EXAMPLES)
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @click.option(
     "-o",
@@ -26,14 +31,10 @@ from staticwado_daemon.cli.options import AbsolutePath, Common, shared
 def part10(
     common: Common, *, targets: tuple[str, ...], output: Path, versions: str, reconstruct: bool, as_json: bool
 ) -> int:
-    r"""Write the original Part 10 files of studies, series or instances.
+    """Write the original Part 10 files of studies, series or instances.
 
     The same as `staticwado export`, which explains TARGET and has more to offer, but for the paths, which are those of
     static-wado's command of this name.
-
-    \b
-    Example:
-      mkdicomweb part10 1.2.840.99.1 -o /srv/out       into /srv/out/studies/1.2.840.99.1/
     """
     from staticwado_daemon.operate.export.selection import as_static_wado
 

@@ -16,7 +16,7 @@ from staticwado_daemon.cli.options import INTERRUPTED, Common, shared, warn
 
 if TYPE_CHECKING:
     from staticwado_daemon.archive.target import Target
-    from staticwado_daemon.cli.hands import ByDaemon, ByLine
+    from staticwado_daemon.cli.hands import Hands
     from staticwado_daemon.config import Storage
     from staticwado_daemon.dicom.uids import UID
     from staticwado_daemon.operate.rebuild import Ledger, Left, Part
@@ -30,9 +30,9 @@ _WELL = frozenset({"published", "duplicate"})
 
 _EXAMPLES = """\b
 Examples:
-  staticwado rebuild --dry-run            how much there is to do
-  staticwado rebuild --rate 50            everything, at no more than 50 MB/s
-  staticwado rebuild --only frames        what isn't stored as contentType says
+  staticwado rebuild --dry-run        how much there is to do
+  staticwado rebuild --rate 50        everything, at no more than 50 MB/s
+  staticwado rebuild --only frames    what isn't as contentType says
   staticwado rebuild --only summaries 1.2.840.113619.2.1
 """
 
@@ -148,7 +148,7 @@ class _Work:
         ledger = Ledger(self.storage.root, self._settings)
         return sum(len(self._candidates(study, ledger, self.done)) for study in self._studies())
 
-    def carry_out(self, by: "ByDaemon | ByLine") -> None:
+    def carry_out(self, by: "Hands") -> None:
         """Do it."""
         from staticwado_daemon.operate import private, rebuild
         from staticwado_daemon.operate.rebuild import Ledger
@@ -165,7 +165,7 @@ class _Work:
             if not self.targets:
                 ledger.close()
 
-    def _store(self, by: "ByDaemon | ByLine", batch: "Sequence[Placed]", tools: "_Tools") -> None:
+    def _store(self, by: "Hands", batch: "Sequence[Placed]", tools: "_Tools") -> None:
         """Have instances stored once more."""
         from staticwado_daemon.operate import rebuild
 
@@ -184,7 +184,7 @@ class _Work:
         for path in made:
             path.unlink(missing_ok=True)
 
-    def _renew(self, by: "ByDaemon | ByLine") -> None:
+    def _renew(self, by: "Hands") -> None:
         """Have what is computed from records made anew, as far as that is asked for."""
         studies = self._studies() if not self.parts or {"summaries", "thumbnails"} & {*self.parts} else []
         # A portion at a time, so that a daemon gets to its other work in between.
@@ -242,7 +242,8 @@ class _Tools:
 
 def _tell(done: _Done, root: Path, to_do: int | None) -> None:
     if to_do is not None:
-        click.echo(f"{root}: {to_do:,} of {outcomes.counted(done.instances, 'instance')} would be stored again")
+        meant = outcomes.counted(done.instances, "instance")
+        click.echo(f"{root}: {to_do:,} of {meant} would be made again, and stored anew where that changes anything")
     else:
         same, anew = done.counts["duplicate"], done.counts["published"]
         click.echo(

@@ -29,9 +29,18 @@ def rejected() -> None:
     """List the files that could not be stored, and try them again once the cause is gone."""
 
 
-@rejected.command("list", short_help="List rejected files with their reasons, the newest first.")
+_LIST_EXAMPLES = """\b
+Examples:
+  staticwado rejected list
+  staticwado rejected list --reason 'Study Instance UID' --limit 5
+"""
+
+
+@rejected.command("list", short_help="List rejected files with their reasons, the newest first.", epilog=_LIST_EXAMPLES)
 @click.option("--reason", metavar="TEXT", help="Only those whose reason contains this.")
-@click.option("--limit", type=click.IntRange(1), default=_LIMIT, show_default=True, help="How many at most.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", default=_LIMIT, show_default=True, help="How many at most."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @shared("-o", "--dir")
 @click.pass_obj
@@ -55,7 +64,15 @@ def list_rejected(common: Common, reason: str | None, limit: int, *, as_json: bo
         click.echo("nothing was rejected" + (f" because of {outcomes.printable(reason)}" if reason else ""))
 
 
-@rejected.command("retry", short_help="Try rejected files again.")
+_RETRY_EXAMPLES = """\b
+Examples:
+  staticwado rejected retry /dicom/ct/1-0001.dcm
+  staticwado rejected retry --reason 'no decoder'
+  staticwado rejected retry --all
+"""
+
+
+@rejected.command("retry", short_help="Try rejected files again.", epilog=_RETRY_EXAMPLES)
 @click.argument("paths", metavar="[PATH...]", nargs=-1, type=_FILE)
 @click.option("--reason", metavar="TEXT", help="All whose reason contains this.")
 @click.option("--all", "every", is_flag=True, help="All that are still there.")

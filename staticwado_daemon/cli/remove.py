@@ -48,58 +48,66 @@ def _removing(command: "_Command") -> "_Command":
 _confirmed = click.option("--yes", is_flag=True, help="Don't ask; needed where there is no terminal to ask on.")
 
 
-@click.command(short_help="Take studies, series or instances out of the tree.")
+_DELETE_EXAMPLES = """\b
+Examples:
+  staticwado delete --reason "wrong patient" 1.2.840.113619.2.55
+  staticwado delete --dry-run studies/1.2.3/series/1.2.3.4
+"""
+
+
+@click.command(short_help="Take studies, series or instances out of the tree.", epilog=_DELETE_EXAMPLES)
 @_removing
 @_confirmed
 @shared("-o", "--dir")
 @click.pass_obj
 def delete(common: Common, /, **said: Any) -> None:
-    r"""Take studies, series or instances out of the tree, with every version of them that is known.
+    """Take studies, series or instances out of the tree, with every version of them that is known.
 
     TARGET is a whole Study, Series or SOP Instance UID, or studies/STUDY[/series/SERIES[/instances/INSTANCE]].
 
     They don't come back by being sent again. For daemonConfig.keepDeletedDays `staticwado undo` brings them back; then
     they are gone for good. A new version of an instance is new, and taken.
-
-    \b
-    Examples:
-      staticwado delete --reason "wrong patient" 1.2.840.113619.2.55
-      staticwado delete --dry-run studies/1.2.3/series/1.2.3.4
     """
     _carry_out(common, "delete", _Said(**said))
 
 
-@click.command(short_help="Hide studies, series or instances, and keep them.")
+_REJECT_EXAMPLES = """\b
+Examples:
+  staticwado reject --reason "motion artefacts" 1.2.3.4.5
+  staticwado reject studies/1.2.3/series/1.2.3.4/instances/1.2.3.4.5
+"""
+
+
+@click.command(short_help="Hide studies, series or instances, and keep them.", epilog=_REJECT_EXAMPLES)
 @_removing
 @_confirmed
 @shared("-o", "--dir")
 @click.pass_obj
 def reject(common: Common, /, **said: Any) -> None:
-    r"""Hide studies, series or instances, with every version of them that is known, and keep them.
+    """Hide studies, series or instances, with every version of them that is known, and keep them.
 
     TARGET is a whole Study, Series or SOP Instance UID, or studies/STUDY[/series/SERIES[/instances/INSTANCE]].
 
     They don't come back by being sent again, only by `staticwado undo`. A new version of an instance is new, and taken.
-
-    \b
-    Examples:
-      staticwado reject --reason "motion artefacts" studies/1.2.3/series/1.2.3.4/instances/1.2.3.4.5
     """
     _carry_out(common, "reject", _Said(**said))
 
 
-@click.command(short_help="Bring back what was deleted or rejected.")
+_UNDO_EXAMPLES = """\b
+Examples:
+  staticwado undo 1.2.840.113619.2.55
+  staticwado undo --dry-run studies/1.2.3
+"""
+
+
+@click.command(short_help="Bring back what was deleted or rejected.", epilog=_UNDO_EXAMPLES)
 @_removing
 @shared("-o", "--dir")
 @click.pass_obj
 def undo(common: Common, /, **said: Any) -> None:
-    r"""Show again what was rejected, or deleted and not purged as yet.
+    """Show again what was rejected, or deleted and not purged as yet.
 
     TARGET is a whole Study, Series or SOP Instance UID, or studies/STUDY[/series/SERIES[/instances/INSTANCE]].
-
-    \b
-    Examples:
-      staticwado undo 1.2.840.113619.2.55
     """
     _carry_out(common, "undo", _Said(**said))
 
@@ -107,7 +115,7 @@ def undo(common: Common, /, **said: Any) -> None:
 def _carry_out(common: Common, action: "Action", said: _Said) -> None:
     from staticwado_daemon import log
     from staticwado_daemon.archive.audit import user
-    from staticwado_daemon.cli.asking import have_done
+    from staticwado_daemon.cli.hands import hands
     from staticwado_daemon.cli.preflight import require_tree
     from staticwado_daemon.operate.removal import find
     from staticwado_daemon.pipeline.requests import LONGEST_REASON, Options
@@ -123,15 +131,12 @@ def _carry_out(common: Common, action: "Action", said: _Said) -> None:
         return
     if not said.yes:
         _ask(action, wanted)
-    with Progress(sum(each.instances for each in wanted)) as progress:
-        answers = have_done(
-            storage,
-            common.log_level("warning"),
-            action,
-            [str(each.target) for each in wanted],
-            Options(reason=said.reason, by=user()),
-            progress.add_others,
-        )
+    with (
+        hands(storage, common.log_level("warning")) as by,
+        Progress(sum(each.instances for each in wanted)) as progress,
+    ):
+        told = Options(reason=said.reason, by=user())
+        answers = by.obey(action, [str(each.target) for each in wanted], told, progress.add_others)
     _tell(action, wanted, answers, as_json=said.as_json)
 
 

@@ -24,7 +24,7 @@ _EXAMPLES = """\b
 Examples:
   staticwado rendered 1.2.840.99.1.1.7 --window 40,400 -o liver.png
   staticwado rendered 1.2.840.99.1.1.7 --preset BONE --size 512x512
-  staticwado rendered studies/1.2/series/1.3/instances/1.4 --frame 12 -o - | display
+  staticwado rendered 1.2.840.99.1.1.7 --frame 12 -o - | display
 """
 
 
@@ -81,6 +81,8 @@ def rendered(
     _write(path, as_png(pixels) if path and path.suffix.lower() == ".png" else as_jpeg(pixels, quality))
     if as_json:
         click.echo(_told(path, frame, pixels.shape))
+    elif path:
+        click.echo(f"{path}: {pixels.shape[1]}x{pixels.shape[0]}")
     return 0
 
 

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from staticwado_daemon.pipeline.line import Line
 
 
-@click.command(short_help="Watch folders: the daemon.")
+_EXAMPLES = """\b
+Examples:
+  staticwado run
+  staticwado -c /etc/static-wado.json5 run
+"""
+
+
+@click.command(short_help="Watch folders: the daemon.", epilog=_EXAMPLES)
 @shared("-o", "--dir")
 @click.pass_obj
 def run(common: Common) -> None:

@@ -26,7 +26,15 @@ _HEADLINES: dict["State", tuple[str, str]] = {
 _LABEL = 14  # columns
 
 
-@click.command(short_help="Say how far everything is.")
+_EXAMPLES = """\b
+Examples:
+  staticwado status
+  staticwado status --watch
+  staticwado status --json | jq -e '.running and .degraded == []'
+"""
+
+
+@click.command(short_help="Say how far everything is.", epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; with --watch one for each change.")
 @click.option("--watch", is_flag=True, help="Go on until Ctrl-C; where nobody looks, one line for each change.")
 @shared("-o", "--dir")

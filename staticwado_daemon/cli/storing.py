@@ -78,7 +78,8 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "-r",
         "--recompress",
         metavar="LIST",
-        meaning="Which frames, by how they arrive: uncompressed,jp2,jpeg,jpeglossless,jll,jls,rle,jph,true,none.",
+        meaning="Which frames, by how they arrive, with commas: uncompressed, jp2, jpeg, jpeglossless (jll), jls, rle, "
+        "jph (jhc); true for all, none.",
     ),
     _option("recompressColor", "--recompress-color", metavar="LIST", meaning="The same for colour."),
     click.option(

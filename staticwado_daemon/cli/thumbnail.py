@@ -8,8 +8,8 @@ from staticwado_daemon.errors import ConfigError
 
 _EXAMPLES = """\b
 Examples:
-  staticwado thumbnail                    those that are missing, of everything
-  staticwado thumbnail 1.2.840.113619.2.1 those of one study
+  staticwado thumbnail                       those that are missing
+  staticwado thumbnail 1.2.840.113619.2.1    those of one study
   staticwado thumbnail --all 1.2.840.113619.2.1
 """
 

@@ -1,7 +1,7 @@
 """`staticwado verify`: is everything in the tree what its records say?"""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from staticwado_daemon.cli import outcomes
-from staticwado_daemon.cli.options import INTERRUPTED, Common, shared, warn
+from staticwado_daemon.cli.options import INTERRUPTED, Common, shared
 from staticwado_daemon.cli.places import places_of
-from staticwado_daemon.cli.watching import bar
+from staticwado_daemon.cli.watching import reading_bar
+from staticwado_daemon.units import size
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from staticwado_daemon.config import Configuration
-    from staticwado_daemon.dicom.uids import UID
     from staticwado_daemon.operate.verify.check import Verified
     from staticwado_daemon.operate.verify.finding import Finding
     from staticwado_daemon.operate.verify.study import Wish
@@ -29,10 +29,10 @@ _SHOWN = 20
 
 _EXAMPLES = """\b
 Examples:
-  staticwado verify                              everything, read from the first byte to the last
-  staticwado verify --sample 2 --rate 50         every day another fiftieth, beside a busy server
-  staticwado verify 1.2.840.113619.2.1 --restore one study, and whether its originals come back
-  staticwado verify --repair                     put right what can be
+  staticwado verify                        everything, to the last byte
+  staticwado verify --sample 2 --rate 50   every day another fiftieth, gently
+  staticwado verify --restore 1.2.840.99.1 one study, and its originals
+  staticwado verify --repair               put right what can be
 """
 
 
@@ -93,30 +93,26 @@ def verify(
 def _verify(root: "Path", wish: "Wish", rate: float | None) -> "Verified":
     from staticwado_daemon.operate.verify.check import verify as look
 
-    with bar("studies") as watched:
+    with reading_bar("studies") as watched:
         return look(root, wish, rate=rate and rate * 1e6, watch=watched)
 
 
 def _repair(configuration: "Configuration", common: Common, before: "Verified", wish: "Wish") -> "Verified":
     """Do what can be done, and look again at all that something was found in."""
-    from staticwado_daemon.archive.lock import lock_holder
     from staticwado_daemon.cli.hands import hands
     from staticwado_daemon.operate.verify import repair
 
-    storage = configuration.storage()
-    beside_daemon = lock_holder(storage.root) == "daemon"
+    storage, level = configuration.storage(), common.log_level("warning")
+    if all(each.mending == "nobody" for each in before.findings):
+        return _look_again(storage.root, before, wish)
     with _sources(configuration) as sources:
         planned = repair.plan(sources, before.findings)
-        if beside_daemon and (planned.aside or planned.grouped):
-            warn("a daemon is running: files are set aside, and record files merged, only while none is")
-        elif planned.aside or planned.grouped:
-            _tidy(configuration, planned.aside, planned.grouped)
-        if planned.writes:
-            with hands(storage, common.log_level("warning")) as by:
-                repair.carry_out(by, planned, before.findings, running=by.running)
+        with hands(storage, level) as by:
+            repair.carry_out(by, planned, before.findings, running=by.running)
         now = _look_again(storage.root, before, wish)
-        if not beside_daemon and (files := repair.replaced(sources, now.findings)):
-            _tidy(configuration, files)
+        if files := repair.replaced(sources, now.findings):
+            with hands(storage, level) as by:
+                by.set_aside(files)
             now = _look_again(storage.root, before, wish)
     return now
 
@@ -131,17 +127,6 @@ def _sources(configuration: "Configuration") -> Iterator[Any]:
     places = places_of(configuration)
     with opened(places.journal) as journal, private.folder(places.root) as folder:
         yield Sources(Reader(places.root), journal, folder)
-
-
-def _tidy(configuration: "Configuration", paths: Sequence[str], grouped: "Sequence[UID]" = ()) -> None:
-    """Move out of the way what nobody needs; opening the tree for writing sweeps what was left unfinished."""
-    from staticwado_daemon.archive.store import Store
-    from staticwado_daemon.operate.verify import repair
-
-    storage = configuration.storage()
-    with Store(storage.root, storage.group) as store:
-        repair.set_aside(store, paths)
-        repair.group(store, grouped)
 
 
 def _look_again(root: "Path", before: "Verified", wish: "Wish") -> "Verified":
@@ -163,8 +148,6 @@ def _print(before: "Verified", now: "Verified", root: "Path") -> None:
         found = [each for each in (*before.findings, *_new(before, now)) if each.kind == kind]
         _print_kind(found, count, left if repaired else None)
     rate = f" ({before.bytes / 1e6 / before.seconds:.0f} MB/s)" if before.seconds > 1 else ""
-    from staticwado_daemon.units import size
-
     click.echo(
         f"{root}: {outcomes.counted(before.studies, 'study')}, {outcomes.counted(before.instances, 'instance')}, "
         f"{outcomes.counted(before.files, 'file')} read, {size(before.bytes)} in {before.seconds:.1f} s{rate}"

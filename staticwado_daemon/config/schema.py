@@ -13,42 +13,19 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
-ContentType = Literal[
-    "htj2k",
-    "jls",
-    "none",
-    "lei",
-    "jp2",
-    "jhc",
-    "jpeg",
-    "jls-lossy",
-    "jp2-lossy",
-    "jhc-lossy",
-    "1.2.840.10008.1.2.1",
-    "1.2.840.10008.1.2.4.50",
-    "1.2.840.10008.1.2.4.80",
-    "1.2.840.10008.1.2.4.81",
-    "1.2.840.10008.1.2.4.90",
-    "1.2.840.10008.1.2.4.91",
-    "1.2.840.10008.1.2.4.201",
-    "1.2.840.10008.1.2.4.202",
-    "1.2.840.10008.1.2.4.203",
-]
-SourceCoding = Literal["uncompressed", "jp2", "jpeg", "jpeglossless", "jll", "jls", "rle", "jph", "jhc", "true", "none"]
-Alternate = Literal["jhc", "jls", "jhcLossless", "jlsLossless"]
+from staticwado_daemon.archive import layout
+from staticwado_daemon.dicom.content_types import Alternate, ContentType, SourceCoding
+
 AfterIngest = Literal["keep", "delete"]
 
 _WEEK = 7 * 24 * 3600
-
-# Beside the frames in the directory of an instance: never a name that has a meaning there (archive.layout).
-_ALTERNATE_NAME = r"^(?!(?:frames|rendered|bulkdata|metadata|thumbnail|instances)$)[A-Za-z0-9_-]{1,32}$"
 
 Text = Annotated[str, Meta(min_length=1)]
 FilePath = Annotated[str, Meta(min_length=1, extra={"path": True})]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=0)]
 Workers = Annotated[int, Meta(ge=1, le=1024)]
-AlternateName = Annotated[str, Meta(pattern=_ALTERNATE_NAME)]
+AlternateName = Annotated[str, Meta(pattern=rf"\A{layout.ALTERNATE_NAME}\Z")]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 Seconds = Annotated[float, Meta(ge=0, le=_WEEK)]
 Interval = Annotated[float, Meta(ge=1, le=_WEEK)]

@@ -12,12 +12,10 @@ from staticwado_daemon.config.schema import (
     BASE,
     SECTIONS,
     AfterIngest,
-    Alternate,
-    ContentType,
     Key,
-    SourceCoding,
     keys,
 )
+from staticwado_daemon.dicom.content_types import Alternate, ContentType, SourceCoding
 from staticwado_daemon.errors import ConfigError
 
 FILE_NAME = "static-wado.json5"

@@ -3,21 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 
 from staticwado_daemon.dicom import codings, proof
-from staticwado_daemon.dicom.codings import Coding, ContentType
+from staticwado_daemon.dicom.codings import Coding
+from staticwado_daemon.dicom.content_types import Alternate, ContentType
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription
 from staticwado_daemon.dicom.native import Array, Frames, Payload
 from staticwado_daemon.dicom.part10 import Instance
 from staticwado_daemon.dicom.transcode import decoded_description, source_frames
 from staticwado_daemon.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from staticwado_daemon.errors import Corrupt
-
-Alternate = Literal["jhc", "jls", "jhcLossless", "jlsLossless"]
-"""What may be asked for, as static-wado calls it; the first two lose something."""
 
 _CODINGS: MappingProxyType[Alternate, ContentType] = MappingProxyType(
     {"jhc": "jhc-lossy", "jls": "jls-lossy", "jhcLossless": "htj2k", "jlsLossless": "jls"}

@@ -73,8 +73,9 @@ class Attributes(Mapping[str, bytes]):
 
 def first_text(attributes: Mapping[str, Mapping[str, Any]], tag: str) -> str:
     """The first value of an attribute of decoded DICOM JSON as text, "" if it has none."""
-    values = attributes.get(tag, {}).get("Value")
-    return str(values[0]) if values and values[0] is not None else ""
+    attribute = attributes.get(tag)
+    values = attribute.get("Value") if isinstance(attribute, dict) else None
+    return str(values[0]) if isinstance(values, list) and values and values[0] is not None else ""
 
 
 def _as_text(value: Any) -> str:

@@ -4,10 +4,16 @@ import binascii
 from collections.abc import Iterable
 
 from staticwado_daemon.dicom.attributes import Attributes
-from staticwado_daemon.dicom.data_set import BulkValue
+from staticwado_daemon.dicom.data_set import Buffer, BulkValue, held
 
 
 def binary_value(attributes: Attributes, tag: str, bulk_values: Iterable[BulkValue] = ()) -> bytes | None:
+    """Return the bytes of `binary_buffer`."""
+    buffer = binary_buffer(attributes, tag, bulk_values)
+    return None if buffer is None else held(buffer)
+
+
+def binary_buffer(attributes: Attributes, tag: str, bulk_values: Iterable[BulkValue] = ()) -> Buffer | None:
     """Return a binary attribute's little-endian bytes, None where it is absent or out of reach.
 
     Args:
@@ -22,4 +28,4 @@ def binary_value(attributes: Attributes, tag: str, bulk_values: Iterable[BulkVal
         return binascii.a2b_base64(attribute["InlineBinary"])
     # The URI spreads the digest's digits over directories.
     uri = str(attribute.get("BulkDataURI", "")).replace("/", "")
-    return next((bytes(bulk.data) for bulk in bulk_values if uri.endswith(bulk.sha256)), None)
+    return next((bulk.data for bulk in bulk_values if uri.endswith(bulk.sha256)), None)

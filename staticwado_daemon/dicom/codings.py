@@ -9,11 +9,11 @@ import struct
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
 import imagecodecs
 import numpy as np
 
+from staticwado_daemon.dicom.content_types import ContentType, SourceCoding
 from staticwado_daemon.dicom.frames import PixelDescription
 from staticwado_daemon.dicom.native import Array
 from staticwado_daemon.dicom.transfer_syntaxes import (
@@ -30,32 +30,6 @@ from staticwado_daemon.dicom.transfer_syntaxes import (
     RLE_LOSSLESS,
     transfer_syntax,
 )
-
-ContentType = Literal[
-    "htj2k",
-    "jls",
-    "none",
-    "lei",
-    "jp2",
-    "jhc",
-    "jpeg",
-    "jls-lossy",
-    "jp2-lossy",
-    "jhc-lossy",
-    "1.2.840.10008.1.2.1",
-    "1.2.840.10008.1.2.4.50",
-    "1.2.840.10008.1.2.4.80",
-    "1.2.840.10008.1.2.4.81",
-    "1.2.840.10008.1.2.4.90",
-    "1.2.840.10008.1.2.4.91",
-    "1.2.840.10008.1.2.4.201",
-    "1.2.840.10008.1.2.4.202",
-    "1.2.840.10008.1.2.4.203",
-]
-"""What may be asked for: a name of ours or of static-wado, or a Transfer Syntax UID."""
-
-SourceCoding = Literal["uncompressed", "jp2", "jpeg", "jpeglossless", "jll", "jls", "rle", "jph", "jhc", "true", "none"]
-"""What sources may be re-coded, as static-wado's `--recompress` calls them."""
 
 NEAR = 3
 """JPEG-LS: no sample differs by more than so many grey levels (ISO 14495-1, NEAR)."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from staticwado_daemon.dicom.character_sets import CharacterSets
 from staticwado_daemon.errors import Rejected
@@ -32,7 +32,35 @@ def pieces(buffer: Buffer, segments: Iterable[tuple[int, int]]) -> Iterator[byte
             yield view[start : min(start + PIECE_BYTES, offset + length)]
 
 
+def held(buffer: Buffer) -> bytes:
+    """The bytes of a buffer; the same where it is in memory."""
+    return buffer if isinstance(buffer, bytes) else bytes(buffer[: len(buffer)])
+
+
+class Part:
+    """A run of bytes of a buffer as a buffer of its own, which isn't held."""
+
+    def __init__(self, buffer: Buffer, offset: int, length: int) -> None:
+        self._buffer = buffer
+        self._offset = offset
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, key: slice) -> bytes | memoryview:
+        start, stop, _ = key.indices(self._length)
+        return self._buffer[self._offset + start : self._offset + max(start, stop)]
+
+
 PIECE_BYTES: Final = 1 << 20
+
+MOST_HELD: Final = 16 << 20
+"""Bytes of a value. A longer one in a buffer that isn't in memory stays there, unless it is inside a sequence."""
+
+LEAST_PLACED: Final = 4096
+"""Bytes of a value kept outside, from which on it is noted where it stands: it is no less than the fast reader
+remembers of another file, where the same element stood elsewhere."""
 
 
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
@@ -106,7 +134,15 @@ class BulkValue:
     """A value kept outside the metadata: its little-endian bytes, text as UTF-8, and their SHA-256."""
 
     sha256: str
-    data: bytes
+    data: Buffer
+
+
+class Place(NamedTuple):
+    """Where a value that is kept outside stands in the buffer, byte for byte as it is kept."""
+
+    sha256: str
+    offset: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +172,14 @@ class DataSet:
         bulk_values: the values kept outside, once each, in order of appearance.
         pixel_data: where the pixels are, if there are any.
         warnings: what could not be kept as it was meant.
+        places: of the long values kept outside, in ascending order of their offsets.
     """
 
     fragments: dict[str, bytes]
     bulk_values: tuple[BulkValue, ...]
     pixel_data: PixelData | None
     warnings: tuple[str, ...]
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(slots=True)
@@ -152,6 +190,7 @@ class Findings:
         rules: of this reading; here for the cap on elements.
         elements: elements and items counted.
         bulk_values: values kept outside, in order of appearance, perhaps more than once.
+        places: of the long ones among them.
         warnings: what could not be kept as it was meant; the first few only, each once.
         warned: how often there was something to warn of.
     """
@@ -159,6 +198,7 @@ class Findings:
     rules: Rules
     elements: int = 0
     bulk_values: list[BulkValue] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     warned: int = 0
 
@@ -171,6 +211,16 @@ class Findings:
         self.elements += elements
         if self.elements > self.rules.limits.maximum_elements:
             raise Rejected(f"more than {self.rules.limits.maximum_elements} elements")
+
+    def keep(self, values: Iterable[BulkValue], buffer: Buffer, offset: int) -> None:
+        """Note the values of an element that are kept outside, and whether they stand as such at an offset."""
+        for value in values:
+            self.bulk_values.append(value)
+            length = len(value.data)
+            if length >= LEAST_PLACED and (
+                isinstance(value.data, Part) or bytes(buffer[offset : offset + length]) == value.data
+            ):
+                self.places.append(Place(value.sha256, offset, length))
 
     def warn_about(self, tag: int, note: str) -> None:
         """Note what became of an element's value."""
@@ -190,4 +240,5 @@ class Findings:
     def data_set(self, fragments: dict[str, bytes], pixel_data: PixelData | None) -> DataSet:
         """Return the finished data set; of equal bulk values the first remains."""
         unique = {value.sha256: value for value in self.bulk_values}
-        return DataSet(fragments, tuple(unique.values()), pixel_data, tuple(self.warnings))
+        places = tuple(sorted(self.places, key=lambda place: place.offset))
+        return DataSet(fragments, tuple(unique.values()), pixel_data, tuple(self.warnings), places)

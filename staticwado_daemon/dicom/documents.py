@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Mapping
 
 from staticwado_daemon.dicom.attributes import Attributes
+from staticwado_daemon.dicom.data_set import Buffer, Part
 
 ENCAPSULATED_DOCUMENT = "00420011"
 HEAD_LENGTH = 1024
@@ -19,13 +20,15 @@ _STL_HEADER, _STL_TRIANGLE = 84, 50
 _TRANSPORT_PACKET = 188
 
 
-def document(attributes: Attributes, value: bytes) -> bytes:
+def document(attributes: Attributes, value: Buffer) -> Buffer:
     """Return an Encapsulated Document without the byte that makes its length even (PS3.3 C.24.2, (0042,0015))."""
     length = attributes.integer(_LENGTH, len(value))
-    return value[:length] if length is not None and length == len(value) - 1 else value
+    if length is None or length != len(value) - 1:
+        return value
+    return value[:length] if isinstance(value, bytes) else Part(value, 0, length)
 
 
-def document_extension(attributes: Attributes, value: bytes) -> str:
+def document_extension(attributes: Attributes, value: Buffer) -> str:
     """Return the extension under which an Encapsulated Document is served: "pdf", "stl", "jpg" or "png" if it is one.
 
     Any other ("xml", "obj", "mtl", and "bin" for all that isn't known) is for saving only.
@@ -36,7 +39,7 @@ def document_extension(attributes: Attributes, value: bytes) -> str:
     """
     mime_type = attributes.text(_MIME_TYPE).partition(";")[0].strip().lower()
     extension, is_one = _DOCUMENTS.get(mime_type, (_OTHER, _is_anything))
-    return extension if is_one(value) else _OTHER
+    return extension if is_one(bytes(value[:HEAD_LENGTH]), len(value)) else _OTHER
 
 
 def video_extension(head: bytes, usual: str) -> str:
@@ -57,31 +60,35 @@ def video_extension(head: bytes, usual: str) -> str:
     return usual
 
 
-def _begins(*beginnings: bytes) -> Callable[[bytes], bool]:
-    return lambda value: value.startswith(beginnings)
+_IsOne = Callable[[bytes, int], bool]
+"""Whether a document that begins so, and is that long, is one of a kind."""
 
 
-def _is_anything(_: bytes) -> bool:
+def _begins(*beginnings: bytes) -> _IsOne:
+    return lambda head, _: head.startswith(beginnings)
+
+
+def _is_anything(_head: bytes, _length: int) -> bool:
     return True
 
 
-def _is_stl(value: bytes) -> bool:
-    if value.startswith(b"solid "):
+def _is_stl(head: bytes, length: int) -> bool:
+    if head.startswith(b"solid "):
         return True  # the form in plain text, which DICOM doesn't allow but people send
-    if len(value) < _STL_HEADER:
+    if length < _STL_HEADER:
         return False
-    (triangles,) = struct.unpack_from("<I", value, _STL_HEADER - 4)
+    (triangles,) = struct.unpack_from("<I", head, _STL_HEADER - 4)
     # A byte of padding may follow where nobody says how long the document is.
-    return len(value) - (_STL_HEADER + _STL_TRIANGLE * triangles) in {0, 1}
+    return length - (_STL_HEADER + _STL_TRIANGLE * triangles) in {0, 1}
 
 
-_DOCUMENTS: Mapping[str, tuple[str, Callable[[bytes], bool]]] = {
+_DOCUMENTS: Mapping[str, tuple[str, _IsOne]] = {
     "application/pdf": ("pdf", _begins(b"%PDF-")),
     "model/stl": ("stl", _is_stl),
     "application/sla": ("stl", _is_stl),
     "image/jpeg": ("jpg", _begins(b"\xff\xd8\xff")),
     "image/png": ("png", _begins(b"\x89PNG\r\n\x1a\n")),
-    "video/mp4": ("mp4", lambda value: value[4:8] == b"ftyp"),
+    "video/mp4": ("mp4", lambda head, _: head[4:8] == b"ftyp"),
     "video/mpeg": ("mpg", _begins(b"\0\0\1\xba", b"\0\0\1\xb3")),
     "text/xml": ("xml", _is_anything),
     "application/xml": ("xml", _is_anything),

@@ -216,7 +216,8 @@ class _Reading:
         )
         key = f"{tag:08X}"
         scope.fragments[key] = fragment
-        self.findings.bulk_values += bulk_values
+        if bulk_values:
+            self.findings.keep(bulk_values, self.buffer, start)
         if note:
             self.findings.warn_about(tag, note)
         elif stop - start <= _REMEMBERED_BYTES and tag not in PIXEL_DATA_TAGS:  # an icon's; at the top it is different

@@ -21,7 +21,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from staticwado_daemon.dicom.character_sets import NAME_RESETS, TEXT_RESETS, CharacterSets
-from staticwado_daemon.dicom.data_set import BulkValue, Rules
+from staticwado_daemon.dicom.data_set import Buffer, BulkValue, Rules, held, pieces
 from staticwado_daemon.dicom.serialised import serialised
 from staticwado_daemon.errors import Rejected
 
@@ -61,7 +61,7 @@ _SHORT_TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "PN", "SH", "TM
 _LONGEST_SHORT_TEXT = 1 << 16
 
 
-def convert(tag: int, vr: str, value: bytes, character_sets: CharacterSets, rules: Rules) -> Converted:
+def convert(tag: int, vr: str, value: Buffer, character_sets: CharacterSets, rules: Rules) -> Converted:
     """Convert one element, sequences excepted, to its JSON attribute.
 
     Args:
@@ -79,11 +79,12 @@ def convert(tag: int, vr: str, value: bytes, character_sets: CharacterSets, rule
     vr, note = _usable(vr, len(value))
     if _is_bulk(tag, vr, len(value), rules):
         return _bulk(vr, value, character_sets, rules, note)
+    data = held(value)
     if vr in _BINARY_VRS:
-        return Converted(_binary(vr, value), (), note)
+        return Converted(_binary(vr, data), (), note)
     if vr in _NUMBER_CODES:
-        return _numeric(tag, vr, value)
-    return Converted(_CONVERTERS[vr](vr, value, character_sets))
+        return _numeric(tag, vr, data)
+    return Converted(_CONVERTERS[vr](vr, data, character_sets))
 
 
 def sequence(items: Iterable[bytes]) -> bytes:
@@ -117,10 +118,13 @@ def _is_bulk(tag: int, vr: str, length: int, rules: Rules) -> bool:
     return length > rules.limits.maximum_inline_public_length
 
 
-def _bulk(vr: str, value: bytes, character_sets: CharacterSets, rules: Rules, note: str) -> Converted:
+def _bulk(vr: str, value: Buffer, character_sets: CharacterSets, rules: Rules, note: str) -> Converted:
     if vr in _TEXT_BULK_VRS:
-        value = character_sets.decode(value, TEXT_RESETS).encode()
-    digest = sha256(value).hexdigest()
+        value = character_sets.decode(held(value), TEXT_RESETS).encode()
+    hashed = sha256()
+    for piece in pieces(value, [(0, len(value))]):
+        hashed.update(piece)
+    digest = hashed.hexdigest()
     fragment = serialised({"vr": vr, "BulkDataURI": rules.bulk_uri(digest)})
     return Converted(fragment, (BulkValue(digest, value),), note)
 

@@ -144,9 +144,10 @@ def to_array(payload: Payload, description: PixelDescription) -> Array:
     if len(payload) != description.frame_length:
         raise Corrupt(f"a native frame has {len(payload)} bytes, not {description.frame_length}")
     if description.bits_allocated == 1:
-        bits = np.unpackbits(np.frombuffer(payload, np.uint8), bitorder="little", count=description.frame_bits)
-        return _interleaved(bits, description)
-    samples: Array = np.frombuffer(payload, sample_type(description))
+        packed = np.frombuffer(payload, np.uint8)
+        samples: Array = np.unpackbits(packed, bitorder="little", count=description.frame_bits)
+    else:
+        samples = np.frombuffer(payload, sample_type(description))
     if description.is_subsampled:
         samples = _upsampled(samples)
     return _interleaved(samples, description)

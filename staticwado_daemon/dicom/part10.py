@@ -4,8 +4,8 @@
 encoded, inflates it where it is deflated, lets one of the two readers take it apart and checks what
 nobody can do without: the three UIDs, and that the file is as long as it says it is.
 
-What isn't in memory as a whole is never loaded as a whole, unless it is deflated: pixel data are passed over. Values of
-other elements are held, each bounded by the limits.
+What isn't in memory as a whole is never loaded as a whole, unless it is deflated: pixel data are passed over, and so
+are long values at its top level. All others are held, each bounded by the limits.
 """
 
 import struct
@@ -27,6 +27,7 @@ from staticwado_daemon.dicom.data_set import (
     Encoding,
     Limits,
     PixelData,
+    Place,
     Rules,
 )
 from staticwado_daemon.dicom.json_model import UTF8_CHARACTER_SET, VRS
@@ -77,6 +78,7 @@ class Instance:
         buffer: what offsets refer to: the file; if deflated, its meta information and the inflated data set.
         dataset_offset: first byte of the data set, in the file and in the buffer.
         warnings: what could not be kept as it was meant.
+        places: where in `buffer` the long ones of the bulk values stand, in ascending order.
     """
 
     identity: Identity
@@ -87,6 +89,7 @@ class Instance:
     buffer: Buffer
     dataset_offset: int
     warnings: tuple[str, ...]
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,7 @@ def read(data: Buffer, limits: Limits, bulk_uri: Callable[[str], str]) -> Instan
         buffer=buffer,
         dataset_offset=meta.dataset_offset,
         warnings=(*warnings, *data_set.warnings, *more_warnings),
+        places=data_set.places,
     )
 
 

@@ -2,7 +2,8 @@
 
 The fast reader wants its data set in memory. Of one that is read slice by slice it gets a skeleton, in which Pixel Data
 is empty; everything before it stands where it stood. Like the fast reader this one may only decline: without Pixel
-Data, or at the first header that isn't plainly right, the thorough reader answers, which needs slices only.
+Data, or at the first header that isn't plainly right, the thorough reader answers, which needs slices only; so it does
+where another value is too long to be held.
 """
 
 import struct
@@ -12,6 +13,7 @@ from typing import Final, NamedTuple
 from staticwado_daemon.dicom import explicit_le
 from staticwado_daemon.dicom.data_set import (
     LONG_LENGTH_VRS,
+    MOST_HELD,
     PIXEL_DATA_TAGS,
     UNDEFINED_LENGTH,
     Buffer,
@@ -66,7 +68,12 @@ def read(buffer: Buffer, offset: int, rules: Rules) -> DataSet | None:
     if data_set is None or data_set.pixel_data is None or data_set.pixel_data.offset != element.start:
         return None
     length = None if element.length == UNDEFINED_LENGTH else element.length
-    return replace(data_set, pixel_data=replace(data_set.pixel_data, length=length))
+    left_out = len(buffer) - len(skeleton)
+    places = (
+        place._replace(offset=place.offset + left_out) if place.offset >= element.start else place
+        for place in data_set.places
+    )
+    return replace(data_set, pixel_data=replace(data_set.pixel_data, length=length), places=tuple(places))
 
 
 def _without_value(buffer: Buffer, element: _Element) -> bytes:
@@ -91,6 +98,8 @@ class _Walk:
     def pixel_data(self, position: int) -> _Element:
         """Return the Pixel Data element of a data set."""
         while (element := self.element(position)).tag not in PIXEL_DATA_TAGS:
+            if element.vr != b"SQ" and element.length > MOST_HELD:
+                raise _DeclinedError
             position = self.end(element, 0)
         if element.vr not in _LONG:
             raise _DeclinedError

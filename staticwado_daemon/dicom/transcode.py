@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from staticwado_daemon.dicom import codings, forms, native, proof
 from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.codecs import decode, photometric_interpretation
-from staticwado_daemon.dicom.codings import Coding, ContentType, SourceCoding
+from staticwado_daemon.dicom.codings import Coding
+from staticwado_daemon.dicom.content_types import ContentType, SourceCoding
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription, big_endian_word
 from staticwado_daemon.dicom.lossy import Loss
 from staticwado_daemon.dicom.native import Frames, Payload

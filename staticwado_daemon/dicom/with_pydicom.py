@@ -23,6 +23,7 @@ from pydicom.filereader import data_element_generator, read_sequence
 
 from staticwado_daemon.dicom.character_sets import DEFAULT_REPERTOIRE, CharacterSets, character_sets
 from staticwado_daemon.dicom.data_set import (
+    MOST_HELD,
     PIXEL_DATA_TAGS,
     SPECIFIC_CHARACTER_SET,
     TRAILING_PADDING,
@@ -31,8 +32,10 @@ from staticwado_daemon.dicom.data_set import (
     DataSet,
     Encoding,
     Findings,
+    Part,
     PixelData,
     Rules,
+    held,
 )
 from staticwado_daemon.dicom.dictionary import private_creator, value_representation
 from staticwado_daemon.dicom.fragments import end_of_items
@@ -82,7 +85,7 @@ def read(buffer: Buffer, offset: int, encoding: Encoding, rules: Rules) -> DataS
         warnings.simplefilter("ignore")  # what matters of pydicom's warnings is found here as well
         try:
             elements = outline.elements(offset)
-            fragments = _Conversion(findings).data_set(elements, _Scope(DEFAULT_REPERTOIRE, 0, 0))
+            fragments = _Conversion(buffer, findings).data_set(elements, _Scope(DEFAULT_REPERTOIRE, 0, 0, 0))
         except RecursionError:
             raise _too_deep(rules) from None
     return findings.data_set(fragments, outline.pixel_data)
@@ -93,11 +96,12 @@ def _too_deep(rules: Rules) -> Rejected:
 
 
 class _Scope(NamedTuple):
-    """What governs the elements of a data set or item."""
+    """What governs the elements of a data set or item; pydicom counts their offsets from `origin` in the buffer."""
 
     character_sets: CharacterSets
     depth: int
     pixel_representation: int
+    origin: int
 
 
 @dataclass(slots=True)
@@ -203,7 +207,11 @@ class _Outline:
         end = stream.tell()
         try:
             for element in data_element_generator(
-                cast("BinaryIO", stream), self.encoding.implicit, self.encoding.little_endian, stop_at_pixel_data
+                cast("BinaryIO", stream),
+                self.encoding.implicit,
+                self.encoding.little_endian,
+                stop_at_pixel_data,
+                None if isinstance(self.buffer, bytes) else MOST_HELD,
             ):
                 if element.tag == 0 and end >= self.end_of_content():
                     return len(self.buffer), None  # zeros that fill up the last block of a medium
@@ -237,6 +245,7 @@ class _Outline:
 class _Conversion:
     """Raw elements to JSON attributes, items included."""
 
+    buffer: Buffer
     findings: Findings
 
     def data_set(self, elements: Iterable[_Element], scope: _Scope) -> dict[str, bytes]:
@@ -248,7 +257,7 @@ class _Conversion:
             if not tag & 0xFFFF or tag == TRAILING_PADDING or tag >> 16 in _FOREIGN_GROUPS:
                 continue
             if tag == SPECIFIC_CHARACTER_SET:
-                scope = scope._replace(character_sets=character_sets(_value(element)))
+                scope = scope._replace(character_sets=character_sets(_read(element)))
                 self.findings.warn_about_character_sets(scope.character_sets)
                 fragments[f"{tag:08X}"] = UTF8_CHARACTER_SET
             else:
@@ -258,31 +267,37 @@ class _Conversion:
 
     def attribute(self, element: _Element, scope: _Scope, fragments: dict[str, bytes]) -> bytes:
         """Return the JSON attribute of one element; `fragments` are those before it."""
-        tag, value = int(element.tag), _value(element)
         if isinstance(element, DataElement):
             return self.sequence(element.value, scope)  # of undefined length; pydicom took it apart already
-        vr = element.VR
+        tag, value, vr = int(element.tag), self.value(element), element.VR
+        offset = scope.origin + element.value_tell
         if vr is None or vr == "UN":
             vr = value_representation(tag, private_creator(tag, fragments), len(value), scope.pixel_representation)
         if vr == "SQ":
             items = self.items(element, value)
             if items is not None:
-                return self.sequence(items, scope)
+                return self.sequence(items, scope._replace(origin=offset))
             vr = "UN"
             self.findings.warn_about(tag, "not a sequence of items")
         if len(value) < element.length != UNDEFINED_LENGTH:
             self.findings.warn_about(tag, "ends before its length")
-        if not element.is_little_endian:
-            value = _swapped(vr, value)
+        if not element.is_little_endian and vr in _WORDS:
+            value = _swapped(vr, held(value))
         fragment, bulk_values, note = convert(tag, vr, value, scope.character_sets, self.findings.rules)
-        self.findings.bulk_values += bulk_values
+        self.findings.keep(bulk_values, self.buffer, offset)
         if note:
             self.findings.warn_about(tag, note)
         return fragment
 
-    def items(self, element: RawDataElement, value: bytes) -> Iterable[Dataset] | None:
+    def value(self, element: RawDataElement) -> Buffer:
+        """Return the value of an element; where pydicom was told not to read it, as it stands in the buffer."""
+        if element.value is None and MOST_HELD < element.length != UNDEFINED_LENGTH:
+            return Part(self.buffer, element.value_tell, element.length)
+        return _read(element)
+
+    def items(self, element: RawDataElement, value: Buffer) -> Iterable[Dataset] | None:
         """Return the items of a sequence of defined length, None if its value does not consist of items."""
-        if value and value[:4] not in _ITEMS:
+        if len(value) and value[:4] not in _ITEMS:
             return None
         stream = _Stream.over(value, 0, self.findings.rules)
         try:
@@ -320,7 +335,7 @@ def _end_of_content(buffer: Buffer) -> int:
     return 0
 
 
-def _value(element: _Element) -> bytes:
+def _read(element: _Element) -> bytes:
     return element.value or b"" if isinstance(element, RawDataElement) else b""
 
 
@@ -334,8 +349,8 @@ def _pixel_representation(elements: dict[int, _Element], scope: _Scope) -> int:
 
 def _swapped(vr: str, value: bytes) -> bytes:
     """Return big-endian value bytes as little-endian ones."""
-    code = _WORDS.get(vr)
-    if code is None or len(value) % array(code).itemsize:
+    code = _WORDS[vr]
+    if len(value) % array(code).itemsize:
         return value
     words = array(code, value)
     words.byteswap()

@@ -54,16 +54,18 @@ def find(paths: Iterable[Path], exclude: Collection[Path] = ()) -> Named:
     return Named(tuple(sorted(map(Path, files))), tuple(receipts))
 
 
-def look(path: Path, requested: str | None = None, *, force: bool = False) -> Source | Receipt:
+def look(path: Path, requested: str | None = None, *, force: bool = False, delete: bool = False) -> Source | Receipt:
     """Take a file as it stands now; the answer is a receipt if it can't be found.
 
     Args:
         path: absolute.
         requested: the id of the request that names it.
         force: that it is to be taken also if its content is known, or was deleted or rejected.
+        delete: that it is to go once it is stored.
     """
     try:
         # Whoever names a file says that it is complete.
-        return Source(path, Stamp.of(path.lstat()), requested=requested, final=True, force=force)
+        stamp = Stamp.of(path.lstat())
+        return Source(path, stamp, "delete" if delete else "keep", requested, final=True, force=force)
     except OSError as error:
         return Receipt(path, None, "rejected", f"cannot be read: {error.strerror}")

@@ -9,14 +9,13 @@ from typing import Literal
 
 import msgspec
 
-from staticwado_daemon.archive import layout
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Rejected, StaticwadoError
 from staticwado_daemon.inbound import drop, names
 from staticwado_daemon.inbound.journal import JournalReader, opened
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Stamp, not_a_file
-from staticwado_daemon.operate import whereabouts
+from staticwado_daemon.operate import targets, whereabouts
 from staticwado_daemon.operate.health import judge
 from staticwado_daemon.operate.rejected import names_of
 from staticwado_daemon.operate.study_records import StudyRecords
@@ -114,7 +113,7 @@ def explain_uid(places: SearchPlaces, text: str) -> tuple[Study | Series | Insta
         uid = completed(places.root, text) if not (studies := _studies_of(places.root, text, journal)) else UID(text)
         receipts = journal.find(uid) if journal else []
     found: list[Study | Series | Instance] = []
-    for study in studies or _directories(places.root, uid):
+    for study in studies or _having(places.root, uid):
         held = StudyRecords(places.root, study)
         if uid == study:
             found.append(whereabouts.study(held))
@@ -246,27 +245,13 @@ def _studies_of(root: Path, text: str, journal: JournalReader | None) -> list[UI
         uid = UID(text)
     except Rejected:
         return []
-    if _is_study(root, uid):
+    if targets.is_study(root, uid):
         return [uid]
     # The journal knows it at once, but not for ever, and not of a tree that came from elsewhere.
     identities: set[Identity] = {each.identity for each in (journal.find(uid) if journal else []) if each.identity}
-    return sorted({each.study for each in identities if _is_study(root, each.study)}) or _directories(root, uid)
+    return sorted({each.study for each in identities if targets.is_study(root, each.study)}) or _having(root, uid)
 
 
-def _is_study(root: Path, uid: UID) -> bool:
-    return any((root / each).is_dir() for each in (layout.study_dir(uid), layout.records_dir(uid)))
-
-
-def _directories(root: Path, uid: UID) -> list[UID]:
-    """The studies that have a directory for a series or an instance of this UID."""
-    if _is_study(root, uid):
-        return [uid]
-    shown = [*root.glob(f"studies/*/series/{uid}"), *root.glob(f"studies/*/series/*/instances/{uid}")]
-    kept = root / layout.KEPT
-    aside = [*kept.glob(f"*/{uid}"), *kept.glob(f"*/*/{uid}")]
-    return sorted(
-        {
-            *(UID(path.relative_to(root).parts[1]) for path in shown),
-            *(UID(path.relative_to(kept).parts[0]) for path in aside),
-        }
-    )
+def _having(root: Path, uid: UID) -> list[UID]:
+    """The studies that are, or have, what is shown or kept under this UID."""
+    return list(dict.fromkeys(each.study for each in targets.named(root, uid)))

@@ -73,6 +73,14 @@ def _of_report(report: Report) -> Iterator[GaugeMetricFamily]:
     yield _gauge("staticwado_waiting", "Those of the backlog that wait for their rest.", report.waiting)
     yield _gauge("staticwado_instances", "Instances that can be seen.", report.instances)
     yield _gauge("staticwado_studies", "Studies that can be seen.", report.studies)
+    hidden = report.hidden
+    yield _gauge("staticwado_conflicts", "Instances with several contents, of which one is shown.", hidden.conflicts)
+    yield _gauge("staticwado_rejected_instances", "Instances of which something was rejected.", hidden.rejected)
+    yield _gauge(
+        "staticwado_deleted_instances",
+        "Instances of which something was deleted and isn't purged as yet.",
+        hidden.deleted,
+    )
     if report.published_at is not None:
         yield _gauge(
             "staticwado_last_published_timestamp_seconds",

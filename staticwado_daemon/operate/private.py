@@ -31,7 +31,7 @@ def folder(root: Path) -> Iterator[Path]:
     own.mkdir(mode=0o700)
     try:
         for each in (base, own):
-            _give(each, root)
+            give(each, root)
         yield own
     finally:
         shutil.rmtree(own, ignore_errors=True)
@@ -57,7 +57,7 @@ def write(root: Path, path: Path, source: str, pieces: Iterable[bytes | memoryvi
                 digest.update(piece)
                 file.write(piece)
             os.fchmod(file.fileno(), 0o600)
-        _give(path, root)
+        give(path, root)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -66,7 +66,7 @@ def write(root: Path, path: Path, source: str, pieces: Iterable[bytes | memoryvi
         raise Corrupt("what was stored no longer gives the original file")
 
 
-def _give(path: Path, root: Path) -> None:
+def give(path: Path, root: Path) -> None:
     """Let it belong to whom the tree belongs to: the daemon is rarely the user that a command runs as."""
     if os.geteuid() == 0:
         owner = (root / layout.PRIVATE).stat()

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import orjson
 
@@ -29,7 +29,6 @@ from staticwado_daemon.operate.verify.reading import Reader, Unreadable
 from staticwado_daemon.pipeline.images import Images
 
 Part = Literal["summaries", "frames", "thumbnails", "index"]
-PARTS: tuple[Part, ...] = get_args(Part)
 
 BATCH_FILES = 256
 BATCH_BYTES = 1 << 30
@@ -63,6 +62,7 @@ class Ledger:
 
     def __init__(self, root: Path, settings: str) -> None:
         name = hashlib.sha256(settings.encode()).hexdigest()[:16]
+        self._root = root
         self._path = root / private.REBUILD / f"{name}.done"
         try:
             self._done = set(self._path.read_text("ascii").splitlines())
@@ -83,6 +83,7 @@ class Ledger:
         self._done.update(lines)
         with self._path.open("a", encoding="ascii") as file:
             file.writelines(f"{line}\n" for line in lines)
+        private.give(self._path, self._root)
 
     def close(self) -> None:
         """Forget it all: everything is done, and what is asked for next is another rebuild."""

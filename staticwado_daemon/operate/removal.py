@@ -1,15 +1,16 @@
 """What somebody wants deleted, rejected or brought back: found, and counted, before anything is done."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from staticwado_daemon.archive import holdings, layout
+from staticwado_daemon.archive import holdings
 from staticwado_daemon.archive.merge import merge
 from staticwado_daemon.archive.target import Target
 from staticwado_daemon.archive.tombstone import Action
 from staticwado_daemon.dicom.uids import UID
-from staticwado_daemon.errors import ConfigError, Rejected, StaticwadoError
+from staticwado_daemon.errors import Rejected, StaticwadoError
+from staticwado_daemon.operate import targets
 from staticwado_daemon.pipeline.removal import concerned
 
 _NOTHING: dict[Action, str] = {
@@ -50,46 +51,23 @@ def find(root: Path, action: Action, texts: Sequence[str]) -> list[Wanted]:
         ConfigError: if one of them is neither.
         StaticwadoError: if one is unknown, or in several studies, or there is nothing to be done to it.
     """
-    targets = dict.fromkeys(_target(root, text) for text in texts)
-    return [_count(root, action, each) for each in targets]
+    return [_count(root, action, each) for each in dict.fromkeys(_target(root, text) for text in texts)]
 
 
 def _target(root: Path, text: str) -> Target:
-    path = text.strip("/").removeprefix("dicomweb/")
+    text = text.strip("/")
+    if "/" in text:
+        return targets.parse(text)
     try:
-        if path.startswith("studies/"):
-            return Target.parse(path)
-        uid = UID(path)
+        uid = UID(text)
     except Rejected:
-        raise ConfigError(
-            f"{text!r} is no target: give a whole UID, or studies/STUDY[/series/SERIES[/instances/INSTANCE]]"
-        ) from None
-    found = list(_having(root, uid))
+        raise targets.no_target(text) from None
+    found = targets.named(root, uid)
     if not found:
-        raise StaticwadoError(f"{uid} is no study, series or instance in {root}")
+        raise StaticwadoError(f"{uid} is no study, series or instance in {root}: give a whole UID")
     if len(found) > 1:
         raise StaticwadoError(f"{uid} is in several studies, name one of them: {', '.join(map(str, found))}")
     return found[0]
-
-
-def _having(root: Path, uid: UID) -> Iterable[Target]:
-    """What has this UID: shown, or kept."""
-    if any(
-        (root / each).is_dir() for each in (layout.study_dir(uid), layout.records_dir(uid), layout.pending_dir(uid))
-    ):
-        return [Target(uid)]
-    shown, kept = root / "studies", root / layout.KEPT
-    series = {
-        *(path.parts[-3] for path in shown.glob(f"*/series/{uid}")),
-        *(path.parts[-2] for path in kept.glob(f"*/{uid}")),
-    }
-    if series:
-        return [Target(UID(study), uid) for study in sorted(series)]
-    instances = {
-        *((path.parts[-5], path.parts[-3]) for path in shown.glob(f"*/series/*/instances/{uid}")),
-        *((path.parts[-3], path.parts[-2]) for path in kept.glob(f"*/*/{uid}")),
-    }
-    return [Target(UID(study), UID(of), uid) for study, of in sorted(instances)]
 
 
 def _count(root: Path, action: Action, target: Target) -> Wanted:

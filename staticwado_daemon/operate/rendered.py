@@ -62,7 +62,7 @@ class Frame:
         for number, preset in enumerate(known, start=1):
             if wanted in {str(number), preset.name} or wanted.lower() == preset.name.lower() != "":
                 return preset.voi
-        listed = ", ".join(f"{number} {preset.name}".strip() for number, preset in enumerate(known, start=1))
+        listed = ", ".join(f"{number} {preset.name or '(unnamed)'}" for number, preset in enumerate(known, start=1))
         raise StaticwadoError(f"the image has no preset {wanted!r}: it has {listed or 'none'}")
 
 
@@ -102,7 +102,8 @@ def read(root: Path, identity: Identity, number: int) -> Frame:
     if next(directory.glob("rendered/index.*"), None):
         raise StaticwadoError(f"{identity.instance} is a video or document: {directory / 'rendered'} has it as it is")
     if not 1 <= number <= description.number_of_frames:
-        raise StaticwadoError(f"{identity.instance} has {description.number_of_frames} frames, no frame {number}")
+        frames = "1 frame" if description.number_of_frames == 1 else f"{description.number_of_frames} frames"
+        raise StaticwadoError(f"{identity.instance} has {frames}, no frame {number}")
     part_type, payload = _part(directory, [layout.frame(number, gzipped=zipped) for zipped in (False, True)])
     uid = part_type.rpartition("=")[2]
     return Frame(number, attributes, description, uid, payload)
@@ -139,7 +140,7 @@ def render(frame: Frame, voi: VOI | None, box: tuple[int, int] | None) -> NDArra
 
 def _directories(root: Path, target: Target) -> Sequence[Path]:
     if target.instance:
-        return [root / str(target)]
+        return [root / str(target)] if (root / str(target)).is_dir() else []
     pattern = "instances/*" if target.series else "series/*/instances/*"
     return [path for path in (root / str(target)).glob(pattern) if path.is_dir()]
 

@@ -56,6 +56,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         directory: of its files, below the root.
         files: what it consists of.
         record: the record's file, below the root; None if that has just been replaced.
+        exact: whether what is stored was meant to give the source back; not where its frames lost something, as asked.
         remainder: the pack with what the source held besides its frames; None if it is missing.
         original: the source kept whole, if it is.
         received: the sources that brought it, newest first, as far as the journal remembers.
@@ -71,6 +72,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     directory: str
     files: tuple[StoredFile, ...]
     record: str | None
+    exact: bool
     remainder: str | None
     original: str | None
     received: tuple[Received, ...]
@@ -255,7 +257,7 @@ def _version(held: StudyRecords, of: Record, pack: str | None, receipts: Iterabl
     published = of is versions.winner
     directory = holdings.place(of, published=published)
     dataset: dict[str, Any] = orjson.loads(of.dataset)
-    original = layout.original(of.source)
+    original = layout.original(of.content, of.source)
     return Version(
         revision=of.revision,
         published=published,
@@ -267,7 +269,8 @@ def _version(held: StudyRecords, of: Record, pack: str | None, receipts: Iterabl
         directory=directory,
         files=tuple(_stored_files(held, of, directory)),
         record=held.record_file(of),
-        remainder=pack,
+        exact=of.is_exact,
+        remainder=pack if of.is_exact else None,
         original=original if (held.root / original).exists() else None,
         received=tuple(
             Received(path=str(each.path), outcome=each.outcome, at=each.at)

@@ -85,9 +85,9 @@ class _UnderWay:
 
     def _is_obeyed(self, line: Line) -> bool:
         """Whether what is to be done to what is in the tree is done; what the disk refused is asked for again."""
-        if self.order is None or (done := line.removed(self.order)) is None:
+        if self.order is None or (done := line.obeyed(self.order)) is None:
             return self.order is None
-        for each in orders.answers(self.request, done.instances):
+        for each in orders.answers(self.request, done.done):
             self.note(each)
         self.order, self.delay = None, done.failure
         if done.failure:
@@ -179,7 +179,9 @@ class Requests:
         for number, each in list(self._under_way.items()):
             try:
                 if each.done(self._line):
-                    requests.answer(self._root, number, [self._current(result) for result in each.results])
+                    results = [self._current(result) for result in each.results]
+                    self._given.close(results)
+                    requests.answer(self._root, number, results)
                     del self._under_way[number]
             except (StaticwadoError, OSError) as why:
                 # The disk refuses files; what is asked for waits for it to be mended, as everything does.
@@ -210,7 +212,7 @@ class Requests:
 
     def _take(self, under_way: _UnderWay, path: Path) -> None:
         request = under_way.request
-        source = look(path, requested=request.id, force=request.options.force)
+        source = look(path, requested=request.id, force=request.options.force, delete=request.options.delete)
         receipt = source if isinstance(source, Receipt) else self._given.known(source)
         if receipt is not None:
             under_way.note(receipt)

@@ -13,7 +13,7 @@ arrange and publish the study, without the source. What a power cut takes from i
 
 import errno
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from staticwado_daemon.archive.record import Record
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.archive.target import Target
 from staticwado_daemon.archive.tombstone import Tombstone, moment
+from staticwado_daemon.dicom.data_set import Buffer
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Rejected, Transient
 from staticwado_daemon.inbound.receipt import Outcome, Receipt
@@ -30,6 +31,8 @@ from staticwado_daemon.inbound.source import opened
 from staticwado_daemon.pipeline.arrange import arrange, arrange_if_needed, is_whole
 from staticwado_daemon.pipeline.staged import Staged
 from staticwado_daemon.pipeline.studies import Studies, Study
+
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
@@ -106,6 +109,8 @@ def _decide(store: Store, study: Study, staged: Staged, result: Commit, accepted
         if not staged.source.force:
             result.receipts.append(replace(_receipt(staged, "ignored"), reason=tombstone.sentence()))
             return
+        if known is not None:
+            _keep_what_would_be_lost(store, staged, known)
         accepted.append(_uncovered(study, staged, known, tombstone))
     elif known is not None:
         result.receipts.append(_receipt(staged, _decide_known(store, study, staged, known, result, accepted)))
@@ -132,8 +137,7 @@ def _decide_known(
         result.superseded.extend((identity, each.content) for each in versions.visible[1:])
     else:
         arrange(store, versions)
-    if staged.source.after_ingest == "delete" and (known.source != staged.record.source or not known.is_exact):
-        _keep_original(store, staged)
+    _keep_what_would_be_lost(store, staged, known)
     if any(each.record is known for each in accepted):
         return "duplicate"
     anew = known is versions.winner and _is_to_be_stored_anew(staged, known)
@@ -152,7 +156,12 @@ def _is_to_be_stored_anew(staged: Staged, known: Record) -> bool:
 
 
 def _is_the_same(one: Record, other: Record) -> bool:
-    """Whether two records of one content say the same of how it is stored."""
+    """Whether two records of one content say the same of how it is stored.
+
+    What is left over of another source, with other file meta information, says nothing of that.
+    """
+    if one.source == other.source and one.remainder != other.remainder:
+        return False
     return (one.blobs, one.dataset, one.source_attributes) == (other.blobs, other.dataset, other.source_attributes)
 
 
@@ -186,17 +195,40 @@ def _stored_anew(study: Study, staged: Staged) -> _Accepted:
     return _Accepted(staged, new, holdings.place(new, published=False))
 
 
+def _keep_what_would_be_lost(store: Store, staged: Staged, known: Record) -> None:
+    """Keep a source whole that is to be deleted, where the record of its content gives back another file, or none."""
+    if staged.source.after_ingest == "delete" and (known.source != staged.record.source or not known.is_exact):
+        _keep_original(store, staged)
+
+
 def _keep_original(store: Store, staged: Staged) -> None:
-    """Keep a source whole that is to be deleted although only its data set, not its file meta information, is known.
+    """Keep a source whole although its data set is known, for its file meta information is not.
 
     It is read again: to rebuild it from staged frames, the one writer would have to decode what a worker has made.
     """
+    digest = hashlib.sha256()
+    prepared: Path | None = None
     try:
         with opened(staged.source) as content:
-            data = bytes(content[:])
+            prepared = store.prepare_pieces(gzipped.pack_pieces(_told(content, digest.update)))
     except (Rejected, Transient) as why:
+        # Whether the file stayed what it was is known only when it was read to its end.
+        if prepared:
+            store.sweep(prepared)
         raise OSError(errno.ESTALE, str(why), str(staged.source.path)) from why
-    store.put(layout.original(hashlib.sha256(data).hexdigest()), gzipped.pack(data))
+    try:
+        store.publish(prepared, layout.original(staged.record.content, digest.hexdigest()))
+    except OSError:
+        store.sweep(prepared)
+        raise
+
+
+def _told(content: Buffer, tell: Callable[[bytes], None]) -> Iterator[bytes]:
+    """Yield a file piece by piece, each once it was told."""
+    for start in range(0, len(content), _CHUNK_BYTES):
+        piece = bytes(content[start : start + _CHUNK_BYTES])
+        tell(piece)
+        yield piece
 
 
 def _store(store: Store, studies: Studies, accepted: Sequence[_Accepted]) -> None:

@@ -11,8 +11,9 @@ from staticwado_daemon.errors import StaticwadoError, Transient
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.named import look
 from staticwado_daemon.inbound.receipt import STORED, Receipt
-from staticwado_daemon.inbound.source import Source
+from staticwado_daemon.inbound.source import Source, remove
 from staticwado_daemon.pipeline.line import Line
+from staticwado_daemon.pipeline.requests import Answer
 from staticwado_daemon.pipeline.space import Space
 from staticwado_daemon.pipeline.staged import Finished, Unfinished
 
@@ -82,7 +83,9 @@ def create(
             receipts.append(receipt)
             on_receipt(receipt)
     failure = _flush(line)
-    return Created([line.current(receipt) for receipt in receipts], shortage or failure)
+    current = [line.current(receipt) for receipt in receipts]
+    given.close(current)
+    return Created(current, shortage or failure)
 
 
 def _flush(line: Line) -> str | None:
@@ -103,6 +106,7 @@ class Given:
         self._journal = journal
         self._root = root
         self._tries: Counter[Path] = Counter()
+        self._removed: set[Path] = set()
 
     def known(self, source: Source) -> Receipt | None:
         """The receipt of a file that hasn't changed since it was stored, if what was stored still stands."""
@@ -126,13 +130,18 @@ class Given:
         return replace(receipt, outcome="duplicate", reason=None)
 
     def settle(self, finished: Finished, line: Line) -> Receipt | None:
-        """The receipt of a source that has left the line; None if it was sent through once more."""
+        """The receipt of a source that has left the line; None if it was sent through once more.
+
+        A source that is to go is gone then, or the receipt says why it isn't.
+        """
         source, result = finished.source, finished.result
         if isinstance(result, Receipt):
             del self._tries[source.path]
-            return result
+            return self._remove(source, result) if source.after_ingest == "delete" else result
         self._tries[source.path] += 1
-        again = look(source.path, requested=source.requested, force=source.force)
+        again = look(
+            source.path, requested=source.requested, force=source.force, delete=source.after_ingest == "delete"
+        )
         if not result.incomplete and self._tries[source.path] < MAXIMUM_TRIES and isinstance(again, Source):
             line.submit([again])
             return None
@@ -142,6 +151,26 @@ class Given:
             with suppress(Transient):  # the answer holds even if the journal can't take it now
                 self._journal.write([receipt])
         return receipt
+
+    def close(self, receipts: Iterable[Receipt | Answer]) -> None:
+        """Be done with files that have these receipts: of those that were removed the paths may be used again."""
+        gone = [each.path for each in receipts if each.path in self._removed]
+        self._removed.difference_update(gone)
+        if gone:
+            with suppress(Transient):  # until their paths are used again that makes no difference
+                self._journal.removed(gone)
+
+    def _remove(self, source: Source, receipt: Receipt) -> Receipt:
+        if receipt.outcome not in STORED:
+            return receipt
+        try:
+            if remove(source):
+                self._removed.add(source.path)
+                return receipt
+            why = "the source has changed since, and stays"
+        except Transient as error:
+            why = str(error)
+        return replace(receipt, reason="; ".join(filter(None, (receipt.reason, why))))
 
 
 def rejection(source: Source, unfinished: Unfinished) -> Receipt:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.dicom import documents, render
-from staticwado_daemon.dicom.binary import binary_value
+from staticwado_daemon.dicom.binary import binary_buffer
 from staticwado_daemon.dicom.data_set import pieces
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription
 from staticwado_daemon.dicom.part10 import Instance
@@ -12,12 +12,18 @@ from staticwado_daemon.pipeline.files import Files
 
 
 def store_document(files: Files, instance: Instance) -> None:
-    """Store the encapsulated document, if there is one, under the extension that says how it may be served."""
+    """Store the encapsulated document, if there is one, under the extension that says how it may be served.
+
+    Of an image or video the picture is what is rendered, and what its frames come back from.
+    """
+    if instance.pixel_data is not None:
+        return
     attributes = instance.attributes
-    value = binary_value(attributes, documents.ENCAPSULATED_DOCUMENT, instance.bulk_values)
-    if value:
+    value = binary_buffer(attributes, documents.ENCAPSULATED_DOCUMENT, instance.bulk_values)
+    if value is not None and len(value):
         document = documents.document(attributes, value)
-        files.add(layout.rendered(documents.document_extension(attributes, document)), document)
+        name = layout.rendered(documents.document_extension(attributes, document))
+        files.add_pieces(name, pieces(document, [(0, len(document))]))
 
 
 def store_video(files: Files, instance: Instance, segments: FrameSegments, usual: str) -> None:

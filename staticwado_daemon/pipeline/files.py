@@ -10,9 +10,13 @@ from staticwado_daemon.archive import gzipped, layout, multipart
 from staticwado_daemon.archive.record import Blob
 from staticwado_daemon.archive.store import Stage
 from staticwado_daemon.dicom import native
+from staticwado_daemon.dicom.data_set import Buffer, pieces
 
 FRAME_GZIP_LEVEL = 2
 """isal's fastest that is worth it: native pixels gain little from more."""
+
+TRIED_BYTES = 4 << 20
+"""Of a bulk value that isn't held so many bytes are compressed to see whether that pays."""
 
 OCTETS = "application/octet-stream"
 
@@ -38,18 +42,21 @@ class Files:
         self.instance.write(name, [data])
         self._note(name, data)
 
-    def add_pieces(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
+    def add_pieces(self, name: str, parts: Iterable[bytes | memoryview]) -> None:
         """Add a file of the instance directory that may be too long to be held."""
+        self._add_pieces(self.instance, name, parts)
+
+    def _add_pieces(self, stage: Stage, name: str, parts: Iterable[bytes | memoryview]) -> None:
         digest, length = hashlib.sha256(), 0
 
         def noted() -> Iterator[bytes | memoryview]:
             nonlocal length
-            for piece in pieces:
-                digest.update(piece)
-                length += len(piece)
-                yield piece
+            for part in parts:
+                digest.update(part)
+                length += len(part)
+                yield part
 
-        self.instance.write(name, noted())
+        stage.write(name, noted())
         self.blobs.append(Blob(name, length, digest.hexdigest()))
 
     def add_frame(self, number: int, part_type: str, payload: native.Payload, *, compress: bool) -> None:
@@ -58,8 +65,14 @@ class Files:
         data = isal_zlib.compress(body, FRAME_GZIP_LEVEL, gzipped.WINDOW) if compress else body
         self.add(layout.frame(number, gzipped=compress), data)
 
-    def add_bulk(self, sha256: str, value: bytes) -> None:
-        """Add a bulk value, one multipart part, gzipped where that pays."""
+    def add_bulk(self, sha256: str, value: Buffer) -> None:
+        """Add a bulk value, one multipart part, gzipped where that pays, as a whole or, not held, in its beginning."""
+        if not isinstance(value, bytes):
+            compress = gzipped.pack_if_smaller(bytes(value[:TRIED_BYTES])) is not None
+            part = multipart.wrap_pieces(OCTETS, pieces(value, [(0, len(value))]))
+            self.bulk.append(layout.bulk_file(sha256, gzipped=compress))
+            self._add_pieces(self.study, self.bulk[-1], gzipped.pack_pieces(part) if compress else part)
+            return
         body = multipart.wrap(OCTETS, value)
         packed = gzipped.pack_if_smaller(body)
         name = layout.bulk_file(sha256, gzipped=packed is not None)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from staticwado_daemon.dicom.alternates import Alternate
+from staticwado_daemon.dicom.content_types import Alternate
 from staticwado_daemon.dicom.transcode import Choices
 
 

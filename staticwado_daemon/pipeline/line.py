@@ -33,14 +33,15 @@ from staticwado_daemon.pipeline.messages import (
     Committed,
     Flush,
     Flushed,
+    Obeyed,
     Progress,
     Purge,
     Reindex,
     Remove,
-    Removed,
     Renew,
     Reply,
     Sweep,
+    Tidy,
 )
 from staticwado_daemon.pipeline.publisher_process import PublisherProcess
 from staticwado_daemon.pipeline.staged import Finished, Staged, Unfinished
@@ -90,8 +91,8 @@ class Line:
         self._committing: dict[int, tuple[Staged, ...]] = {}
         self._batches = 0
         self._unwritten = Unwritten(journal)
-        self._removals = 0
-        self._removed: dict[int, Removed] = {}
+        self._orders = 0
+        self._obeyed: dict[int, Obeyed] = {}
         self._flushes = 0
         self._flushed = 0
         self._flush_failure: str | None = None
@@ -190,14 +191,20 @@ class Line:
         self._publisher.tell(Renew(tuple(studies)))
 
     def remove(self, action: Action, targets: Sequence[Target], by: str, reason: str) -> int:
-        """Have things deleted, rejected or brought back; returns a number to ask `removed` by."""
-        self._removals += 1
-        self._publisher.tell(Remove(self._removals, action, tuple(targets), moment(), by, reason))
-        return self._removals
+        """Have things deleted, rejected or brought back; returns a number to ask `obeyed` by."""
+        self._orders += 1
+        self._publisher.tell(Remove(self._orders, action, tuple(targets), moment(), by, reason))
+        return self._orders
 
-    def removed(self, number: int) -> Removed | None:
-        """What became of that, told once; None while it isn't done."""
-        return self._removed.pop(number, None)
+    def tidy(self, *, aside: Sequence[str] = (), grouped: Sequence[UID] = ()) -> int:
+        """Have files moved out of the way, and those of studies merged; returns a number to ask `obeyed` by."""
+        self._orders += 1
+        self._publisher.tell(Tidy(self._orders, tuple(aside), tuple(grouped)))
+        return self._orders
+
+    def obeyed(self, number: int) -> Obeyed | None:
+        """What became of an order, told once; None while it isn't done."""
+        return self._obeyed.pop(number, None)
 
     def purge(self, before: str) -> None:
         """Have gone for good what was deleted before a moment, as tombstones have it."""
@@ -227,8 +234,8 @@ class Line:
                 self._progress = event
             elif isinstance(event, Flushed):
                 self._flushed, self._flush_failure = event.number, event.failure
-            elif isinstance(event, Removed):
-                self._removed[event.number] = event
+            elif isinstance(event, Obeyed):
+                self._obeyed[event.number] = event
             elif event is not None:
                 raise event
         self._forward()

@@ -42,7 +42,7 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Delete, reject or bring back what is in the tree; the answer is a `Removed` of the same number.
+    """Delete, reject or bring back what is in the tree; the answer is an `Obeyed` of the same number.
 
     Attributes:
         number: the order's.
@@ -59,6 +59,21 @@ class Remove:
     at: str
     by: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tidy:
+    """Put the tree's files in order; the answer is an `Obeyed` of the same number.
+
+    Attributes:
+        number: the order's.
+        aside: what is to be moved out of the way unless it is of use, below the root.
+        grouped: studies whose record files and packs are to be merged now.
+    """
+
+    number: int
+    aside: tuple[str, ...] = ()
+    grouped: tuple[UID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +109,17 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
-    """What became of a `Remove`: the tombstones are on the disk, the rest follows with the next flush.
+class Obeyed:
+    """What became of a `Remove` or `Tidy`: it is on the disk; what is computed follows with the next flush.
 
     Attributes:
         number: the order's.
-        instances: to which something was done.
+        done: to what it was done: instances as targets, studies as well, or paths below the root.
         failure: why something could not be done; it wasn't for these studies, and can be tried again.
     """
 
     number: int
-    instances: tuple[Target, ...]
+    done: tuple[str, ...]
     failure: str | None = None
 
 
@@ -141,8 +156,8 @@ class Progress:
     hidden: Hidden = NOTHING
 
 
-Message: TypeAlias = Batch | Sweep | Reindex | Renew | Remove | Purge | Flush | None
+Message: TypeAlias = Batch | Sweep | Reindex | Renew | Remove | Tidy | Purge | Flush | None
 """What the publisher is told; None ends it."""
 
-Reply: TypeAlias = Committed | Removed | Flushed | Progress | StaticwadoError
+Reply: TypeAlias = Committed | Obeyed | Flushed | Progress | StaticwadoError
 """What it answers; an error is its first and last word."""

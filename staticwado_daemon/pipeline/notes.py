@@ -12,15 +12,19 @@ class Notes:
 
     Args:
         store: of the tree.
-
-    Attributes:
-        total: their sum.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._notes = hidden.read(store.root)
-        self.total = hidden.total(self._notes.values())
+        self._total: Hidden | None = None
+
+    @property
+    def total(self) -> Hidden:
+        """Their sum; made when it is asked for, because a thousand studies may change together."""
+        if self._total is None:
+            self._total = hidden.total(self._notes.values())
+        return self._total
 
     def note(self, study: Study) -> None:
         """Write the note of a study; where there is nothing to note, none stands."""
@@ -34,7 +38,7 @@ class Notes:
             self._store.remove(layout.hidden_note(study.uid))
             del self._notes[study.uid]
         if now != before:
-            self.total = hidden.total(self._notes.values())
+            self._total = None
 
     def due(self, before: str) -> list[UID]:
         """The studies of which something was deleted before a moment, as tombstones have it."""

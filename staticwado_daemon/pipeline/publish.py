@@ -15,7 +15,6 @@ from staticwado_daemon.archive import gzipped, holdings, layout, record, summary
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.pack import from_pack, to_pack
 from staticwado_daemon.archive.store import Store
-from staticwado_daemon.archive.summary import Series
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt, Rejected
 from staticwado_daemon.pipeline.studies import Study
@@ -39,27 +38,16 @@ def publish_hot(store: Store, study: Study, changed: Collection[UID], index: Stu
     listed = study.series()
     for series in listed:
         if series.uid in changed:
-            _publish_series(store, study.uid, series)
-    directory = layout.study_dir(study.uid)
-    query = summary.study_query(listed)
-    _put(store, f"{directory}/series/index.json.gz", (series.query() for series in listed))
-    _put(store, f"{directory}/index.json.gz", (query,))
-    index.put(study.uid, query)
-
-
-def _publish_series(store: Store, study: UID, series: Series) -> None:
-    directory = layout.series_dir(study, series.uid)
-    store.put(f"{directory}/metadata.gz", gzipped.pack(series.metadata()))
-    store.put(f"{directory}/instances/index.json.gz", gzipped.pack(series.instances()))
-    _put(store, f"{directory}/series-singleton.json.gz", (series.query(),))
+            _put(store, layout.series_dir(study.uid, series.uid), series.files())
+    _put(store, layout.study_dir(study.uid), summary.hot_files(listed))
+    index.put(study.uid, summary.study_query(listed))
 
 
 def publish_cold(store: Store, study: Study) -> None:
     """Write the study's files that no viewer waits for: whole metadata, instances, thumbnails of series and study."""
     listed = study.series()
     directory = layout.study_dir(study.uid)
-    _put(store, f"{directory}/metadata.gz", (each.dataset for series in listed for each in series.entries))
-    _put(store, f"{directory}/instances/index.json.gz", (each.query for series in listed for each in series.entries))
+    _put(store, directory, summary.cold_files(listed))
     for series in listed:
         _put_thumbnail(store, f"{layout.series_dir(study.uid, series.uid)}/thumbnail", series.thumbnail())
     _put_thumbnail(store, f"{directory}/thumbnail", summary.study_thumbnail(listed))
@@ -129,15 +117,21 @@ def group(store: Store, study: UID, most: int = MAXIMUM_FILES) -> None:
     """
     files = holdings.record_files(store.root, study)
     if len(files) > most:
-        readable = {path: records for path in files if (records := _read(store, path, record.from_file))}
-        name, data = record.to_file({each for records in readable.values() for each in records})
-        store.supersede(readable, f"{layout.records_dir(study)}/{name}", data)
+        readable = {path: held for path in files if (held := _read(store, path, record.from_file))}
+        name, data = record.to_file({each for held in readable.values() for each in held})
+        _supersede(store, readable, f"{layout.records_dir(study)}/{name}", data)
     sizes = {path: (store.root / path).stat().st_size for path in holdings.pack_files(store.root, study)}
     files = [path for path, size in sizes.items() if size <= LARGEST_PACK]
     if len(files) > most:
         packs = {path: remainders for path in files if (remainders := _read(store, path, from_pack))}
         name, data = to_pack(dict(each for remainders in packs.values() for each in remainders).values())
-        store.supersede(packs, f"{layout.restore_dir(study)}/{name}", data)
+        _supersede(store, packs, f"{layout.restore_dir(study)}/{name}", data)
+
+
+def _supersede(store: Store, old: Collection[str], path: str, data: bytes) -> None:
+    """Let one file take the place of several; of one that has the right name already it would be the same again."""
+    if old and [*old] != [path]:
+        store.supersede(old, path, data)
 
 
 def _read(store: Store, path: str, parse: Callable[[bytes], Iterable[_Item]]) -> list[_Item]:
@@ -149,8 +143,9 @@ def _read(store: Store, path: str, parse: Callable[[bytes], Iterable[_Item]]) ->
         return []
 
 
-def _put(store: Store, path: str, objects: Iterable[bytes]) -> None:
-    store.put(path, gzipped.pack(summary.array(objects)))
+def _put(store: Store, directory: str, files: summary.Files) -> None:
+    for name, content in files.items():
+        store.put(f"{directory}/{name}", gzipped.pack(content()))
 
 
 def _put_thumbnail(store: Store, path: str, chosen: Identity | None) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from staticwado_daemon.archive.target import Target
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound.receipt import Receipt
-from staticwado_daemon.pipeline import publish, removal
+from staticwado_daemon.pipeline import publish, removal, tidy
 from staticwado_daemon.pipeline.commit import commit, sweep
 from staticwado_daemon.pipeline.listing import Listing
 from staticwado_daemon.pipeline.messages import (
@@ -32,13 +33,14 @@ from staticwado_daemon.pipeline.messages import (
     Flush,
     Flushed,
     Message,
+    Obeyed,
     Progress,
     Purge,
     Reindex,
     Remove,
-    Removed,
     Renew,
     Sweep,
+    Tidy,
 )
 from staticwado_daemon.pipeline.notes import Notes
 from staticwado_daemon.pipeline.purge import purge_due
@@ -122,6 +124,8 @@ class Publisher:
                     self._renew(each.studies)
                 elif isinstance(each, Remove):
                     self._connection.send(self._remove(each))
+                elif isinstance(each, Tidy):
+                    self._connection.send(self._tidy(each))
                 elif isinstance(each, Purge):
                     self._purge(each.before)
             if Reindex() in messages:
@@ -191,7 +195,7 @@ class Publisher:
         for study in (*self._listing.unreadable, *self._work):
             self._touch(study, None)
 
-    def _remove(self, order: Remove) -> Removed:
+    def _remove(self, order: Remove) -> Obeyed:
         """Delete, reject or bring back, study by study: one that is refused costs no other."""
         done: list[Target] = []
         failure = None
@@ -209,7 +213,30 @@ class Publisher:
             done.extend(found)
         if failure is None:
             self._failures.pop("remove", None)
-        return Removed(order.number, tuple(done), failure)
+        return Obeyed(order.number, tuple(map(str, done)), failure)
+
+    def _tidy(self, order: Tidy) -> Obeyed:
+        """Set aside and merge, one after the other: one that is refused costs no other."""
+        done: list[str] = []
+        failure = None
+        steps = (
+            *((each, partial(tidy.set_aside, self._store, self._studies, each)) for each in order.aside),
+            *((str(Target(each)), partial(tidy.group, self._store, each)) for each in order.grouped),
+        )
+        for what, step in steps:
+            try:
+                self._store.check()
+                if step():
+                    done.append(what)
+            except OSError as error:
+                failure = self._refused("tidy", error)
+        try:
+            self._store.sync()
+        except OSError as error:
+            done, failure = [], self._refused("tidy", error)
+        if failure is None:
+            self._failures.pop("tidy", None)
+        return Obeyed(order.number, tuple(done), failure)
 
     def _purge(self, before: str) -> None:
         """Have gone for good what was deleted long ago."""

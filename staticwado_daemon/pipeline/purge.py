@@ -83,10 +83,9 @@ def purge(store: Store, studies: Studies, uid: UID, before: str) -> int:
     audit.append(store.root, audit.Entry("purge", [f"studies/{uid}"], counts, f"deleted before {before}"))
     for identity, content in doomed.contents:
         store.discard(layout.kept_dir(identity, content))
+        store.discard(layout.originals_dir(content))
     for path in doomed.bulk:
         store.remove(f"{layout.kept_study_dir(uid)}/{path}")
-    for source in {each.source for each in doomed.records}:
-        store.remove(layout.original(source))
     packs, remainders = holdings.pack_files(store.root, uid), doomed.remainders
     _rewrite(store, packs, from_pack, lambda each: each[0] not in remainders, _pack_of(uid))
     files = holdings.record_files(store.root, uid)

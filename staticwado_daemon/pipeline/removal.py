@@ -17,8 +17,8 @@ from staticwado_daemon.pipeline.arrange import arrange, bring_bulk_back, put_asi
 from staticwado_daemon.pipeline.messages import Remove
 from staticwado_daemon.pipeline.studies import Studies, Study
 
-_SERIES_FILES = ("metadata.gz", "instances/index.json.gz", "series-singleton.json.gz", "thumbnail")
-_STUDY_FILES = ("index.json.gz", "series/index.json.gz", "instances/index.json.gz", "metadata.gz", "thumbnail")
+SERIES_FILES = ("metadata.gz", "instances/index.json.gz", "series-singleton.json.gz", "thumbnail")
+STUDY_FILES = ("index.json.gz", "series/index.json.gz", "instances/index.json.gz", "metadata.gz", "thumbnail")
 
 
 def concerned(action: Action, versions: Versions) -> list[str]:
@@ -101,10 +101,10 @@ def clear(store: Store, study: Study) -> None:
     left = study.series_uids()
     gone = sorted({versions.records[0].identity.series for versions in hidden} - left)
     emptied: list[tuple[str, str, Sequence[str]]] = [
-        (layout.series_dir(study.uid, series), "instances/*/", _SERIES_FILES) for series in gone
+        (layout.series_dir(study.uid, series), "instances/*/", SERIES_FILES) for series in gone
     ]
     if not left:
-        emptied.append((layout.study_dir(study.uid), "series/*/instances/*/", _STUDY_FILES))
+        emptied.append((layout.study_dir(study.uid), "series/*/instances/*/", STUDY_FILES))
     for directory, _, summaries in reversed(emptied):
         _remove(store, directory, summaries)
     for versions in hidden:

@@ -22,7 +22,7 @@ from staticwado_daemon.archive.target import Target
 from staticwado_daemon.errors import Rejected, StaticwadoError
 from staticwado_daemon.inbound.receipt import Receipt
 
-Command = Literal["create", "index", "retry", "delete", "reject", "undo", "renew"]
+Command = Literal["create", "index", "retry", "delete", "reject", "undo", "renew", "group", "aside"]
 
 _POLL_SECONDS = 0.1
 _STALE_SECONDS = 86_400.0
@@ -42,11 +42,13 @@ class Options:
         reason: why, as somebody gave it.
         by: who wants it.
         force: of `create`: files are taken although their content is known, or was deleted or rejected.
+        delete: of `create`: each file is removed once it is durably stored and can be given back.
     """
 
     reason: str = ""
     by: str = ""
     force: bool = False
+    delete: bool = False
 
 
 NO_OPTIONS: Final = Options()
@@ -60,7 +62,8 @@ class Request:
         id: names the request and its answer.
         command: what is to be done.
         paths: the files it is about, absolute.
-        targets: the studies, series and instances it is about: `studies/S[/series/X[/instances/I]]`.
+        targets: the studies, series and instances it is about: `studies/S[/series/X[/instances/I]]`; what is to be
+            set aside as paths below the root.
         options: how it is to be done.
     """
 
@@ -120,7 +123,7 @@ def ask(
         paths: the files it is about, absolute.
         on_progress: told now and then how many of the files have which outcome.
         on_wait: told, when the daemon begins to wait for something that somebody must mend, what that is.
-        targets: the studies, series and instances it is about.
+        targets: what of the tree it is about, see `Request`.
         options: how it is to be done.
 
     Raises:
@@ -235,8 +238,20 @@ def _parse(name: str, body: dict[str, Any]) -> Request:
         os.fsencode(path)  # raises for what can't be a name
     if not all(path.is_absolute() and "\0" not in str(path) for path in paths):
         raise ValueError("a path that can't be one")
-    targets = tuple(str(Target.parse(target)) for target in body.get("targets", ()))
+    parse = _below_the_root if body["command"] == "aside" else _target
+    targets = tuple(map(parse, body.get("targets", ())))
     return Request(name, body["command"], paths, targets, _options(body.get("options", {})))
+
+
+def _target(text: str) -> str:
+    return str(Target.parse(text))
+
+
+def _below_the_root(text: str) -> str:
+    os.fsencode(text)
+    if not layout.is_by_study(text):
+        raise ValueError("a path that nothing is set aside from")
+    return text
 
 
 def _options(body: dict[str, Any]) -> Options:
@@ -245,8 +260,8 @@ def _options(body: dict[str, Any]) -> Options:
     # They end in records and receipts, one a line, and on terminals.
     if not all(isinstance(text, str) and text.isprintable() and len(text) <= most for text, most in texts):
         raise ValueError("options that can't be right")
-    if not isinstance(options.force, bool):
-        raise TypeError("force is true or false")
+    if not (isinstance(options.force, bool) and isinstance(options.delete, bool)):
+        raise TypeError("true or false")
     return options
 
 

@@ -113,6 +113,8 @@ def _row(result: Result) -> _AnyRow:
 def _result(row: _AnyRow, source: Source, directory: Path) -> Result:
     match row:
         case _StagedRow():
+            if source.after_ingest == "delete" and not row.remainder:
+                raise ValueError("nothing by which a source that will be gone would come back")
             bulk = tuple(path for path, _, _ in row.blobs if layout.is_bulk(path))
             return Staged(source, directory, _record(row), bulk, row.remainder, row.warnings)
         case _RefusedRow():

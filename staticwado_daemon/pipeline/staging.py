@@ -65,7 +65,8 @@ class _Pixels:
 def stage(source: Source, content: Buffer, instance: Instance, directory: Path, images: Images) -> Staged:
     """Write everything of one instance below `directory`, and make its record (of revision 0).
 
-    Of content that isn't in memory no more is held than a frame, the bulk values, and what isn't in frames.
+    Of content that isn't in memory no more is held than a frame, the bulk values that the reader holds, and what is in
+    neither.
 
     Raises:
         Rejected: if the pixel data isn't what the attributes say.
@@ -89,7 +90,8 @@ def stage(source: Source, content: Buffer, instance: Instance, directory: Path, 
     if not stored.exact and source.after_ingest == "keep":
         remainder = b""
     else:
-        remainder = restore.split(content, pixels) if instance.buffer is content else restore.whole(content)
+        is_plain = instance.buffer is content
+        remainder = restore.split(content, pixels, instance.places) if is_plain else restore.whole(content)
     source_digest, content_digest = _digests(content, instance)
     record = Record(
         identity=stored.identity,
@@ -103,7 +105,11 @@ def stage(source: Source, content: Buffer, instance: Instance, directory: Path, 
         dataset=dataset,
     )
     if source.after_ingest == "delete" or _is_intricate(pixels):
-        remainder = _proven(content, pixels, record, remainder, directory)
+        differing = _differing(content, record, remainder, directory)
+        if differing is None:
+            remainder = restore.whole(content)
+        elif differing:
+            remainder = restore.split(content, pixels, instance.places, differing)
         record = replace(record, remainder=_name(remainder))
     warnings = (*instance.warnings, *stored.warnings)
     return Staged(source, directory, record, tuple(files.bulk), remainder, warnings)
@@ -117,13 +123,14 @@ def _is_intricate(pixels: restore.Pixels) -> bool:
     return pixels.shared or pixels.word > 1 or description.is_planar or forms.invertible(description) is not None
 
 
-def _proven(content: Buffer, pixels: restore.Pixels, record: Record, remainder: bytes, directory: Path) -> bytes:
-    """The remainder by which the source comes back from what was stored: this one, or one that mends what doesn't."""
+def _differing(content: Buffer, record: Record, remainder: bytes, directory: Path) -> list[restore.Segment] | None:
+    """Where the source doesn't come back from what was stored; None if that is everywhere."""
+    own, bulk = stored_in(directory), stored_in(bulk_directory(directory))
     try:
-        differing = restore.differences(content, restore.rebuild(record, remainder, stored_in(directory)))
+        rebuilt = restore.rebuild(record, remainder, lambda name: (bulk if layout.is_bulk(name) else own)(name))
+        return restore.differences(content, rebuilt)
     except (Corrupt, ValueError):
-        return restore.whole(content)
-    return restore.split(content, pixels, differing) if differing else remainder
+        return None
 
 
 def _digests(content: Buffer, instance: Instance) -> tuple[str, str]:

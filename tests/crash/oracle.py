@@ -12,6 +12,7 @@ from staticwado_daemon.archive import layout, multipart, record, restore
 from staticwado_daemon.archive.merge import merge
 from staticwado_daemon.archive.pack import from_pack
 from staticwado_daemon.archive.record import Held
+from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt
 
 
@@ -43,13 +44,19 @@ def originals(root: Path) -> Counter[bytes]:
         for version in versions.records:
             place = layout.kept_dir(identity, version.content)
             directory = root / (layout.instance_dir(identity) if version is versions.winner else place)
-            pieces = restore.rebuild(version, remainders[version.remainder[0]], partial(_read_below, directory))
+            pieces = restore.rebuild(
+                version, remainders[version.remainder[0]], partial(_read, root, directory, identity.study)
+            )
             found[b"".join(pieces)] += 1
     return found
 
 
-def _read_below(directory: Path, name: str) -> bytes:
-    return (directory / name).read_bytes()
+def _read(root: Path, directory: Path, study: UID, name: str) -> bytes:
+    """One blob of a version whose own files stand in a directory; bulk data are the study's, served or kept."""
+    if not layout.is_bulk(name):
+        return (directory / name).read_bytes()
+    places = (root / home / name for home in (layout.study_dir(study), layout.kept_study_dir(study)))
+    return next(place for place in places if place.exists()).read_bytes()
 
 
 def _records(root: Path) -> Iterator[Held]:

@@ -30,7 +30,7 @@ from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import publish
 from staticwado_daemon.pipeline.images import Images
 from staticwado_daemon.pipeline.ingest import Rules, ingest_batch
-from staticwado_daemon.pipeline.messages import Batch, Committed, Flush, Message, Remove, Removed, Reply
+from staticwado_daemon.pipeline.messages import Batch, Committed, Flush, Message, Obeyed, Remove, Reply
 from staticwado_daemon.pipeline.publisher import Publisher
 from staticwado_daemon.pipeline.staged import Staged
 from tests import corpus
@@ -67,7 +67,7 @@ class Conversation:
 
     def receipts(self) -> dict[int, tuple[Receipt | None, ...]]:
         """What has been answered, by the number of the batch."""
-        answers = [each for each in self.replies if isinstance(each, Committed | Removed)]
+        answers = [each for each in self.replies if isinstance(each, Committed | Obeyed)]
         assert [each.failure for each in answers if each.failure] == []
         return {each.number: each.receipts if isinstance(each, Committed) else () for each in answers}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from staticwado_daemon.pipeline.messages import Committed, Removed, Reply
+from staticwado_daemon.pipeline.messages import Committed, Obeyed, Reply
 from tests.crash import power
 from tests.crash.disks import Recording
 from tests.crash.power import Directory
@@ -22,11 +22,11 @@ class Timed(Conversation):
     def __init__(self, disk: Recording, answered: Conversation) -> None:
         super().__init__(replies=list(answered.replies))
         self._disk = disk
-        self.answers: list[tuple[int, Committed | Removed]] = []
+        self.answers: list[tuple[int, Committed | Obeyed]] = []
 
     def send(self, reply: Reply) -> None:
         super().send(reply)
-        if isinstance(reply, Committed | Removed):
+        if isinstance(reply, Committed | Obeyed):
             self.answers.append((len(self._disk.calls), reply))
 
     def until(self, calls: int, before: Conversation) -> Conversation:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from staticwado_daemon.dicom.part10 import Limits
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.inbound.named import look
 from staticwado_daemon.inbound.source import Source
-from staticwado_daemon.operate.adopt import part10, rest, spellings, tree
+from staticwado_daemon.operate.adopt import deduplicated, part10, rest, spellings, tree
 from staticwado_daemon.operate.adopt import root as adopting
 from staticwado_daemon.operate.adopt.root import Report
 from staticwado_daemon.pipeline.images import Images
@@ -263,6 +264,8 @@ def test_nothing_is_done_before_somebody_says_yes(
     assert execute(command, "adopt", [str(root), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["done"], told["instances"], told["left"]) == (False, 6, 0)
+    assert execute(command, "adopt", [str(root)]) == 2
+    assert "nobody can be asked here" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == state
 
 
@@ -294,6 +297,92 @@ def test_what_is_damaged_is_named_and_left(
     listed = json.loads(gzip.decompress((made.root / layout.STUDIES_INDEX).read_bytes()))
     assert bad.study in {each["0020000D"]["Value"][0] for each in listed}
     assert [each.uid for each in adopting.candidates(made.root)] == [bad.study]
+
+
+def _linked_frame(study: Path, outside: Path) -> None:
+    frame = next(study.glob("series/*/instances/*/frames/*"))
+    frame.unlink()
+    frame.symlink_to(outside)
+
+
+def _linked_instance(study: Path, outside: Path) -> None:
+    instance = next(study.glob("series/*/instances/*/"))
+    shutil.rmtree(instance)
+    instance.symlink_to(outside.parent)
+
+
+def _fifo(study: Path, _: Path) -> None:
+    metadata = next(study.glob("series/*/instances/*/metadata.gz"))
+    metadata.unlink()
+    os.mkfifo(metadata)
+
+
+def _directory(study: Path, _: Path) -> None:
+    metadata = next(study.glob("series/*/instances/*/metadata.gz"))
+    metadata.unlink()
+    metadata.mkdir()
+
+
+@pytest.mark.parametrize("plant", [_linked_frame, _linked_instance, _fifo, _directory])
+def test_links_and_special_files_are_named_and_not_followed(
+    tmp_path: Path, files: list[Path], plant: Callable[[Path, Path], None]
+) -> None:
+    made = build(newer.Writer(tmp_path / "root"), files[4:8])
+    study = made.root / layout.study_dir(identity(files[7]).study)
+    outside = tmp_path / "outside" / "secret"
+    outside.parent.mkdir()
+    outside.write_bytes(b"secret" * 100)
+    plant(study, outside)
+    report = adopt(made.root)
+    assert [each.study for each in report.studies if each.left] == [study.name]
+    assert not [path for path in (made.root / "studies").rglob("*") if not path.is_symlink() and _holds_secret(path)]
+
+
+def test_a_directory_where_a_file_of_ours_comes_is_put_aside(tmp_path: Path, files: list[Path]) -> None:
+    made = build(newer.Writer(tmp_path / "root"), files[4:5])
+    thumbnail = made.root / layout.instance_dir(identity(files[4])) / "thumbnail"
+    thumbnail.unlink(missing_ok=True)
+    thumbnail.mkdir()
+    (thumbnail / "note").write_text("somebody's")
+    assert adopt(made.root).left == 0
+    assert thumbnail.is_file()
+    aside = (made.root / layout.ADOPTED).rglob("note*")
+    assert [path.read_text() for path in aside] == ["somebody's"]
+
+
+def _holds_secret(path: Path) -> bool:
+    return path.is_file() and b"secret" in path.read_bytes()
+
+
+def test_extracts_are_not_looked_for_outside_of_their_study(tmp_path: Path) -> None:
+    (tmp_path / "secret.json.gz").write_bytes(gzip.compress(b'{"00104000":{"vr":"LT","Value":["secret"]}}'))
+    marks = {
+        "00090010": {"vr": "CS", "Value": ["dedupped"]},
+        "00091010": {"vr": "LO", "Value": [f"abcde{tmp_path}/secret"]},
+        "00091011": {"vr": "LO", "Value": ["f" * 64]},
+        "00091012": {"vr": "LO", "Value": ["instance"]},
+        "00080018": {"vr": "UI", "Value": ["1.2.3"]},
+    }
+    record_file = tmp_path / "f.gz"
+    record_file.write_bytes(gzip.compress(json.dumps([marks]).encode()))
+    found = deduplicated.load(tmp_path / "study", [record_file])
+    assert "00104000" not in found.instances["1.2.3"]
+    assert found.lacking == {"1.2.3"}
+
+
+@pytest.mark.parametrize(
+    "value", [5, None, "x", [], {"Value": {"a": 1}}, {"Value": "x"}, {"vr": "SQ", "Value": [{"b": 1}]}]
+)
+def test_what_is_no_attribute_costs_only_itself(tmp_path: Path, files: list[Path], value: Any) -> None:
+    made = build(legacy.Writer(tmp_path / "root"), files[4:5])
+    own = identity(files[4])
+    for path in [*made.root.glob("deduplicated/*/*.gz"), *made.root.glob("studies/*/deduplicated/*.gz")]:
+        objects = json.loads(gzip.decompress(path.read_bytes()))
+        for each in objects:
+            each.update({"00104000": value, "00191010": value, "00190010": value})
+        path.write_bytes(gzip.compress(json.dumps(objects).encode()))
+    assert adopt(made.root).left == 0
+    assert metadata(made.root, own)["00080018"]["Value"] == [own.instance]
 
 
 def test_missing_frames_are_told_of(tmp_path: Path, files: list[Path]) -> None:

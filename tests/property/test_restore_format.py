@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from staticwado_daemon.archive import restore
 from staticwado_daemon.archive.pack import from_pack, to_pack
+from staticwado_daemon.dicom.data_set import Place
 from staticwado_daemon.errors import Corrupt
 
 
@@ -37,6 +38,31 @@ def test_what_is_split_is_joined_again(example) -> None:
     assert restore.matches(hashlib.sha256(source).hexdigest(), [source])
 
 
+@given(sources(), st.data())
+def test_values_interleave_with_frames(example, data) -> None:
+    """Some runs are of frames, some of values, of which the same may come twice; and some bytes of them differ."""
+    source, frames = example
+    stored = [b"".join(source[offset : offset + length] for offset, length in segments) for segments in frames]
+    chosen = [data.draw(st.booleans()) for _ in frames]
+    values, places = {}, []
+    for offset, length in (
+        segment for segments, is_it in zip(frames, chosen, strict=True) if is_it for segment in segments
+    ):
+        value = source[offset : offset + length]
+        name = hashlib.sha256(value).hexdigest()
+        values[name] = value
+        places.append(Place(name, offset, length))
+    pixels = restore.Pixels([[] if is_it else segments for segments, is_it in zip(frames, chosen, strict=True)])
+    differing = [(at, 1) for at in range(0, len(source), 3) if data.draw(st.booleans())]
+
+    def taken(which: int | str, start: int, length: int) -> bytes:
+        whole = values[which] if isinstance(which, str) else stored[which - 1]
+        return whole[start : start + length]
+
+    for remainder in (restore.split(source, pixels, places), restore.split(source, pixels, places, differing)):
+        assert b"".join(restore.Remainder.of(remainder).join(taken)) == source
+
+
 @given(st.binary(min_size=10, max_size=50))
 def test_overlapping_frames_are_kept_whole(source) -> None:
     remainder = restore.split(source, restore.Pixels([[(0, 6)], [(5, 5)]]))
@@ -66,7 +92,7 @@ def test_what_frames_do_not_give_back_is_mended(example, data) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(restore, "_COMPARED_BYTES", data.draw(st.integers(1, 30)))
         differing = restore.differences(source, joined(restore.split(source, pixels)))
-    mended = restore.split(source, pixels, differing)
+    mended = restore.split(source, pixels, differing=differing)
     assert b"".join(joined(mended)) == source
     assert not restore.differences(source, joined(mended))
 

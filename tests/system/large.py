@@ -1,4 +1,4 @@
-"""Objects larger than memory, as sparse files: their pixels are zeros that no disk has to hold."""
+"""Objects larger than memory, as sparse files: they are mostly zeros, which no disk has to hold."""
 
 import io
 import struct
@@ -27,6 +27,7 @@ _ENCAPSULATED = "1.2.840.10008.1.2.1.98"
 _MPEG4 = "1.2.840.10008.1.2.4.102"
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _VIDEO = "1.2.840.10008.5.1.4.1.1.77.1.1.1"
+_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 _PIXEL_DATA = 0x7FE00010
 
 
@@ -82,6 +83,17 @@ def video(path: Path, length: int) -> Large:
     uid = "1.2.826.0.1.3680043.8.498.83"
     start = element(_PIXEL_DATA, "OB", item() + implicit(ITEM, length=length), length=UNDEFINED)
     _write(path, [_header(uid, _MPEG4, _VIDEO, 1000), start, length, implicit(SEQUENCE_DELIMITER)])
+    return Large(uid, path, 0)
+
+
+def document(path: Path, length: int) -> Large:
+    """An encapsulated document, of an even length less than 2 GiB."""
+    uid = "1.2.826.0.1.3680043.8.498.84"
+    texts = {0x00080016: _PDF, 0x00080018: uid, 0x0020000D: f"{uid}.1", 0x0020000E: f"{uid}.2"}
+    uids = [element(tag, "UI", _even(text, "UI")) for tag, text in texts.items()]
+    start = element(0x00420011, "OB", b"%PDF-1.7", length=length)
+    end = element(0x00420012, "LO", b"application/pdf "), element(0x00430010, "LO", b"AFTER IT")
+    _write(path, [meta(EXPLICIT_LITTLE), *uids, start, length - len(b"%PDF-1.7"), *end])
     return Large(uid, path, 0)
 
 

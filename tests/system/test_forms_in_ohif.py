@@ -19,7 +19,7 @@ from pydicom.uid import HTJ2KLossless, JPEGLSLossless
 
 from tests import corpus
 from tests.corpus import PYDICOM, PYDICOM_DATA
-from tests.synthetic import file_of
+from tests.synthetic import described, file_of
 from tests.system import browser as browsers
 from tests.system.programs import create
 from tests.system.servers import start_embedded
@@ -37,24 +37,6 @@ class Served:
     origin: str
     studies: dict[str, str]
     pixels: dict[str, NDArray[Any]]
-
-
-def described(samples: NDArray[Any], **attributes: Any) -> dict[str, Any]:
-    bits = 8 * samples.itemsize
-    colour = samples.ndim == 3
-    return {
-        "Rows": samples.shape[0],
-        "Columns": samples.shape[1],
-        "SamplesPerPixel": 3 if colour else 1,
-        "PhotometricInterpretation": "RGB" if colour else "MONOCHROME2",
-        "PlanarConfiguration": 0 if colour else None,
-        "BitsAllocated": bits,
-        "BitsStored": bits,
-        "HighBit": bits - 1,
-        "PixelRepresentation": int(samples.dtype.kind == "i"),
-        "Modality": "OT",
-        **attributes,
-    }
 
 
 def compressed(payload: bytes, samples: NDArray[Any], syntax: str, **attributes: Any) -> bytes:
@@ -107,12 +89,6 @@ def served(tmp_path_factory: pytest.TempPathFactory, ohif: Path) -> Iterator[Ser
     assert create(directory / "root", [directory / "in"])["published"] == len(studies)
     with start_embedded(directory / "root", ohif) as server:
         yield Served(server.url, studies, pixels)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browsers.chromium() as browser:
-        yield browser
 
 
 @pytest.mark.parametrize("name", [name for name, *_ in (*made(), *found())])

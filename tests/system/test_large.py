@@ -46,7 +46,8 @@ def test_large_objects_stream(tmp_path: Path) -> None:
     slide = large.slide(tmp_path / "slide.dcm", 320)
     encapsulated = large.encapsulated_slide(tmp_path / "encapsulated.dcm", 320)
     video = large.video(tmp_path / "video.dcm", 320 * FRAME)
-    there_and_back(tmp_path, [slide, encapsulated, video])
+    document = large.document(tmp_path / "document.dcm", 320 * FRAME)
+    there_and_back(tmp_path, [slide, encapsulated, video, document])
 
 
 @pytest.mark.soak
@@ -56,8 +57,9 @@ def test_large_objects_stream(tmp_path: Path) -> None:
         (large.slide, 4_000),  # as much as one element can hold
         (large.encapsulated_slide, 20_000),
         (large.video, 4_000 * FRAME),
+        (large.document, 2_000 * FRAME),
     ],
 )
 def test_the_largest_objects_stream(tmp_path: Path, make: Callable[[Path, int], Large], size: int) -> None:
-    """Of 4 and 20 GiB. The zeros of slides weigh nothing, neither in the source nor in what is stored of it."""
+    """Of 2 to 20 GiB. The zeros of slides weigh nothing, neither in the source nor in what is stored of it."""
     there_and_back(tmp_path, [make(tmp_path / "large.dcm", size)])

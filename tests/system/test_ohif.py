@@ -62,12 +62,6 @@ def served(tmp_path_factory: pytest.TempPathFactory, ohif: Path) -> Iterator[Ser
         yield Served(directory / "root", server.url, studies)
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browsers.chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
 def visit(chromium: Browser, served: Served) -> Iterator[Visit]:
     with browsers.visit(chromium, served.origin) as visitor:

@@ -98,12 +98,6 @@ def served(tmp_path_factory: pytest.TempPathFactory, ohif: Path) -> Iterator[Ser
         yield Served(server.url, made)
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browsers.chromium() as browser:
-        yield browser
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_it_opens(chromium: Browser, served: Served, case: Case) -> None:
     study = pydicom.dcmread(served.objects[case.name].path, stop_before_pixels=True).StudyInstanceUID

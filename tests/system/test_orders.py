@@ -1,7 +1,9 @@
 """What is asked for of a tree that stands: by the running daemon, or at once where none runs."""
 
 import gzip
+import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 import pydicom
 import pytest
 
-from staticwado_daemon.cli.asking import have_done
+from staticwado_daemon.archive import layout
+from staticwado_daemon.cli.hands import hands
 from staticwado_daemon.config import load
+from staticwado_daemon.dicom.uids import UID
 from tests import corpus
 from tests.crash.oracle import tree
 from tests.system.programs import running, told, write_config
@@ -79,7 +83,8 @@ def test_derived_files_are_made_anew(site: Site) -> None:
     thumbnail = site.metadata().with_name("thumbnail")
     thumbnail.unlink()
     storage = load(site.config).storage()
-    assert have_done(storage, "warning", "renew", [f"studies/{site.metadata().parent.name}"]) == []
+    with hands(storage, "warning") as by:
+        by.renew([UID(site.metadata().parent.name)])
     assert site.metadata().read_bytes() == good
     assert thumbnail.exists()
 
@@ -111,3 +116,25 @@ def test_what_was_rejected_comes_back_by_force(site: Site) -> None:
     assert site.create(*site.study.files)["ignored"] == 3
     assert site.create("--force", *site.study.files)["published"] == 3
     assert tree(site.root / "studies") == before
+
+
+def test_sources_go_once_they_are_stored(site: Site, tmp_path: Path) -> None:
+    shutil.copytree(site.study.files[0].parent, tmp_path / "spool")
+    odd = min((tmp_path / "spool").iterdir())
+    odd.write_bytes(b"another preamble".ljust(128) + odd.read_bytes()[128:])
+    digest = hashlib.sha256(odd.read_bytes()).hexdigest()
+    broken = tmp_path / "spool/broken.dcm"
+    broken.write_bytes(bytes(128) + b"DICM")
+    told("-c", site.config, "create", "--delete-input", "--json", tmp_path / "spool", expect=3)
+    assert [*(tmp_path / "spool").iterdir()] == [broken]
+    (kept,) = site.root.glob(layout.original("*", digest))
+    assert hashlib.sha256(gzip.decompress(kept.read_bytes())).hexdigest() == digest
+
+
+def test_record_files_are_merged(site: Site) -> None:
+    before = tree(site.root / "studies")
+    said = site.said("group")
+    assert (said["studies"], said["filesAfter"]) == ([site.metadata().parent.name], 2)
+    assert site.said("group")["filesBefore"] == 2
+    assert tree(site.root / "studies") == before
+    assert site.said("verify", "--restore")["clean"]

@@ -1,6 +1,6 @@
 """Web pages of other hosts read the tree where they were let in, and nowhere else: as headers, and in Chromium."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -64,12 +64,6 @@ def test_nobody_is_let_in_by_default(start: Start, target: str) -> None:
     for answer in answers:
         assert not [name for name in answer.headers if name.startswith("access-control")]
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browsers.chromium() as browser:
-        yield browser
 
 
 @pytest.mark.browser

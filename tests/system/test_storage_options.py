@@ -17,7 +17,6 @@ from staticwado_daemon.archive import multipart, routes
 from staticwado_daemon.cli.create import _leave_to_the_daemon
 from staticwado_daemon.dicom.codecs import decode
 from staticwado_daemon.dicom.frames import describe
-from staticwado_daemon.errors import ConfigError
 from tests import corpus
 from tests.synthetic import read
 from tests.system.programs import create, staticwado
@@ -129,13 +128,19 @@ class TestLossy:
     def test_sources_that_do_not_come_back_are_kept_before_they_are_deleted(self, root: Path, place: Path) -> None:
         paths = sorted((place / "in").iterdir())
         wanted = digests([path for path in paths if "palette" not in path.name])
+        lossy = next(uid for uid, each in instances(root).items() if values(each, "00282110") == ["01"])
+        assert "none: the source can't be given back" in staticwado("explain", lossy, "--root", root)
         answer = create(root, paths, "-t", "jls-lossy", "-T", "jpeg", "--delete-input")
+        assert "none, for the original was kept whole" in staticwado("explain", lossy, "--root", root)
         assert answer["duplicate"] == len(paths)
         assert not list((place / "in").iterdir())
-        originals = {path.name.removesuffix(".gz"): path for path in (root / ".staticwado/originals").iterdir()}
+        originals = {path.name.removesuffix(".gz"): path for path in (root / ".staticwado/originals").glob("*/*")}
         assert originals.keys() == wanted
         for digest, path in originals.items():
             assert hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == digest
+        targets = [path.parent.name for path in root.glob("studies/*/series")]
+        staticwado("export", *targets, "-o", place / "out", "--root", root)
+        assert digests([path for path in (place / "out").rglob("*") if path.is_file()]) >= wanted
 
 
 @pytest.mark.parametrize(
@@ -163,7 +168,7 @@ def test_quiet_prints_nothing_unless_something_went_wrong(tmp_path: Path) -> Non
 
 
 def test_what_a_daemon_does_otherwise_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="afterIngest"):
-        _leave_to_the_daemon([], delete=True)
-    _leave_to_the_daemon(["contentType", "workers"], delete=False)
+    _leave_to_the_daemon([])
+    assert not capsys.readouterr().err
+    _leave_to_the_daemon(["contentType", "workers"])
     assert "its own contentType, workers hold" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.operate.verify.finding import KINDS
-from staticwado_daemon.operate.verify.repair import ORPHANS
+from staticwado_daemon.pipeline.tidy import ORPHANS
 from tests.crash.oracle import differences
 from tests.crash.oracle import tree as files_of
 from tests.planting import Planted, build, plant, plant_others

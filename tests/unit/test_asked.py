@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.target import Target
+from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.inbound import drop
 from staticwado_daemon.inbound.inbox import Inbound
@@ -23,8 +24,8 @@ from staticwado_daemon.operate import rejected
 from staticwado_daemon.pipeline import asked
 from staticwado_daemon.pipeline.asked import Requests
 from staticwado_daemon.pipeline.line import Line
-from staticwado_daemon.pipeline.messages import Removed
-from staticwado_daemon.pipeline.staged import Unfinished
+from staticwado_daemon.pipeline.messages import Obeyed
+from staticwado_daemon.pipeline.staged import Finished, Unfinished
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Belt:
 
     submitted: list[Source] = field(default_factory=list)
     ordered: list[tuple[str, list[str], str]] = field(default_factory=list)
-    done: dict[int, Removed] = field(default_factory=dict)
+    done: dict[int, Obeyed] = field(default_factory=dict)
 
     def submit(self, sources: list[Source]) -> None:
         self.submitted += sources
@@ -42,7 +43,11 @@ class Belt:
         self.ordered.append((action, [str(each) for each in targets], by))
         return len(self.ordered)
 
-    def removed(self, number: int) -> Removed | None:
+    def tidy(self, *, aside: Sequence[str] = (), grouped: Sequence[UID] = ()) -> int:
+        self.ordered.append(("tidy", [*aside, *grouped], ""))
+        return len(self.ordered)
+
+    def obeyed(self, number: int) -> Obeyed | None:
         return self.done.get(number)
 
     def flush(self) -> int:
@@ -327,13 +332,72 @@ def test_what_the_disk_does_not_let_be_deleted_is_asked_for_again(site: Site) ->
     site.requests.take()
     order = ("delete", ["studies/1.2", "studies/1.3"], "anna")
     assert (site.answer(), site.line.ordered) == (None, [order])
-    site.line.done[1] = Removed(1, (Target.parse("studies/1.2/series/3/instances/4"),), "disk full")
+    site.line.done[1] = Obeyed(1, ("studies/1.2/series/3/instances/4",), "disk full")
     assert (site.answer(), site.line.ordered) == (None, [order, order])
     site.requests.report(None, None)
     progress = json.loads((site.directory / layout.REQUESTS / "7.progress").read_text())
     assert progress == {"counts": {"deleted": 1}, "waits": "disk full"}
-    site.line.done[2] = Removed(2, (Target.parse("studies/1.3/series/3/instances/4"),))
+    site.line.done[2] = Obeyed(2, ("studies/1.3/series/3/instances/4",))
     assert site.answer() == [
         ("studies/1.2/series/3/instances/4", "deleted", None),
         ("studies/1.3/series/3/instances/4", "deleted", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("command", "targets", "ordered", "outcome"),
+    [
+        ("aside", ["studies/1.2/a b", "restore/1.2/x"], ["studies/1.2/a b", "restore/1.2/x"], "set aside"),
+        ("group", ["studies/1.2", "studies/1.3/series/4"], ["1.2", "1.3"], "grouped"),
+    ],
+)
+def test_files_are_put_in_order(site: Site, command: str, targets: list[str], ordered: list[str], outcome: str) -> None:
+    body = {"command": command, "paths": [], "targets": targets}
+    (site.directory / layout.REQUESTS / "7.json").write_text(json.dumps(body), "ascii")
+    site.requests.take()
+    assert (site.answer(), site.line.ordered) == (None, [("tidy", ordered, "")])
+    site.line.done[1] = Obeyed(1, (targets[0],))
+    assert site.answer() == [(targets[0], outcome, None)]
+
+
+def _stored(site: Site, path: Path) -> None:
+    """Let the line be done with a file that it was given."""
+    (source,) = [each for each in site.line.submitted if each.path == path]
+    identity = Identity(UID("1.2"), UID("1.3"), UID("1.4"))
+    receipt = Receipt(path, source.stamp, "published", identity=identity, content="c" * 64)
+    site.journal.write([receipt])
+    site.requests.settle(Finished(source, receipt))
+
+
+def test_files_that_are_to_go_go_once_they_are_stored(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [site.directory / f"{number}.dcm" for number in range(4)]
+    for path in paths:
+        path.write_bytes(b"DICM")
+    body = {"command": "create", "paths": [str(path) for path in paths], "options": {"delete": True}}
+    (site.directory / layout.REQUESTS / "7.json").write_text(json.dumps(body), "ascii")
+    site.requests.take()
+    site.requests.submit(100)
+    assert {each.after_ingest for each in site.line.submitted} == {"delete"}
+    assert all(path.exists() for path in paths)
+    _stored(site, paths[0])
+    assert not paths[0].exists()
+    paths[1].write_bytes(b"more than before")
+    _stored(site, paths[1])
+    rejected = site.line.submitted[2]
+    site.requests.settle(Finished(rejected, Receipt(rejected.path, rejected.stamp, "rejected", "no UID")))
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", _refuse)
+        _stored(site, paths[3])
+    assert site.answer() == [
+        (str(paths[0]), "published", None),
+        (str(paths[1]), "published", "the source has changed since, and stays"),
+        (str(paths[2]), "rejected", "no UID"),
+        (str(paths[3]), "published", "a source can't be removed: Permission denied"),
+    ]
+    assert [path.exists() for path in paths] == [False, True, True, True]
+    assert site.journal.known(str(paths[0]), site.line.submitted[0].stamp) is None, "the path may be used again"
+    assert site.journal.known(str(paths[3]), site.line.submitted[3].stamp) == "published"
+
+
+def _refuse(_path: Path) -> None:
+    raise PermissionError(13, "Permission denied")

@@ -95,3 +95,20 @@ def test_a_link_in_its_place_is_not_followed(root: Path, tmp_path: Path) -> None
     with pytest.raises(OSError, match="symbolic links"):
         audit.append(root, Entry("export", ("1.1",)))
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_lines_that_nobody_of_us_wrote_are_passed_over(root: Path) -> None:
+    audit.append(root, Entry("export", ("1.2.3",)))
+    forged = (
+        b'{"action":5,"targets":"x","counts":[],"by":{},"at":null}',
+        b'{"action":"delete","targets":[1],"counts":{}}',
+        b'{"action":"delete","targets":["1"],"counts":{"instances":"many"}}',
+        b"[]",
+        b"null",
+        b"[" * 100_000,
+        b'"\xff"',
+    )
+    with (root / audit.PATH).open("ab") as log:
+        log.write(b"\n".join(forged))
+    audit.append(root, Entry("export", ("1.2.4",)))
+    assert [entry.targets for entry in audit.read(root)] == [("1.2.3",), ("1.2.4",)]

@@ -6,13 +6,18 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from staticwado_daemon.cli import dicomwebserver_command, execute, mkdicomweb_command, staticwado
+from staticwado_daemon.archive.audit import Entry, append
+from staticwado_daemon.cli import execute, mkdicomweb_command, staticwado
 from staticwado_daemon.cli.outcomes import counted, exit_code, print_summary, to_json
+from staticwado_daemon.cli.server import dicomwebserver_command
 from staticwado_daemon.errors import ConfigError, Corrupt
 from staticwado_daemon.pipeline.requests import Answer
 from staticwado_daemon.web.app import bind
@@ -310,7 +315,7 @@ def test_mkdicomweb_creates_unless_told_otherwise(capsys: pytest.CaptureFixture[
     assert "mkdicomweb create" in run("--content-type", "bogus", "x")
     assert "mkdicomweb create" in run("-o", "index", "/nonexistent")
     assert "mkdicomweb index" in run("index", "--bogus")
-    assert "Usage: mkdicomweb [OPTIONS] PATH… | index" in run("-h")
+    assert "Usage: mkdicomweb [OPTIONS] PATH… | COMMAND" in run("-h")
 
 
 def test_dicomwebserver_says_its_address_once_it_has_it(
@@ -349,6 +354,50 @@ def test_nginx_config_warns_of_an_open_door(
     printed = capsys.readouterr()
     assert printed.err == ""
     assert '"https://viewer.example"' in printed.out
+
+
+def _commands(group: click.Group, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, (*before, name))
+        else:
+            yield (*before, name)
+
+
+@pytest.mark.parametrize("command", [pytest.param(each, id=" ".join(each)) for each in _commands(staticwado)])
+def test_help_has_examples_and_fits_a_terminal(command: tuple[str, ...]) -> None:
+    told = CliRunner().invoke(staticwado, [*command, "--help"], terminal_width=80).output
+    assert "Examples:" in told
+    assert "\\b" not in told
+    assert max(map(len, told.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(("path", "hint"), [("tree/.staticwado/lock", True), ("out/1.2.dcm", False)])
+def test_who_may_use_the_tree_is_said(path: str, hint: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    @click.command()
+    def refused() -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    assert execute(refused, "staticwado", []) == 1
+    told = capsys.readouterr().err
+    assert f"{path}: Permission denied" in told
+    assert ("run this as the tree's user, or as root" in told) == hint
+
+
+def test_the_audit_log_counts_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / ".staticwado").mkdir()
+    append(tmp_path, Entry("export", ("1.2",), counts={"instances": 2, "failed": 0, "bytes": 1234}))
+    append(tmp_path, Entry("export", ("1.2",), counts={"instances": 0, "failed": 1, "bytes": 0}))
+    append(tmp_path, Entry("export", ("1.2",), counts={"instances": 0, "failed": 0, "bytes": 0}))
+    assert _run("audit", "--root", tmp_path) == 0
+    shown = re.findall(r"\((.*)\)", capsys.readouterr().out)
+    assert shown == ["2 instances, 1,234 bytes", "1 failed", "nothing"]
+
+
+def test_static_wado_s_commands_are_commands_of_mkdicomweb() -> None:
+    page = (REPOSITORY / "docs" / "migration.md").read_text(encoding="utf-8").partition("## Options")[0]
+    named = {name for name in re.findall(r"`mkdicomweb ([a-z0-9]+)", page) if name != "server"}
+    assert named <= {*mkdicomweb_command.commands}
 
 
 def test_help_is_there_at_once() -> None:

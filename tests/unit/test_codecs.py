@@ -23,7 +23,7 @@ from pydicom.uid import RLELossless
 from staticwado_daemon.dicom import transcode
 from staticwado_daemon.dicom.codecs import decode, photometric_interpretation
 from staticwado_daemon.dicom.codestreams import jpeg2000_header, jpeg_header
-from staticwado_daemon.dicom.codings import ContentType
+from staticwado_daemon.dicom.content_types import ContentType
 from staticwado_daemon.dicom.frames import PixelDescription, big_endian_word, describe, frame_segments
 from staticwado_daemon.dicom.native import from_array, to_array
 from staticwado_daemon.dicom.part10 import Instance

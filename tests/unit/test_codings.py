@@ -13,10 +13,11 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
 
 from staticwado_daemon.dicom import codings
-from staticwado_daemon.dicom.alternates import Alternate, Renditions, renditions
+from staticwado_daemon.dicom.alternates import Renditions, renditions
 from staticwado_daemon.dicom.codecs import decode
 from staticwado_daemon.dicom.codestreams import jpeg_header
-from staticwado_daemon.dicom.codings import ContentType, coding, is_recompressed
+from staticwado_daemon.dicom.codings import coding, is_recompressed
+from staticwado_daemon.dicom.content_types import Alternate, ContentType, SourceCoding
 from staticwado_daemon.dicom.frames import describe, frame_segments
 from staticwado_daemon.dicom.lossy import derived_uid
 from staticwado_daemon.dicom.part10 import Instance
@@ -271,9 +272,7 @@ class TestRecompressed:
     @pytest.mark.parametrize("name", RECOMPRESSED)
     def test_pass_untouched_unless_asked_for(self, name: str) -> None:
         instance = recompressed(name)
-        everything_else: Any = tuple(
-            set(get_args(codings.SourceCoding)) - {RECOMPRESSED[name], "true", "none", "jll", "jhc"}
-        )
+        everything_else: Any = tuple(set(get_args(SourceCoding)) - {RECOMPRESSED[name], "true", "none", "jll", "jhc"})
         for choices in (Choices("jls"), Choices("jls", None, everything_else, everything_else), Choices("none")):
             stored = store(instance, choices)
             assert stored.transfer_syntax_uid == instance.transfer_syntax_uid

@@ -11,10 +11,14 @@ from staticwado_daemon.archive import gzipped, holdings, layout, record, restore
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.pack import from_pack
 from staticwado_daemon.archive.store import Store
+from staticwado_daemon.archive.target import Target
+from staticwado_daemon.archive.tombstone import moment
 from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.inbound import source as source_module
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import commit as committing
-from staticwado_daemon.pipeline import publish
+from staticwado_daemon.pipeline import publish, removal
+from staticwado_daemon.pipeline.messages import Remove
 from staticwado_daemon.pipeline.staged import Staged
 from staticwado_daemon.pipeline.studies import Studies
 from tests.staging import load, snapshot, stage
@@ -204,7 +208,7 @@ def test_the_file_of_a_known_data_set_is_kept_whole_before_it_may_be_deleted(sto
     commit(store, studies, [stage(store.root)])
     other = _another_file_of_the_same(store, tmp_path / "other")
     commit(store, studies, [other])
-    assert gzipped.unpack(store.read(layout.original(other.record.source))) == b"another preamble"
+    assert gzipped.unpack(store.read(layout.original(other.record.content, other.record.source))) == b"another preamble"
 
 
 def test_it_is_kept_without_decoding_anything_that_a_worker_made(store, tmp_path, monkeypatch) -> None:
@@ -213,7 +217,7 @@ def test_it_is_kept_without_decoding_anything_that_a_worker_made(store, tmp_path
     other = _another_file_of_the_same(store, tmp_path / "other")
     monkeypatch.delattr(restore, "rebuild")
     commit(store, studies, [replace(other, remainder=b"nothing that could be rebuilt from")])
-    assert store.names(layout.ORIGINALS) == [f"{other.record.source}.gz"]
+    assert store.names(layout.originals_dir(other.record.content)) == [f"{other.record.source}.gz"]
 
 
 def test_what_can_t_be_kept_whole_gets_no_receipt_after_which_it_would_be_deleted(store, tmp_path) -> None:
@@ -223,6 +227,40 @@ def test_what_can_t_be_kept_whole_gets_no_receipt_after_which_it_would_be_delete
     other.source.path.write_bytes(b"changed since")
     with pytest.raises(OSError, match="the file changed"):
         commit(store, studies, [other])
+
+
+def test_nor_does_one_that_changes_while_it_is_kept(store, tmp_path, monkeypatch) -> None:
+    """One that is too long to be read at once is known to have stayed the same only at its end."""
+    studies = Studies(store.root, 1 << 20)
+    commit(store, studies, [stage(store.root)])
+    monkeypatch.setattr(source_module, "WHOLE_BYTES", 4)
+    monkeypatch.setattr(committing, "_CHUNK_BYTES", 5)
+    other = _another_file_of_the_same(store, tmp_path / "other")
+    commit(store, studies, [other])
+    assert gzipped.unpack(store.read(layout.original(other.record.content, other.record.source))) == b"another preamble"
+    again = _another_file_of_the_same(store, tmp_path / "again")
+    packed = gzipped.pack_pieces
+
+    def packed_while_it_is_written_to(pieces):
+        yield from packed(pieces)
+        (tmp_path / "again").write_bytes(b"ANOTHER PREAMBLE")
+
+    monkeypatch.setattr(gzipped, "pack_pieces", packed_while_it_is_written_to)
+    store.discard(layout.ORIGINALS)
+    with pytest.raises(OSError, match="the file changed"):
+        commit(store, studies, [again])
+    assert store.names(layout.ORIGINALS) == store.names(layout.PREPARING) == []
+
+
+def test_a_file_that_brings_back_what_was_deleted_is_kept_whole_as_well(store, tmp_path) -> None:
+    studies = Studies(store.root, 1 << 20)
+    commit(store, studies, [stage(store.root)])
+    order = Remove(1, "delete", (Target(UID("1.2")),), moment(), "anna", "")
+    removal.remove(store, studies, UID("1.2"), order)
+    other = _another_file_of_the_same(store, tmp_path / "other")
+    done = commit(store, studies, [replace(other, source=replace(other.source, force=True))])
+    assert [receipt.outcome for receipt in done.receipts] == ["published"]
+    assert gzipped.unpack(store.read(layout.original(other.record.content, other.record.source))) == b"another preamble"
 
 
 def _stored_otherwise(store: Store, source: Source, settings: str = "", **fields) -> Staged:

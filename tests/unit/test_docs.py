@@ -141,7 +141,7 @@ def test_alerts_ask_for_what_is_there() -> None:
     """All are gauges, and the time of the last publication is absent until there is one."""
     source = Path(metrics.__file__).read_text(encoding="utf-8")
     shown = re.findall(r"^    (.*\bstaticwado_\w+.*[<>=]=? [0-9]+)$", OPERATING, re.MULTILINE)
-    assert len(shown) == 5
+    assert len(shown) == 6
     for alert in shown:
         assert set(re.findall(r"\bstaticwado_\w+", alert)) <= set(re.findall(r'"(staticwado_\w+)"', source)), alert
         assert not re.search(r"\b(increase|rate|irate)\(", alert), "these are for counters"

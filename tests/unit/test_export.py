@@ -77,7 +77,7 @@ def test_a_file_that_is_there_is_done_or_an_error_and_never_overwritten(
     before = file.stat()
     capsys.readouterr()
     assert _export(root, study) == 0
-    assert "0 files, 0 B, byte for byte as received, 1 more was there already" in capsys.readouterr().out
+    assert "1 file was there already, byte for byte as received" in capsys.readouterr().out
     assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     file.write_bytes(b"something else")
     assert _export(root, study) == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from staticwado_daemon.archive import audit
 from staticwado_daemon.operate.export import zipped
 from staticwado_daemon.operate.export.originals import Originals
 from staticwado_daemon.operate.export.selection import by_series, named, select
@@ -111,3 +112,11 @@ def test_a_file_that_is_no_good_does_not_get_into_it(study: corpus.Study, root: 
     contents = _contents((tmp_path / "a.zip").read_bytes())
     assert len(contents) == len(study.files) - 1
     assert set(contents.values()) < {path.read_bytes() for path in study.files}
+
+
+@pytest.mark.parametrize("options", [("-o", "studies/x"), ("-o", "."), ("--zip", "all.zip"), ("--dicomdir", "-o", "m")])
+def test_nothing_is_exported_into_the_tree(study: corpus.Study, root: Path, options: tuple[str, ...]) -> None:
+    before = sorted(root.glob("**/*"))
+    *flags, place = options
+    staticwado("export", study.uid, "--root", root, *flags, root / place, expect=2)
+    assert [path for path in sorted(root.glob("**/*")) if path not in before] in ([], [root / audit.PATH])

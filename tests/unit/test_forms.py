@@ -24,12 +24,12 @@ from pydicom.uid import (
 
 from staticwado_daemon.dicom import transcode
 from staticwado_daemon.dicom.codecs import decode
-from staticwado_daemon.dicom.codings import ContentType
+from staticwado_daemon.dicom.content_types import ContentType
 from staticwado_daemon.dicom.frames import PixelDescription, big_endian_word, describe, frame_segments
 from staticwado_daemon.dicom.part10 import Instance
 from staticwado_daemon.dicom.transcode import StoredFrames, native_value
 from tests.corpus import PYDICOM
-from tests.synthetic import image, image_of, items, read
+from tests.synthetic import described, image, image_of, items, read
 
 Array = NDArray[Any]
 CODINGS: tuple[ContentType, ...] = ("htj2k", "jls", "none")
@@ -79,6 +79,10 @@ class TestSharedColours:
         described = {"Rows": 40, "Columns": 64, "SamplesPerPixel": 3, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
         kinds = {"PhotometricInterpretation": kind, "PlanarConfiguration": 0}
         return image(pairs.tobytes(), vr="OB", **{**described, **kinds, **attributes}), whole
+
+    def test_packed_bits_that_share_colours_can_be_decoded(self) -> None:
+        instance, whole = self.subsampled("YBR_PARTIAL_422", BitsAllocated=1, BitsStored=1, HighBit=0)
+        assert shown(instance, stored(instance)).shape == whole.shape
 
     @pytest.mark.parametrize("content_type", CODINGS)
     def test_each_pixel_gets_its_colours_and_the_source_comes_back(self, content_type: ContentType) -> None:
@@ -193,21 +197,8 @@ class TestDeepColours:
 
 
 def encapsulated(payload: bytes, syntax: str, samples: Array, **attributes: Any) -> Instance:
-    bits = 8 * samples.itemsize
-    colour = samples.ndim == 3
-    described = {
-        "Rows": samples.shape[0],
-        "Columns": samples.shape[1],
-        "SamplesPerPixel": 3 if colour else 1,
-        "PhotometricInterpretation": "RGB" if colour else "MONOCHROME2",
-        "PlanarConfiguration": 0 if colour else None,
-        "BitsAllocated": bits,
-        "BitsStored": bits,
-        "HighBit": bits - 1,
-        "PixelRepresentation": int(samples.dtype.kind == "i"),
-    }
     value = items(payload + bytes(len(payload) % 2))
-    return image(value, transfer_syntax=syntax, vr="OB", **{**described, **attributes})
+    return image(value, transfer_syntax=syntax, vr="OB", **described(samples, **attributes))
 
 
 class TestGrey:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydicom.pixels import get_decoder
 
 from staticwado_daemon.dicom.codecs import decode
-from staticwado_daemon.dicom.codings import ContentType
+from staticwado_daemon.dicom.content_types import ContentType
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription, big_endian_word, describe, frame_segments
 from staticwado_daemon.dicom.part10 import Instance
 from staticwado_daemon.dicom.render import instance_thumbnail

@@ -6,10 +6,12 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from staticwado_daemon.archive import multipart
+from staticwado_daemon.archive import multipart, restore
+from staticwado_daemon.archive.source_frames import stored_in
 from staticwado_daemon.dicom.codecs import decode
 from staticwado_daemon.dicom.frames import describe
 from staticwado_daemon.dicom.part10 import Limits
@@ -18,7 +20,7 @@ from staticwado_daemon.inbound.source import AfterIngest, Source, Stamp
 from staticwado_daemon.pipeline import staging
 from staticwado_daemon.pipeline.images import Alternates, Images
 from staticwado_daemon.pipeline.ingest import Rules, ingest
-from staticwado_daemon.pipeline.staged import Staged
+from staticwado_daemon.pipeline.staged import Staged, bulk_directory
 from tests.corpus import PYDICOM
 from tests.synthetic import read
 
@@ -126,3 +128,18 @@ def test_alternates_that_can_not_be_made_are_a_warning_and_no_files(tmp_path: Pa
     result = staged(tmp_path, "emri_small.dcm", Images(alternates=Alternates("jlsLossless")))
     assert result.warnings == ("no alternate jlsLossless: the encoded frame decodes to something else",)
     assert not [path for path in paths(result) if path.startswith("lossy/")]
+
+
+@pytest.mark.parametrize("mime_type", ["application/pdf", "model/stl", "video/mp4", "text/html"])
+def test_an_image_with_a_document_in_it_comes_back_from_its_frames(tmp_path: Path, mime_type: str) -> None:
+    image = pydicom.dcmread(FILES / "CT_small.dcm")
+    image.EncapsulatedDocument = b"\0\0\0\x18ftypmp42" + bytes(image.PixelData)
+    image.MIMETypeOfEncapsulatedDocument = mime_type
+    path = tmp_path / "both.dcm"
+    image.save_as(path)
+    result = ingest(Source(path, Stamp.of(path.lstat())), tmp_path / "task" / "0", Rules(Images(), Limits()))
+    assert isinstance(result, Staged)
+    assert not [name for name in paths(result) if name.startswith("rendered/")]
+    read_blob, bulk = stored_in(result.directory), stored_in(bulk_directory(result.directory))
+    pieces = restore.rebuild(result.record, result.remainder, lambda n: (bulk if n in result.bulk else read_blob)(n))
+    assert b"".join(bytes(piece) for piece in pieces) == path.read_bytes()

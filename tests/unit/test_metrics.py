@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from staticwado_daemon import __version__
 from staticwado_daemon.archive import layout
+from staticwado_daemon.archive.hidden import Hidden
 from staticwado_daemon.archive.lock import Role, take
 from staticwado_daemon.operate import health
 from staticwado_daemon.operate.metrics import Watched, exposition
@@ -64,6 +65,7 @@ def write(directory: Path, *, age: float = 0.0, **changes: Any) -> Watched:
         "idle": False,
         "folders": {FOLDER: "polling", "/srv/b": "inotify", "/srv/c": "inotify"},
         "published_at": 1_700_000_000.5,
+        "hidden": Hidden(conflicts=1, rejected=5, deleted=7),
     }
     ReportFile(directory).write(Report(**{**usual, **changes}))
     then = time.time() - age
@@ -100,6 +102,9 @@ def test_a_daemon_at_work(tmp_path: Path) -> None:
         "staticwado_waiting": 1,
         "staticwado_instances": 12,
         "staticwado_studies": 2,
+        "staticwado_conflicts": 1,
+        "staticwado_rejected_instances": 5,
+        "staticwado_deleted_instances": 7,
         "staticwado_last_published_timestamp_seconds": 1_700_000_000.5,
         "staticwado_folders{inotify}": 2,
         "staticwado_folders{polling}": 1,

@@ -25,10 +25,12 @@ from staticwado_daemon.pipeline.messages import (
     Flush,
     Flushed,
     Message,
+    Obeyed,
     Progress,
     Reindex,
     Reply,
     Sweep,
+    Tidy,
 )
 from staticwado_daemon.pipeline.publisher import Publisher
 from staticwado_daemon.pipeline.studies import Studies
@@ -44,7 +46,7 @@ METADATA = "studies/1.2/series/1.2.3/metadata.gz"
 COLD = "studies/1.2/metadata.gz"
 NEIGHBOUR = {"study": "1.9", "series": "1.9.3"}
 
-ReplyType = TypeVar("ReplyType", Committed, Flushed, Progress)
+ReplyType = TypeVar("ReplyType", Committed, Flushed, Obeyed, Progress)
 
 
 @dataclass
@@ -117,7 +119,7 @@ class Disk:
     """What a file system takes, and when it was asked for something that it doesn't.
 
     Attributes:
-        refuses: whether an action ("put", "remove", "sync") upon a path is refused.
+        refuses: whether an action ("put", "move", "remove", "sync") upon a path is refused.
     """
 
     refuses: Callable[[str, str], bool] = lambda *_: False
@@ -148,9 +150,10 @@ def _times(monkeypatch: pytest.MonkeyPatch) -> None:
 def disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> Disk:
     """The disk below a store that is open already."""
     made = Disk()
-    put, remove, sync = store.put, store.remove, store.sync
+    put, remove, sync, move = store.put, store.remove, store.sync, store.move
     monkeypatch.setattr(store, "put", lambda path, data: (made.ask("put", path), put(path, data))[1])
     monkeypatch.setattr(store, "remove", lambda path: (made.ask("remove", path), remove(path))[1])
+    monkeypatch.setattr(store, "move", lambda path, other: (made.ask("move", path), move(path, other))[1])
     monkeypatch.setattr(store, "sync", lambda: (made.ask("sync"), sync())[1])
     return made
 
@@ -565,6 +568,27 @@ def test_reindex_mends_what_is_damaged(store: Store) -> None:
         side.tell(Flush(2))
         assert side.until(Flushed) == Flushed(2, None)
         assert snapshot(store.root / "studies") == good
+
+
+def test_files_are_put_in_order(store: Store, disk: Disk) -> None:
+    for path in ("studies/1.2/x", "studies/1.2/y"):
+        store.put(path, b"odd")
+    batches = [Batch(number, (stage(store.root, instance=f"1.2.3.{number}"),)) for number in (4, 5)]
+    disk.refuses = lambda action, path: action == "move" and path.endswith("/x")
+    with serving(store) as side:
+        for batch in batches:
+            side.tell(batch)
+            side.committed(batch.number)
+        order = Tidy(7, ("studies/1.2/x", "studies/1.2/y", INDEX, METADATA), (UID("1.2"), UID("1.9")))
+        side.tell(order)
+        assert side.until(Obeyed) == Obeyed(7, ("studies/1.2/y", "studies/1.2"), FULL)
+        disk.take_everything()
+        side.tell(order)
+        assert side.until(Obeyed) == Obeyed(7, ("studies/1.2/x",))
+        side.tell(Flush(1))
+        assert side.until(Flushed).failure is None
+    assert len(holdings.record_files(store.root, UID("1.2"))) == 1
+    assert (store.root / METADATA).exists()
 
 
 def test_an_index_that_was_damaged_meanwhile_is_made_anew_at_the_start(store: Store) -> None:

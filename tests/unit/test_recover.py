@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from staticwado_daemon.archive import holdings, layout
+from staticwado_daemon.archive import holdings, layout, regular
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.pipeline import commit
@@ -97,14 +97,14 @@ def test_a_mark_that_names_what_is_not_there_or_not_ours_is_harmless(store, tmp_
 
 def test_that_a_blob_can_not_be_read_now_withdraws_nothing(store, monkeypatch) -> None:
     store_batch(store, "1")
-    real = Path.open
+    real = regular.opened
 
-    def refuse(path: Path, mode: str = "r") -> object:
+    def refuse(path: Path) -> object:
         if path.name == "1.mht":
             raise OSError(errno.EMFILE, "Too many open files")
-        return real(path, mode)
+        return real(path)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(regular, "opened", refuse)
     with pytest.raises(OSError, match="Too many"):
         recover(store, Studies(store.root, 1), STUDY)
     monkeypatch.undo()

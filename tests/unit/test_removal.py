@@ -166,16 +166,25 @@ def test_a_damaged_image_is_not_shown_either_once_it_is_deleted(site: Site) -> N
     assert site.served()["1.2/series/1.2.3/instances/1.2.3.4/frames/1.mht"] == b"?"
 
 
+def _contents(site: Site, *identities: Identity) -> list[str]:
+    return [site.studies.get(STUDY).versions(each).records[0].content for each in identities]
+
+
 def test_deleted_long_ago_is_gone_for_good_and_remembered(site: Site) -> None:
     site.take("a", bulk=("bulkdata/own", "bulkdata/shared"))
     site.take("b", OTHER, bulk=("bulkdata/shared",))
     site.do("delete", "studies/1.2/series/1.2.3")
     site.do("reject", "studies/1.2/series/1.2.5")
+    shown, deleted = (site.store.root / layout.original(content, "0" * 64) for content in _contents(site, OTHER, ONE))
+    for original in (shown, deleted):
+        site.store.put(str(original.relative_to(site.store.root)), b"with another header")
     purge_due(site.store, site.studies, site.notes, THEN)
+    assert deleted.exists()
     assert len(holdings.records(site.store.root, STUDY)) == 2, "not yet"
     purge_due(site.store, site.studies, site.notes, LATER)
     assert [each.identity for each in holdings.records(site.store.root, STUDY)] == [OTHER]
     assert len(dict(holdings.remainders(site.store.root, STUDY))) == 1
+    assert (shown.exists(), deleted.parent.exists()) == (True, False)
     assert not [path for path in site.kept() if "1.2.3.4" in path or "own" in path]
     assert "1.2/bulkdata/shared" in site.kept()
     assert site.notes.total == hidden.Hidden(rejected=1)

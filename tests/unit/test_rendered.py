@@ -247,7 +247,7 @@ class TestCommand:
             (("-o", "-", "--json"), 2, "can't both go to stdout"),
             (("--preset", "LUNG"), 1, "the image has no preset 'LUNG': it has 1"),
             (("--preset", "2"), 1, "the image has no preset '2'"),
-            (("--frame", "2"), 1, "has 1 frames, no frame 2"),
+            (("--frame", "2"), 1, "has 1 frame, no frame 2"),
         ],
     )
     def test_what_cannot_be_done_is_said(

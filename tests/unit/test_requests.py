@@ -229,12 +229,30 @@ def test_what_nobody_waits_for_is_removed_after_a_day(root: Path) -> None:
 @pytest.mark.usefixtures("daemon")
 def test_targets_and_options_arrive_as_they_were_meant(root: Path, asker: ThreadPoolExecutor) -> None:
     targets = ("studies/1.2", "studies/1.2/series/3/instances/4")
-    options = Options(reason="naïve?", by="anna", force=True)
+    options = Options(reason="naïve?", by="anna", force=True, delete=True)
     answers = asker.submit(requests.ask, root, "delete", targets=targets, options=options)
     request = taken(root)
     assert (request.command, request.paths, request.targets, request.options) == ("delete", (), targets, options)
     requests.answer(root, request.id, [])
     assert answers.result(5) == []
+
+
+NOT_ASIDE = (
+    "studies",
+    "studies/",
+    "/studies/1.2",
+    "./studies/1.2",
+    "studies/../.staticwado/lock",
+    "studies/1.2/..",
+    "studies/./1.2",
+    "studies//1.2",
+    "studies/1.2/\0",
+    "studies/1.2/\ud800",
+    ".staticwado/originals/x",
+    "etc/passwd",
+    "",
+    5,
+)
 
 
 @pytest.mark.parametrize(
@@ -248,6 +266,9 @@ def test_targets_and_options_arrive_as_they_were_meant(root: Path, asker: Thread
         {"options": {"reason": "x" * 1001}},
         {"options": {"by": 5}},
         {"options": {"force": "yes"}},
+        {"options": {"delete": 1}},
+        {"command": "group", "targets": ["restore/1.2"]},
+        *({"command": "aside", "targets": [target]} for target in NOT_ASIDE),
         {"options": {"another": 1}},
         {"options": []},
     ],

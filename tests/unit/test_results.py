@@ -102,6 +102,15 @@ def test_no_worker_can_say_that_a_file_is_stored_so_that_it_would_be_deleted(out
         _unpack(msgspec.msgpack.encode([["refused", outcome, "stored, believe me"]]))
 
 
+@pytest.mark.parametrize(("after", "taken"), [("keep", True), ("delete", False)])
+def test_what_could_not_be_given_back_is_not_stored_of_a_source_that_will_be_gone(after: Any, taken: bool) -> None:
+    try:
+        (result,) = results.unpack(_answer(remainder=b""), [replace(SOURCE, after_ingest=after)], TASK)
+    except Corrupt:
+        result = None
+    assert isinstance(result, Staged) == taken
+
+
 class _Evil:
     def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
         return os.system, ("echo owned",)

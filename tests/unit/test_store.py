@@ -53,6 +53,18 @@ def test_what_is_longer_than_it_may_be_or_no_file_is_not_read(store) -> None:
     assert store.read("studies/1.2") is None
 
 
+def test_what_comes_in_pieces_and_breaks_off_leaves_nothing(store) -> None:
+    def pieces():
+        yield b"one"
+        raise Transient("the file changed while it was read")
+
+    with pytest.raises(Transient):
+        store.prepare_pieces(pieces())
+    assert store.names(layout.PREPARING) == []
+    store.publish(store.prepare_pieces([b"one", memoryview(b"two")]), "x")
+    assert store.read("x") == b"onetwo"
+
+
 def test_an_instance_becomes_visible_whole(store) -> None:
     directory = staged(store, "t", {"instance/frames/1.mht": b"f", "instance/metadata.gz": b"m"})
     store.publish(directory / "instance", "studies/1/series/2/instances/3")

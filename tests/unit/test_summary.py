@@ -1,10 +1,11 @@
 import orjson
 
-from staticwado_daemon.archive import summary
+from staticwado_daemon.archive import layout, summary
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.record import Blob
 from staticwado_daemon.archive.summary import Series
 from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.pipeline.removal import SERIES_FILES, STUDY_FILES
 from tests.records import make_dataset, make_record
 
 
@@ -68,6 +69,12 @@ def test_the_thumbnail_of_a_series_is_the_middle_one_of_those_that_exist() -> No
     assert listed.thumbnail().instance == "1.3"
     assert series(entry("1.1")).thumbnail() is None
     assert summary.study_thumbnail([series(entry("1.1")), listed]).instance == "1.3"
+
+
+def test_what_is_published_is_what_goes_with_the_last_instance() -> None:
+    listed = [series(entry("1.1"))]
+    assert {*SERIES_FILES} == {*listed[0].files(), layout.THUMBNAIL}
+    assert {*STUDY_FILES} == {*summary.hot_files(listed), *summary.cold_files(listed), layout.THUMBNAIL}
 
 
 def test_the_studies_index_lists_the_newest_first_and_survives_its_file() -> None:

@@ -33,6 +33,16 @@ def test_what_is_meant(root: Path, text: str, targets: list[str]) -> None:
     assert [str(each) for each in resolve(root, [text])] == targets
 
 
+@pytest.mark.parametrize("text", ["5.7", "7.9", "studies/1.2.3/series/5.7", "studies/1.2.3/series/5.6/instances/7.9"])
+def test_what_is_kept_but_not_shown_is_found(root: Path, text: str) -> None:
+    (root / ".staticwado/kept/1.2.3/5.6/7.9").mkdir(parents=True)
+    (root / ".staticwado/kept/1.2.3/5.7/7.7").mkdir(parents=True)
+    (root / ".staticwado/kept/orphans/studies/5.7").mkdir(parents=True)
+    (found,) = resolve(root, [text])
+    assert str(found).endswith(text)
+    assert found.study == "1.2.3"
+
+
 def test_each_once(root: Path) -> None:
     assert resolve(root, ["1.2.3", "studies/1.2.3"]) == (Target(UID("1.2.3")),)
 

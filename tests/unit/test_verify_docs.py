@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from staticwado_daemon.operate.verify.finding import KINDS, MEANINGS, MENDINGS
-from staticwado_daemon.operate.verify.repair import ORPHANS
 from staticwado_daemon.operate.verify.sample import EVERYTHING, Sample
+from staticwado_daemon.pipeline.tidy import ORPHANS
 
 PAGE = (Path(__file__).parents[2] / "docs/verify.md").read_text(encoding="utf-8")
 PATHS = [f"studies/1.2/series/1.3/instances/1.4.{number}/frames/1.mht" for number in range(4000)]

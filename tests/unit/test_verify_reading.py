@@ -1,6 +1,7 @@
 """Reading for verify: no faster than allowed, and a file whose bytes are lost is told from one that isn't there."""
 
 import hashlib
+import os
 import time
 from pathlib import Path
 
@@ -38,3 +39,12 @@ def test_missing_and_lost(tmp_path: Path) -> None:
         assert reader.length(path) is None
     with pytest.raises(Unreadable):
         reader.digest("directory")
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    (tmp_path / "loop").symlink_to("loop")
+    for path in ("fifo", "endless", "loop"):
+        with pytest.raises(Unreadable):
+            Reader(tmp_path).read(path)

@@ -4,17 +4,18 @@ Private elements in group 0009 tell them apart: whoever says `dedupped` in (0009
 extracts, in xx11 the object's own hash, and in xx12 what it is.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from staticwado_daemon.archive import gzipped
 from staticwado_daemon.operate.adopt import spellings
 
 CREATOR: Final = "dedupped"
 _TYPES: Final = frozenset({"info", "patient", "study", "series", "image", "instance", "deleted"})
 _FIRST, _LAST = 0x10, 0x3F
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 DataSet = dict[str, Any]
 
@@ -91,10 +92,12 @@ def _joined(study: Path, instances: dict[str, tuple[DataSet, _Marks]], extracts:
 
 def _extract(study: Path, reference: str) -> DataSet:
     """An extract in a file of its own; empty if there is none."""
+    if not _DIGEST.fullmatch(reference):
+        return {}
     path = study / "bulkdata" / reference[:3] / reference[3:5] / f"{reference[5:]}.json.gz"
     if not path.exists():
         return {}
-    return _taken_apart(spellings.read_json(path)[0])[0]
+    return _taken_apart(next(iter(spellings.read_json(path)), {}))[0]
 
 
 def without_marks(data_set: DataSet) -> DataSet:
@@ -140,9 +143,5 @@ def _text(data_set: DataSet, tag: str) -> str:
 
 
 def is_foreign(data: bytes) -> bool:
-    """Whether a record file is Static DICOMweb's.
-
-    Raises:
-        Corrupt: if it is damaged.
-    """
-    return not gzipped.unpack(data).startswith(b'[\n{"format":')
+    """Whether a record file, unpacked, is Static DICOMweb's."""
+    return not data.startswith(b'[\n{"format":')

@@ -74,8 +74,12 @@ class Adopting:
             name = path.relative_to(self.old)
             if path in self.used or (self.directory / name).is_file():
                 continue
-            taken = (self.directory / name).is_dir() or any((self.directory / each).is_file() for each in name.parents)
-            self.files.instance.write(f"{name}{ASIDE}" if taken else str(name), [mapped(path)])
+            target = str(name)
+            if (self.directory / name).is_dir():
+                target += ASIDE
+            elif above := next((each for each in name.parents if (self.directory / each).is_file()), None):
+                target = f"{above}{ASIDE}/{name.relative_to(above)}{ASIDE}"
+            self.files.instance.write(target, [mapped(path)])
 
 
 def files_below(directory: Path) -> Iterator[Path]:

@@ -182,12 +182,11 @@ def _foreign_objects(path: Path) -> list[DataSet]:
 def is_ours(path: Path) -> bool | None:
     """Whether a gzipped JSON file was written by us; None if there is none."""
     try:
-        with path.open("rb") as file:
-            head = file.read(512)
+        head = spellings.read_bytes(path, 512)
         return zlib.decompressobj(31).decompress(head, len(OURS)) == OURS
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except zlib.error:
+    except (Corrupt, zlib.error):
         return False
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from staticwado_daemon.archive import gzipped
+from staticwado_daemon.archive import gzipped, regular
 from staticwado_daemon.errors import Corrupt
 
 BARE: Final = ("jls", "jpeg", "jll", "jp2", "jxl", "jhc")
@@ -57,13 +57,28 @@ def unwrap(data: bytes) -> Part:
     return Part(memoryview(data)[start + 2 * len(_BREAK) : end], label[1] if label else "")
 
 
+def read_bytes(path: Path, most: int = -1) -> bytes:
+    """A file's bytes, not more than `most` if that is given.
+
+    Raises:
+        Corrupt: if it isn't a regular file: a link may lead anywhere, and nobody may ever write to a FIFO.
+    """
+    try:
+        with regular.opened(path, follow=False) as file:
+            return file.read(most)
+    except OSError as error:
+        if error.errno in regular.NOT_ONE:
+            raise Corrupt(f"{path}: no regular file") from error
+        raise
+
+
 def read(path: Path) -> bytes:
     """A file's bytes, unpacked if it is gzipped.
 
     Raises:
         Corrupt: naming the file, if it is damaged.
     """
-    data = path.read_bytes()
+    data = read_bytes(path)
     try:
         return gzipped.unpack(data) if path.suffix == ".gz" else data
     except Corrupt as why:
@@ -96,7 +111,14 @@ def read_json(path: Path) -> list[Any]:
     objects = value if isinstance(value, list) else [value]
     if not all(isinstance(each, dict) for each in objects):
         raise Corrupt(f"{path}: not DICOM JSON")
-    return objects
+    return [_with_lists(each) for each in objects]
+
+
+def _with_lists(data_set: dict[str, Any]) -> dict[str, Any]:
+    """A data set without what is no attribute; values are in lists."""
+    attributes = {tag: each for tag, each in data_set.items() if isinstance(each, dict)}
+    lone = {tag: each for tag, each in attributes.items() if not isinstance(each.get("Value"), list | None)}
+    return attributes | {tag: {**each, "Value": [each["Value"]]} for tag, each in lone.items()}
 
 
 def frame_files(directory: Path) -> dict[int, list[Path]]:
@@ -106,11 +128,6 @@ def frame_files(directory: Path) -> dict[int, list[Path]]:
         if (match := _FRAME.fullmatch(name)) and (directory / name).is_file():
             found.setdefault(int(match[1]), {})[match[2]] = directory / name
     return {number: [files[end] for end in _ENDINGS if end in files] for number, files in sorted(found.items())}
-
-
-def is_frame_name(name: str) -> bool:
-    """Whether a file may be a frame by its name."""
-    return _FRAME.fullmatch(name) is not None
 
 
 def bulk_value(study: Path, uri: str) -> bytes | None:

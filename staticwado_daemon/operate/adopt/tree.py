@@ -115,7 +115,7 @@ def _record_files(root: Path, directory: Path, record_dirs: list[list[Path]]) ->
 
 def _is_theirs(path: Path) -> bool:
     try:
-        return deduplicated.is_foreign(path.read_bytes())
+        return deduplicated.is_foreign(spellings.read(path))
     except Corrupt:
         return True  # to be named when it is read
 
@@ -144,7 +144,9 @@ def read(root: Path, candidate: Candidate) -> Contents:
 
     Raises:
         Corrupt: naming a file that is damaged.
+        Rejected: naming a link or a special file: nobody knows whose it is, and where it leads.
     """
+    _refuse_odd_files(root / candidate.directory)
     known = own_identities(root, candidate.uid)
     if candidate.under_way:
         found = metadata.from_json(gzipped.unpack((root / notes_of(candidate.uid)).read_bytes()))
@@ -153,3 +155,9 @@ def read(root: Path, candidate: Candidate) -> Contents:
         found = metadata.read(root, candidate.uid, candidate.directory, files)
     rejected = tuple(each.identity for each in found if each.rejected)
     return Contents([each for each in found if each.identity not in known], len(known), rejected)
+
+
+def _refuse_odd_files(study: Path) -> None:
+    for path in (study, *sorted(study.rglob("*"))):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise Rejected(f"{path}: neither a regular file nor a directory")

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from staticwado_daemon.dicom.uids import Identity
 from staticwado_daemon.errors import Corrupt
-from staticwado_daemon.operate.export.originals import Originals, lacks_original
+from staticwado_daemon.operate.export.originals import Originals
 from staticwado_daemon.operate.export.selection import Named
 
 
@@ -45,10 +45,10 @@ def failed(named: Named, why: Exception) -> Exported:
     return Exported(record.identity, record.content, None, problem=reason or str(why))
 
 
-def done(named: Named, path: Path, length: int, *, present: bool = False) -> Exported:
+def done(originals: Originals, named: Named, path: Path, length: int, *, present: bool = False) -> Exported:
     """What there is to say of a file that was exported."""
     record = named.version.record
-    made = lacks_original(record) is not None
+    made = originals.lacks(named.version) is not None
     return Exported(record.identity, record.content, path, length, present=present, reconstructed=made)
 
 
@@ -71,7 +71,7 @@ def to_folder(originals: Originals, chosen: Iterable[Named], directory: Path) ->
         except (Corrupt, OSError) as why:
             yield failed(each, why)
         else:
-            yield done(each, path, length, present=present)
+            yield done(originals, each, path, length, present=present)
 
 
 def make_private(directory: Path) -> None:

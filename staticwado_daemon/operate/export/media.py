@@ -96,7 +96,8 @@ def to_medium(originals: Originals, chosen: Iterable[Named], directory: Path) ->
             except (Corrupt, OSError, Rejected) as why:
                 yield failed(each, why)
         if listed:
-            yield from _assemble(files, [*listed.values()], part / "medium", directory)
+            for each, path in _assemble(files, [*listed.values()], part / "medium", directory):
+                yield done(originals, each, path, path.stat().st_size)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -135,7 +136,7 @@ def _add(files: _Growing, path: Path) -> FileInstance:
         raise Rejected(_UNLISTED) from None
 
 
-def _assemble(files: _Growing, listed: Sequence[_Listed], medium: Path, directory: Path) -> list[Exported]:
+def _assemble(files: _Growing, listed: Sequence[_Listed], medium: Path, directory: Path) -> list[tuple[Named, Path]]:
     """Have the DICOMDIR written, put the originals in the places of their stand-ins, and give the whole its name."""
     sources = "".join(each.named.version.record.source for each in listed)
     files.UID = uid.UID(f"2.25.{int(hashlib.sha256(sources.encode()).hexdigest()[:32], 16)}")
@@ -143,16 +144,13 @@ def _assemble(files: _Growing, listed: Sequence[_Listed], medium: Path, director
     medium.mkdir(mode=0o700)
     files.complete = True
     files.write(medium)
-    result = []
     for each, file_id in zip(listed, file_ids, strict=True):
-        length = each.waiting.stat().st_size
         each.waiting.rename(medium / file_id)
-        result.append(done(each.named, directory / file_id, length))
     try:
         medium.rename(directory)
     except OSError:
         raise Corrupt(f"{directory} has come to be there meanwhile: name another folder") from None
-    return result
+    return [(each.named, directory / file_id) for each, file_id in zip(listed, file_ids, strict=True)]
 
 
 def _stand_in(path: Path) -> Dataset:

@@ -9,8 +9,8 @@ from pathlib import Path
 from staticwado_daemon.archive import gzipped, holdings, layout, restore
 from staticwado_daemon.archive.pack import from_pack
 from staticwado_daemon.archive.record import Record
-from staticwado_daemon.archive.source_frames import stored_in
-from staticwado_daemon.dicom.data_set import Buffer
+from staticwado_daemon.archive.source_frames import StoredFile, stored_in
+from staticwado_daemon.dicom.data_set import Buffer, pieces
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.operate.export.selection import Version
@@ -54,7 +54,7 @@ class Originals:
             Corrupt: at the latest after the last piece, if this isn't the file that came in.
             OSError: if something can't be read.
         """
-        if why := lacks_original(version.record):
+        if why := self.lacks(version):
             if not self._reconstruct:
                 raise Corrupt(f"{why}; --reconstruct makes a file of what is stored")
             yield self._reconstruct(version.record, self._reader(version))
@@ -69,16 +69,25 @@ class Originals:
         if digest.hexdigest() != version.record.source:
             raise Corrupt(_NO_MORE)
 
+    def lacks(self, version: Version) -> str | None:
+        """Why there is no original of a version; None if there is one, be it that it was kept whole."""
+        why = lacks_original(version.record)
+        return None if why and self._kept_whole(version.record).exists() else why
+
+    def _kept_whole(self, record: Record) -> Path:
+        return self._root / layout.original(record.content, record.source)
+
     def _rebuilt(self, version: Version) -> Iterable[Piece]:
         """The original from its frames and remainder, or, where that is lost, as it may have been kept whole."""
         record = version.record
-        remainder = self._remainders.get(record)
+        remainder = self._remainders.get(record) if record.is_exact else None
         if remainder is not None:
             return restore.rebuild(record, remainder, self._reader(version))
         try:
-            return [gzipped.unpack((self._root / layout.original(record.source)).read_bytes())]
+            whole = StoredFile(self._kept_whole(record))
         except FileNotFoundError:
             raise Corrupt("the pack with the file's remainder is missing or damaged; run `staticwado verify`") from None
+        return gzipped.unpack_pieces(pieces(whole, [(0, len(whole))]))
 
     def _reader(self, version: Version) -> Callable[[str], Buffer]:
         """What reads a version's blobs; it may have changed places with another one since its record was read."""

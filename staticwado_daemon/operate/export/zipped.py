@@ -39,7 +39,7 @@ def to_zip(
             archive.add(each.path, length, checksum, pieces)
         except Corrupt as why:
             raise StaticwadoError(f"the zip archive is incomplete: {each.path} changed meanwhile") from why
-        yield done(each, Path(each.path), length)
+        yield done(originals, each, Path(each.path), length)
     archive.finish()
 
 

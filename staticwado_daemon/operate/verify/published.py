@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import orjson
@@ -53,17 +52,10 @@ class Published:
         """The paths of the study's lists and metadata, with what makes what they hold, not compressed."""
         if not self.series:
             return
-        directory = layout.study_dir(self.study)
-        entries = [each for one in self.series for each in one.entries]
-        yield f"{directory}/index.json.gz", lambda: summary.array([summary.study_query(self.series)])
-        yield f"{directory}/series/index.json.gz", lambda: summary.array(each.query() for each in self.series)
-        yield f"{directory}/{layout.METADATA}", lambda: summary.array(each.dataset for each in entries)
-        yield f"{directory}/instances/index.json.gz", lambda: summary.array(each.query for each in entries)
-        for each in self.series:
-            home = layout.series_dir(self.study, each.uid)
-            yield f"{home}/{layout.METADATA}", each.metadata
-            yield f"{home}/instances/index.json.gz", each.instances
-            yield f"{home}/series-singleton.json.gz", partial(_single, each)
+        study = {**summary.hot_files(self.series), **summary.cold_files(self.series)}
+        homes = {layout.series_dir(self.study, each.uid): each.files() for each in self.series}
+        for directory, files in {layout.study_dir(self.study): study, **homes}.items():
+            yield from ((f"{directory}/{name}", content) for name, content in files.items())
 
     def thumbnails(self) -> Iterator[tuple[str, Blob | None]]:
         """The paths of the study's and its series' thumbnails, with the blob that each is a copy of, if any."""
@@ -78,10 +70,6 @@ class Published:
         return next(
             (each for each in blobs if each.path == layout.THUMBNAIL and each.length <= LARGEST_THUMBNAIL), None
         )
-
-
-def _single(series: Series) -> bytes:
-    return summary.array([series.query()])
 
 
 def check(reader: Reader, wanted: Sequence[Published]) -> Iterator[Finding]:

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from staticwado_daemon.archive import regular
 from staticwado_daemon.archive.source_frames import StoredFile
 
 _CHUNK = 1 << 20
-_UNREADABLE = frozenset({errno.EIO, errno.EBADMSG, errno.EISDIR, errno.ELOOP, errno.ENXIO})
+_UNREADABLE = frozenset({*regular.NOT_ONE, errno.EIO, errno.EBADMSG})
 """What says that a file's bytes are lost, or that it isn't a file: that is damage, and no reason to stop."""
 
 
@@ -63,7 +64,7 @@ class Reader:
     def _chunks(self, path: str) -> Iterator[bytes]:
         self.files += 1
         try:
-            with (self.root / path).open("rb", buffering=0) as file:
+            with regular.opened(self.root / path) as file:
                 while chunk := file.read(_CHUNK):
                     self.count(len(chunk))
                     yield chunk
@@ -96,6 +97,11 @@ class Sliced:
         return len(self._file)
 
     def __getitem__(self, key: slice) -> bytes:
-        data = self._file[key]
+        try:
+            data = self._file[key]
+        except OSError as error:
+            if error.errno in _UNREADABLE:
+                raise Unreadable(error.strerror) from error
+            raise
         self._reader.count(len(data))
         return data

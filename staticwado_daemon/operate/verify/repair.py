@@ -1,7 +1,7 @@
 """Putting right what was found to be wrong: what to do, in which order, and what came of it.
 
-Records and files come back from their originals, then the writer makes what it computes from records, and what nothing
-speaks of is set aside. Nothing is deleted, and nothing is put back that isn't proven to be what was there.
+What nothing speaks of is set aside, records and files come back from their originals, then the writer makes what it
+computes from records. Nothing is deleted, and nothing is put back that isn't proven to be what was there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,16 +11,12 @@ from typing import Protocol
 
 from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.archive.merge import Versions, merge
-from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.inbound.receipt import STORED
 from staticwado_daemon.operate.verify import blobs, recorded, strays
 from staticwado_daemon.operate.verify.blobs import Placed
 from staticwado_daemon.operate.verify.finding import Finding
 from staticwado_daemon.operate.verify.sources import Sources
-from staticwado_daemon.pipeline import publish
-
-ORPHANS = f"{layout.KEPT}/orphans"
 
 _OF_RECORDS = frozenset({"record_unreadable", "record_misnamed", "record_missing", "pack_damaged", "remainder_missing"})
 _BY_MOVING = frozenset({"set aside", "group"})
@@ -37,6 +33,12 @@ class Hands(Protocol):
     def renew(self, studies: Sequence[UID]) -> None:
         """Have everything of these studies made anew that is computed from records, and the list of all studies."""
 
+    def set_aside(self, paths: Sequence[str]) -> None:
+        """Have paths below the root moved out of the way, unless they are of use by now."""
+
+    def group(self, studies: Sequence[UID]) -> None:
+        """Have the record files and packs of studies merged into one each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -47,14 +49,12 @@ class Plan:
         renewed: studies to be written anew.
         grouped: studies whose record files are to be merged.
         aside: what is to be moved out of the way, below the root.
-        writes: whether the writer has anything to do.
     """
 
     originals: tuple[Path, ...]
     renewed: tuple[UID, ...]
     grouped: tuple[UID, ...]
     aside: tuple[str, ...]
-    writes: bool
 
 
 def plan(sources: Sources, findings: Sequence[Finding]) -> Plan:
@@ -72,11 +72,9 @@ def plan(sources: Sources, findings: Sequence[Finding]) -> Plan:
         if "record_missing" not in lacking and any(each.mending not in _BY_MOVING for each in found):
             renewed.append(study)
     grouped = {each.study for each in findings if each.mending == "group" and each.study}
-    aside = tuple(each.where for each in findings if each.mending == "set aside")
-    of_the_tree = any(each.study is None and each.mending == "renew" for each in findings)
-    return Plan(
-        tuple(originals), tuple(renewed), tuple(sorted(grouped)), aside, bool(originals or renewed or of_the_tree)
-    )
+    # What was left among the private files is swept away by whoever opens the tree for writing.
+    aside = tuple(each.where for each in findings if each.mending == "set aside" and layout.is_by_study(each.where))
+    return Plan(tuple(originals), tuple(renewed), tuple(sorted(grouped)), aside)
 
 
 def _originals(sources: Sources, study: UID, found: Sequence[Finding], originals: dict[Path, None]) -> list[Finding]:
@@ -111,7 +109,7 @@ def _shown(instances: Mapping[Identity, Versions]) -> Iterable[Identity]:
 
 
 def carry_out(hands: Hands, planned: Plan, findings: Iterable[Finding], *, running: bool) -> None:
-    """Do what is planned but for setting aside.
+    """Do what is planned.
 
     Args:
         hands: who may write.
@@ -119,6 +117,8 @@ def carry_out(hands: Hands, planned: Plan, findings: Iterable[Finding], *, runni
         findings: because of which.
         running: whether a daemon does it, which knows the records as they were before they were damaged.
     """
+    hands.set_aside(planned.aside)
+    hands.group(planned.grouped)
     if running and (forgotten := {each.study for each in findings if each.kind in _OF_RECORDS}):
         hands.renew([study for study in planned.renewed if study in forgotten])
     if planned.originals:
@@ -144,30 +144,3 @@ def _has_all(sources: Sources, study: UID) -> bool:
     known = {(each.identity, each.content) for each in recorded.read(sources.reader, study).held}
     received = sources.journal.find(study) if sources.journal else []
     return all((each.identity, each.content) in known for each in received if each.outcome in STORED)
-
-
-def group(store: Store, studies: Iterable[UID]) -> None:
-    """Merge the record files of studies into one each, so that each has the name of what it holds.
-
-    Raises:
-        OSError: if the disk doesn't take it.
-    """
-    for study in studies:
-        publish.group(store, study, most=0)
-
-
-def set_aside(store: Store, paths: Iterable[str]) -> None:
-    """Move files and directories out of the way, each to its own path below `ORPHANS`; none is deleted.
-
-    Raises:
-        OSError: if the disk doesn't let it.
-    """
-    for path in paths:
-        if not (store.root / path).exists() and not (store.root / path).is_symlink():
-            continue
-        target = f"{ORPHANS}/{path}"
-        number = 0
-        while (store.root / target).exists():
-            number += 1
-            target = f"{ORPHANS}/{path}.{number}"
-        store.move(path, target)

@@ -4,14 +4,12 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 
 from staticwado_daemon.archive import restore
 from staticwado_daemon.archive.pack import from_pack
+from staticwado_daemon.archive.source_frames import may_be_long
 from staticwado_daemon.dicom.data_set import Buffer
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.operate.verify.blobs import Placed
 from staticwado_daemon.operate.verify.finding import Finding
 from staticwado_daemon.operate.verify.reading import Reader, Unreadable
-
-_RENDERED = "rendered/"
-"""Videos, which are longer than any frame."""
 
 
 def check(reader: Reader, versions: Iterable[Placed], packs: Mapping[str, str]) -> Iterator[Finding]:
@@ -48,7 +46,7 @@ def pieces(reader: Reader, each: Placed, remainder: bytes) -> Iterator[bytes | m
     paths = {blob.path: each.path(blob, reader.root) for blob in each.version.blobs}
 
     def read(name: str) -> Buffer:
-        return reader.sliced(paths[name]) if name.startswith(_RENDERED) else reader.read(paths[name])
+        return reader.sliced(paths[name]) if may_be_long(name) else reader.read(paths[name])
 
     return restore.rebuild(each.version, remainder, read)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from staticwado_daemon.archive import gzipped, layout, multipart
+from staticwado_daemon.dicom.data_set import pieces
 from staticwado_daemon.dicom.uids import Identity
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound.journal import JournalReader
@@ -64,16 +65,16 @@ class Sources:
         path = self.folder / f"{source}.dcm"
         if path.exists():
             return path
-        for pieces in self._attempts(wanted, source, packs):
+        for made in self._attempts(wanted, source, packs):
             try:
-                private.write(self.reader.root, path, source, pieces)
+                private.write(self.reader.root, path, source, made)
             except (Corrupt, Unreadable, ValueError, FileNotFoundError):
                 continue
             return path
         return None
 
     def _attempts(self, wanted: Placed, source: str, packs: Iterable[str]) -> Iterator[Iterable[bytes | memoryview]]:
-        yield self._kept_whole(source)
+        yield self._kept_whole(wanted.version.content, source)
         if any(blob.path == layout.FULL_INSTANCE for blob in wanted.version.blobs):
             yield self._whole_object(wanted)
         own = wanted.version.remainder[0]
@@ -86,8 +87,13 @@ class Sources:
             for remainder in held.values():
                 yield restored.pieces(self.reader, wanted, remainder)
 
-    def _kept_whole(self, source: str) -> Iterator[bytes]:
-        yield gzipped.unpack(self.reader.read(layout.original(source)))
+    def _kept_whole(self, content: str, source: str) -> Iterator[bytes]:
+        root = self.reader.root
+        # Of an instance without a record it isn't known which content it is.
+        for path in root.glob(layout.original(content or "*", source)):
+            whole = self.reader.sliced(str(path.relative_to(root)))
+            yield from gzipped.unpack_pieces(pieces(whole, [(0, len(whole))]))
+            return
 
     def _whole_object(self, wanted: Placed) -> Iterator[memoryview]:
         body = gzipped.unpack(self.reader.read(f"{wanted.directory}/{layout.FULL_INSTANCE}"))

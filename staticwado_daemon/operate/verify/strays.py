@@ -1,6 +1,7 @@
 """What stands in a study's published directory although nothing speaks of it."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from staticwado_daemon.errors import Corrupt, Rejected
 from staticwado_daemon.inbound.names import reason_to_skip
 from staticwado_daemon.operate.verify.finding import Finding
 
+_BULK_URI = re.compile(rb"bulkdata/[0-9a-f]{3}/[0-9a-f]{2}/[0-9a-f]{59}")
 _SOP_INSTANCE_UID, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID = "00080018", "0020000D", "0020000E"
 
 
@@ -30,11 +32,11 @@ def unrecorded(root: Path, study: UID, known: Iterable[Identity]) -> Iterator[Re
             identity = Identity(study, UID(path.parts[-3]), UID(path.name))
         except Rejected:
             continue
-        if identity not in have and (found := _makeshift(path, identity)):
+        if identity not in have and (found := _makeshift(root, path, identity)):
             yield found
 
 
-def _makeshift(directory: Path, identity: Identity) -> Record | None:
+def _makeshift(root: Path, directory: Path, identity: Identity) -> Record | None:
     try:
         datasets = summary.objects(gzipped.unpack((directory / layout.METADATA).read_bytes()))
         named = orjson.loads(datasets[0]) if len(datasets) == 1 else {}
@@ -44,13 +46,18 @@ def _makeshift(directory: Path, identity: Identity) -> Record | None:
     if tuple(first_text(named, tag) for tag in tags) != (identity.study, identity.series, identity.instance):
         return None
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != layout.METADATA)
+    blobs = [Blob(str(path.relative_to(directory)), path.stat().st_size, "") for path in files]
+    study = root / layout.study_dir(identity.study)
+    for uri in sorted({each.decode() for each in _BULK_URI.findall(datasets[0])}):
+        found = (name for name in (uri, f"{uri}.gz") if (study / name).is_file())
+        blobs += (Blob(name, (study / name).stat().st_size, "") for name in found)
     return Record(
         identity=identity,
         revision=0,
         content="",
         source="",
         source_transfer_syntax="",
-        blobs=tuple(Blob(str(path.relative_to(directory)), path.stat().st_size, "") for path in files),
+        blobs=tuple(blobs),
         remainder=("", 0),
         source_attributes=b"{}",
         dataset=datasets[0],

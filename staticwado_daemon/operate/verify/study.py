@@ -93,7 +93,7 @@ def look(reader: Reader, study: UID, wish: Wish) -> StudyFound:
 def _missing_remainders(reader: Reader, told: Recorded, everything: list[Placed]) -> Iterator[Finding]:
     for each in everything:
         version = each.version
-        kept_whole = reader.root / layout.original(version.source)
+        kept_whole = reader.root / layout.original(version.content, version.source)
         if version.is_exact and version.remainder[0] not in told.remainders and not kept_whole.exists():
             yield Finding("remainder_missing", each.directory, told.study, version.identity, version.content)
 
@@ -112,9 +112,9 @@ def _known(reader: Reader, told: Recorded, everything: list[Placed], full: Publi
         if isinstance(record, Record) and (record.identity, record.content) in visible:
             yield from (f"{home}/{blob.path}" for blob in record.blobs if layout.is_bulk(blob.path))
     for makeshift in (each for each in full.winners.values() if not each.content):
-        directory = layout.instance_dir(makeshift.identity)
-        yield f"{directory}/{layout.METADATA}"
-        yield from (f"{directory}/{blob.path}" for blob in makeshift.blobs)
+        placed = Placed(makeshift, layout.instance_dir(makeshift.identity))
+        yield f"{placed.directory}/{layout.METADATA}"
+        yield from (placed.path(blob, reader.root) for blob in makeshift.blobs)
 
 
 def _restored(

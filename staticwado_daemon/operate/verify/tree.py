@@ -3,15 +3,16 @@
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import orjson
 
-from staticwado_daemon.archive import gzipped, layout, summary
+from staticwado_daemon.archive import gzipped, layout, restore, summary
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.lock import lock_holder
 from staticwado_daemon.archive.store import TREE_FORMAT
 from staticwado_daemon.dicom.attributes import first_text
+from staticwado_daemon.dicom.data_set import pieces
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt, Rejected
 from staticwado_daemon.inbound.names import reason_to_skip
@@ -19,17 +20,15 @@ from staticwado_daemon.operate.verify.finding import Finding
 from staticwado_daemon.operate.verify.reading import Reader, Unreadable
 from staticwado_daemon.operate.verify.sample import Sample
 
-_WITH_STUDIES = ("studies", "deduplicated", "instances", layout.RESTORE)
-
 
 def studies(root: Path) -> list[UID]:
     """Every study of which there is something, sorted."""
-    return sorted({uid for name in _WITH_STUDIES for each in _names(root / name) if (uid := _uid(each))})
+    return sorted({uid for name in layout.BY_STUDY for each in _names(root / name) if (uid := _uid(each))})
 
 
 def foreign(root: Path) -> Iterator[Finding]:
     """What stands among the studies and is none."""
-    for directory in _WITH_STUDIES:
+    for directory in layout.BY_STUDY:
         for name in _names(root / directory):
             path = f"{directory}/{name}"
             if path != layout.STUDIES_INDEX and not (_uid(name) and (root / path).is_dir()):
@@ -65,19 +64,24 @@ def leftovers(root: Path) -> Iterator[Finding]:
 
 def originals(reader: Reader, sample: Sample) -> Iterator[Finding]:
     """Whether the originals that were kept whole are what their names say."""
-    for name in _names(reader.root / layout.ORIGINALS):
-        path = f"{layout.ORIGINALS}/{name}"
-        if not sample.has(path):
-            continue
-        try:
-            whole = gzipped.unpack(reader.read(path))
-        except FileNotFoundError:
-            continue
-        except (Corrupt, Unreadable) as why:
-            yield Finding("original_damaged", path, detail=str(why))
-        else:
-            if f"{hashlib.sha256(whole).hexdigest()}.gz" != name:
-                yield Finding("original_damaged", path)
+    for content in _names(reader.root / layout.ORIGINALS):
+        directory = layout.originals_dir(content)
+        for name in _names(reader.root / directory):
+            path = f"{directory}/{name}"
+            if sample.has(path) and (why := _fault(reader, path)) is not None:
+                yield Finding("original_damaged", path, detail=why)
+
+
+def _fault(reader: Reader, path: str) -> str | None:
+    """What is wrong with an original, which may be long; "" if it is another one than its name says."""
+    try:
+        whole = reader.sliced(path)
+        found = gzipped.unpack_pieces(pieces(whole, [(0, len(whole))]))
+        return None if restore.matches(PurePath(path).stem, found) else ""
+    except FileNotFoundError:
+        return None
+    except (Corrupt, Unreadable) as why:
+        return str(why)
 
 
 def listed(reader: Reader) -> dict[UID, bytes]:
