@@ -2,7 +2,7 @@
 
 One JSON object a line, appended to and never rewritten, at ROOT/.staticwado/audit.jsonl:
 
-    {"at":"2026-03-01T10:15:00.123456+00:00","by":"anna","action":"export","targets":["1.2.3"],
+    {"at":"2026-03-01T10:15:00Z","by":"anna","action":"export","targets":["1.2.3"],
      "counts":{"instances":12},"reason":null}
 
 Beside the one writer of the tree, others may append here, each with a lock for the one call: an export is no change of
@@ -14,14 +14,14 @@ import os
 import pwd
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import orjson
 import structlog
 
-from staticwado_daemon.archive import layout
+from staticwado_daemon.archive import layout, regular
+from staticwado_daemon.archive.tombstone import moment
 
 _log = structlog.get_logger(__name__)
 
@@ -43,10 +43,6 @@ def user() -> str:
     return f"{behind} (sudo)" if behind else name
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line of the log; it names neither patients nor files outside the tree.
@@ -65,7 +61,7 @@ class Entry:
     counts: Mapping[str, int] = field(default_factory=dict)
     reason: str | None = None
     by: str = field(default_factory=user)
-    at: str = field(default_factory=_now)
+    at: str = field(default_factory=moment)
 
 
 def append(root: Path, entry: Entry) -> None:
@@ -91,9 +87,14 @@ def append(root: Path, entry: Entry) -> None:
 
 
 def read(root: Path) -> Iterator[Entry]:
-    """The lines of the log, oldest first; nothing if there is no log. One that was cut short is passed over."""
+    """The lines of the log, oldest first; nothing if there is no log. One that was cut short is passed over.
+
+    Raises:
+        OSError: if it can't be read, or isn't a regular file.
+    """
     try:
-        lines = (root / PATH).read_bytes().split(b"\n")
+        with regular.opened(root / PATH, follow=False) as file:
+            lines = file.read().split(b"\n")
     except FileNotFoundError:
         return
     for number, line in enumerate(lines, start=1):

@@ -16,6 +16,10 @@ PIECES_LEVEL = 2
 """isal's fastest that is worth it."""
 WINDOW = 31
 """zlib's way to say: a gzip member with the largest window."""
+MOST = 1 << 30
+"""Bytes that anything but the tree's own lists may unpack to: a few megabytes of a hostile file could fill memory."""
+LONGEST = (1 << 32) - 1
+"""Bytes that the length at the end of gzip data can speak of: for lists that grow with a study or the whole tree."""
 MINIMUM_SAVING = 0.1
 """Bulk data is gzipped only where that saves at least this share of it."""
 _DAMAGED = cast("type[Exception]", isal_zlib.error)  # of which the library's own types make an instance
@@ -63,14 +67,20 @@ def length_mark(data: bytes) -> bytes:
     return (len(data) & 0xFFFFFFFF).to_bytes(4, "little")
 
 
-def unpack(data: bytes) -> bytes:
+def unpack(data: bytes, most: int = MOST) -> bytes:
     """Undo `pack`.
 
+    Args:
+        data: what was packed.
+        most: how many bytes may come of it; the expected length where that is known.
+
     Raises:
-        Corrupt: if the data is damaged or cut short.
+        Corrupt: if the data is damaged or cut short, or holds more than that.
     """
     # Data that is cut short ends with any number: memory is taken up to that, but not before it is needed.
     length = int.from_bytes(data[-4:], "little")
+    if length > most:
+        raise Corrupt(f"gzip data says that it holds {length:,} bytes, but no more than {most:,} can be right")
     inflater = isal_zlib.decompressobj(WINDOW)
     try:
         inflated: bytes = inflater.decompress(data, length + 1)

@@ -76,7 +76,7 @@ def _has_metadata(directory: Path, version: Record) -> bool:
             packed = file.read(len(expected) + _GZIP_BYTES)
         if not packed.endswith(gzipped.length_mark(expected)):
             return False
-        return gzipped.unpack(packed) == expected
+        return gzipped.unpack(packed, len(expected)) == expected
     except Corrupt:
         return False
     except OSError as error:

@@ -74,7 +74,7 @@ class StudiesIndex:
             Corrupt: if it isn't one, so that it must be made anew.
         """
         index = cls()
-        index.put_all(summary.objects(gzipped.unpack(data)))
+        index.put_all(summary.objects(gzipped.unpack(data, gzipped.LONGEST)))
         return index
 
     def put_all(self, queries: Iterable[bytes]) -> None:

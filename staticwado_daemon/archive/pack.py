@@ -30,7 +30,7 @@ def from_pack(data: bytes) -> Iterator[tuple[str, bytes]]:
     Raises:
         Corrupt: if the pack isn't one.
     """
-    body = gzipped.unpack(data)
+    body = gzipped.unpack(data, gzipped.LONGEST)
     try:
         end = body.index(b"\n")
         table: list[tuple[str, int]] = orjson.loads(body[:end])

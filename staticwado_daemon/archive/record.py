@@ -153,7 +153,7 @@ def from_file(data: bytes) -> Iterator[Held]:
     Raises:
         Corrupt: if the file isn't one.
     """
-    body = gzipped.unpack(data)
+    body = gzipped.unpack(data, gzipped.LONGEST)
     if not (body.startswith(b"[\n") and body.endswith(b"\n]")):
         raise Corrupt("not a record file")
     for line in body[2:-2].split(b",\n"):

@@ -124,7 +124,9 @@ class SourceFrames:
         """The transfer syntax of a stored frame and its payload."""
         path = self._paths[number]
         data = held(self._read(path))
-        content_type, payload = multipart.unwrap(gzipped.unpack(data) if path.endswith(".gz") else data)
+        content_type, payload = multipart.unwrap(
+            gzipped.unpack(data, gzipped.LONGEST) if path.endswith(".gz") else data
+        )
         return content_type.rpartition("=")[2], payload
 
 

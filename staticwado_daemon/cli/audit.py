@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from staticwado_daemon.cli.options import Common, shared
 from staticwado_daemon.cli.outcomes import counted, print_object, printable
+from staticwado_daemon.cli.words import date_time
 
 if TYPE_CHECKING:
     from staticwado_daemon.archive.audit import Entry
@@ -48,8 +50,16 @@ def audit(common: Common, *, limit: int | None, as_json: bool) -> None:
 def _line(entry: "Entry") -> str:
     counts = ", ".join(_counted(count, noun) for noun, count in entry.counts.items() if count) or "nothing"
     because = f": {printable(entry.reason)}" if entry.reason else ""
-    told = f"{entry.at[:19].replace('T', ' ')}Z  {entry.action}  by {printable(entry.by)}{because}"
+    told = f"{_local(entry.at)}  {entry.action}  by {printable(entry.by)}{because}"
     return "\n".join([f"{told} ({counts})", *(f"  {printable(each)}" for each in entry.targets)])
+
+
+def _local(at: str) -> str:
+    """A time of the log in local time; as it stands there if it is none."""
+    try:
+        return date_time(datetime.fromisoformat(at).timestamp())
+    except (ValueError, OverflowError):
+        return printable(at)
 
 
 def _counted(count: int, noun: str) -> str:

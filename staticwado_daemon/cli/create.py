@@ -130,6 +130,7 @@ def _create(
     files: _Inputs,
 ) -> "tuple[list[Answer], str | None]":
     """Do it here, or have the running daemon do it: a tree has one writer. Says why, if not everything is done."""
+    from staticwado_daemon.archive.audit import user
     from staticwado_daemon.pipeline import requests
     from staticwado_daemon.pipeline.create import create as create_all
     from staticwado_daemon.pipeline.requests import Answer
@@ -139,9 +140,8 @@ def _create(
         progress.say("the running daemon has been asked")
         for receipt in named.unlisted:
             progress.add(receipt.outcome)
-        ask = partial(
-            requests.ask, storage.root, "create", options=requests.Options(force=files.force, delete=files.delete)
-        )
+        options = requests.Options(by=user(), force=files.force, delete=files.delete)
+        ask = partial(requests.ask, storage.root, "create", options=options)
         asked = ask(named.files, progress.add_others, warn) if named.files else []
         return _sorted([*map(Answer.of, named.unlisted), *asked]), None
 

@@ -99,9 +99,11 @@ class _Daemon(Hands):
     running = True
 
     def store(self, files: Sequence[Path], on_progress: OnProgress = _nobody) -> "list[Answer]":
+        from staticwado_daemon.archive.audit import user
         from staticwado_daemon.pipeline import requests
 
-        return requests.ask(self.root, "create", files, on_progress, warn, options=requests.Options(force=True))
+        options = requests.Options(by=user(), force=True)
+        return requests.ask(self.root, "create", files, on_progress, warn, options=options)
 
     def obey(
         self,

@@ -100,7 +100,7 @@ def to_json(answers: Sequence["Answer"]) -> str:
 
 
 def print_summary(answers: Sequence["Answer"], root: Path, seconds: float) -> None:
-    """Print the counts, where the files went, and which ones were not stored and why."""
+    """Print the counts, where the files went, what was not stored as asked for, and which ones not at all and why."""
     counts = Counter(answer.outcome for answer in answers)
     width = len(f"{len(answers):,}")
     for outcome, color in COLORS.items():
@@ -110,8 +110,17 @@ def print_summary(answers: Sequence["Answer"], root: Path, seconds: float) -> No
     rate = f", {len(answers) / seconds:.0f} a second" if 1 <= seconds < len(answers) else ""
     unit = "file" if len(answers) == 1 else "files"
     click.echo(f"  {unit:<10}  {len(answers):>{width},}  in {seconds:.1f} s{rate}, into {printable(str(root))}")
+    _print_warnings([answer for answer in answers if answer.outcome == "published" and answer.reason])
     for outcome in _SHOWN:
         _print_reasons(outcome, [answer for answer in answers if answer.outcome == outcome])
+
+
+def _print_warnings(answers: Sequence["Answer"]) -> None:
+    """Say what else there is to know of files that are stored, without naming them."""
+    if answers:
+        click.echo()
+    for reason, count in Counter(answer.reason or "" for answer in answers).most_common():
+        click.echo(f"{count:,} {click.style('published', fg=COLORS['published'])}, {printable(reason)}")
 
 
 def _print_reasons(outcome: str, answers: Sequence["Answer"]) -> None:

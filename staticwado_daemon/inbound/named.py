@@ -54,7 +54,9 @@ def find(paths: Iterable[Path], exclude: Collection[Path] = ()) -> Named:
     return Named(tuple(sorted(map(Path, files))), tuple(receipts))
 
 
-def look(path: Path, requested: str | None = None, *, force: bool = False, delete: bool = False) -> Source | Receipt:
+def look(
+    path: Path, requested: str | None = None, *, force: bool = False, delete: bool = False, by: str = ""
+) -> Source | Receipt:
     """Take a file as it stands now; the answer is a receipt if it can't be found.
 
     Args:
@@ -62,10 +64,11 @@ def look(path: Path, requested: str | None = None, *, force: bool = False, delet
         requested: the id of the request that names it.
         force: that it is to be taken also if its content is known, or was deleted or rejected.
         delete: that it is to go once it is stored.
+        by: who wants it, if it isn't the user this process works for.
     """
     try:
         # Whoever names a file says that it is complete.
         stamp = Stamp.of(path.lstat())
-        return Source(path, stamp, "delete" if delete else "keep", requested, final=True, force=force)
+        return Source(path, stamp, "delete" if delete else "keep", requested, final=True, force=force, by=by)
     except OSError as error:
         return Receipt(path, None, "rejected", f"cannot be read: {error.strerror}")

@@ -81,6 +81,7 @@ class Source:
     final: bool = False  # it did not change for long: if it is incomplete now, that is its receipt
     tries: int = 0  # how often it came back in this state, through no fault of its own
     force: bool = False  # to be taken also if its content is known, or was deleted or rejected
+    by: str = ""  # who wants that, if it isn't the user this process works for
 
 
 @contextmanager

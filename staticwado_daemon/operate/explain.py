@@ -225,7 +225,10 @@ def _why_not_yet(places: SearchPlaces, folder: str, mode: int) -> str:
     if not stat.S_ISREG(mode):
         return f"it has not been looked at yet; it is {not_a_file(mode)}, and will be rejected"
     if report and report.waiting:
-        return "it has not been taken yet: it waits for its turn, is being written, or ended too early and may go on"
+        return (
+            "it has not been taken yet: it waits for its turn, is being written, or ended too early and may go on; "
+            "that, and an image without Pixel Data, is waited for until it has rested for `incompleteSeconds`"
+        )
     return "it has not been taken yet: it waits for its turn, or is still being written"
 
 

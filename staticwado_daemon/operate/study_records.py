@@ -22,18 +22,28 @@ class StudyRecords:
         self.study = study
         self.unreadable: list[str] = []
         self._files: dict[tuple[Identity, str, int], str] = {}
-        records: list[Held] = []
-        for path in holdings.record_files(root, study):
-            try:
-                found = list(record.from_file((root / path).read_bytes()))
-            except FileNotFoundError:
-                continue  # it was merged into another one, which is read as well, or was read before
-            except (Corrupt, OSError) as why:
-                self.unreadable.append(f"{path}: {why}")
-            else:
-                records.extend(found)
-                self._files |= {_key(each): path for each in found if isinstance(each, Record)}
-        self.versions = merge(records)
+        self.versions = merge(self._read())
+
+    def _read(self) -> list[Held]:
+        found: list[Held] = []
+        seen: set[str] = set()
+        gone = True
+        while gone:
+            gone = False
+            for path in holdings.record_files(self.root, self.study):
+                if path in seen:
+                    continue
+                seen.add(path)
+                try:
+                    held = list(record.from_file((self.root / path).read_bytes()))
+                except FileNotFoundError:
+                    gone = True  # it was merged into another one, which may have come since they were listed
+                except (Corrupt, OSError) as why:
+                    self.unreadable.append(f"{path}: {why}")
+                else:
+                    found.extend(held)
+                    self._files |= {_key(each): path for each in held if isinstance(each, Record)}
+        return found
 
     def record_file(self, version: Record) -> str | None:
         """The file that a record is in."""

@@ -281,11 +281,20 @@ def _version(held: StudyRecords, of: Record, pack: str | None, receipts: Iterabl
 
 
 def _stored_files(held: StudyRecords, of: Record, directory: str) -> Iterator[StoredFile]:
+    yield _metadata(held.root, f"{directory}/{layout.METADATA}")
     homes = [layout.study_dir(held.study), layout.kept_study_dir(held.study)]
     for blob in of.blobs:
         paths = [f"{home}/{blob.path}" for home in (homes if layout.is_bulk(blob.path) else [directory])]
         found = next((path for path in paths if _has_length(held.root / path, blob.length)), None)
         yield StoredFile(path=found or paths[0], bytes=blob.length, there=found is not None)
+
+
+def _metadata(root: Path, path: str) -> StoredFile:
+    """The instance's metadata, whose length no record says."""
+    try:
+        return StoredFile(path=path, bytes=(root / path).stat().st_size, there=True)
+    except OSError:
+        return StoredFile(path=path, bytes=0, there=False)
 
 
 def _has_length(path: Path, length: int) -> bool:

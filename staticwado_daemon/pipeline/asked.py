@@ -211,8 +211,8 @@ class Requests:
         return self._line.current(result) if isinstance(result, Receipt) else result
 
     def _take(self, under_way: _UnderWay, path: Path) -> None:
-        request = under_way.request
-        source = look(path, requested=request.id, force=request.options.force, delete=request.options.delete)
+        request, options = under_way.request, under_way.request.options
+        source = look(path, requested=request.id, force=options.force, delete=options.delete, by=options.by)
         receipt = source if isinstance(source, Receipt) else self._given.known(source)
         if receipt is not None:
             under_way.note(receipt)

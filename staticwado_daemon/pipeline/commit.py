@@ -176,9 +176,8 @@ def _mend(study: Study, staged: Staged, known: Record, accepted: list[_Accepted]
 
 def _uncovered(study: Study, staged: Staged, known: Record | None, tombstone: Tombstone) -> _Accepted:
     """Take what was deleted or rejected, because somebody insists."""
-    undone = replace(
-        tombstone, action="undo", number=tombstone.number + 1, at=moment(), by=audit.user(), reason="create --force"
-    )
+    by = staged.source.by or audit.user()
+    undone = replace(tombstone, action="undo", number=tombstone.number + 1, at=moment(), by=by, reason="create --force")
     study.add(undone)
     if known and _is_the_same(staged.record, known):
         return _Accepted(staged, None, holdings.place(known, published=False), undone)
@@ -264,9 +263,12 @@ def _prepare(store: Store, accepted: Sequence[_Accepted], prepared: list[tuple[P
             path = f"{directories[len(held) == 1]}/{name}"
             prepared.append((store.prepare(data), path))
             unsynced.append(path)
-        if undone := [str(Target.of(each.undone.identity)) for each in members if each.undone]:
-            counts = {"instances": len(undone), "contents": len(undone)}
-            audit.append(store.root, audit.Entry("undo", undone, counts, "create --force"))
+        undone: dict[str, list[str]] = {}
+        for tombstone in (each.undone for each in members if each.undone):
+            undone.setdefault(tombstone.by, []).append(str(Target.of(tombstone.identity)))
+        for by, targets in undone.items():
+            counts = {"instances": len(targets), "contents": len(targets)}
+            audit.append(store.root, audit.Entry("undo", targets, counts, "create --force", by))
         # With the mark stand the records whose blobs a power cut may keep from their places (`recover`).
         store.put(layout.dirty_mark(study), "\n".join(unsynced).encode())
 

@@ -139,9 +139,8 @@ class Given:
             del self._tries[source.path]
             return self._remove(source, result) if source.after_ingest == "delete" else result
         self._tries[source.path] += 1
-        again = look(
-            source.path, requested=source.requested, force=source.force, delete=source.after_ingest == "delete"
-        )
+        delete = source.after_ingest == "delete"
+        again = look(source.path, requested=source.requested, force=source.force, delete=delete, by=source.by)
         if not result.incomplete and self._tries[source.path] < MAXIMUM_TRIES and isinstance(again, Source):
             line.submit([again])
             return None

@@ -219,8 +219,9 @@ class Publisher:
         """Set aside and merge, one after the other: one that is refused costs no other."""
         done: list[str] = []
         failure = None
+        aside = tidy.Aside(self._store, self._studies)
         steps = (
-            *((each, partial(tidy.set_aside, self._store, self._studies, each)) for each in order.aside),
+            *((each, partial(aside.move, each)) for each in sorted(order.aside)),
             *((str(Target(each)), partial(tidy.group, self._store, each)) for each in order.grouped),
         )
         for what, step in steps:

@@ -57,6 +57,8 @@ def purge_due(store: Store, studies: Studies, notes: Notes, before: str) -> None
     for uid in notes.due(before):
         store.check()
         gone = purge(store, studies, uid, before)
+        # After a power cut a record could stand again, without its blobs, and no note would say that it is to go.
+        store.sync()
         notes.note(studies.get(uid))
         _log.info("purged", study=uid, contents=gone)
 

@@ -32,6 +32,8 @@ _REMAINS = frozenset({".answer", ".progress", ".unreadable", ".part"})
 
 LONGEST_REASON = 1000
 _LONGEST_NAME = 200
+_LONGEST_REQUEST = 256 << 20
+"""Bytes of a request, which is read whole: `create` names each file, and may name millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,8 @@ def answer(root: Path, request: str, results: Sequence[Receipt | Answer]) -> Non
 
 
 def _read(path: Path) -> Request:
-    if not stat.S_ISREG(path.lstat().st_mode):
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _LONGEST_REQUEST:
         raise ValueError(path.name)
     return _parse(path.stem, json.loads(path.read_text("ascii")))
 

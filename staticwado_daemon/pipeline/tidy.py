@@ -6,7 +6,7 @@ more: what a record has come to speak of since then stays, and so does what a li
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from staticwado_daemon.archive import gzipped, holdings, layout, record
@@ -39,29 +39,57 @@ def _files(root: Path, study: UID) -> list[str]:
     return [*holdings.record_files(root, study), *holdings.pack_files(root, study)]
 
 
-def set_aside(store: Store, studies: Studies, path: str) -> bool:
-    """Move a file or directory out of the way, to its own path below `ORPHANS`; it isn't deleted.
+class Aside:
+    """Where things are moved out of the way for one order; what the records of a study speak of is read once for it.
 
     Args:
         store: the tree.
         studies: what is known.
-        path: below the root.
-
-    Returns:
-        whether it is there now; not if it is gone, or of use.
-
-    Raises:
-        OSError: if the disk doesn't let it.
     """
-    if not layout.is_by_study(path) or not _is_inside(store.root, path) or _is_of_use(store, studies, path):
-        return False
-    target = f"{ORPHANS}/{path}"
-    number = 0
-    while os.path.lexists(store.root / target):
-        number += 1
-        target = f"{ORPHANS}/{path}.{number}"
-    store.move(path, target)
-    return True
+
+    def __init__(self, store: Store, studies: Studies) -> None:
+        self._store = store
+        self._studies = studies
+        self._study: UID | None = None
+        self._known: frozenset[str] = frozenset()
+
+    def move(self, path: str) -> bool:
+        """Move a file or directory out of the way, to its own path below `ORPHANS`; it isn't deleted.
+
+        Args:
+            path: below the root. Those of a study are best named one after the other.
+
+        Returns:
+            whether it is there now; not if it is gone, or of use.
+
+        Raises:
+            OSError: if the disk doesn't let it.
+        """
+        root = self._store.root
+        if not layout.is_by_study(path) or not _is_inside(root, path) or self._is_of_use(path):
+            return False
+        target = f"{ORPHANS}/{path}"
+        number = 0
+        while os.path.lexists(root / target):
+            number += 1
+            target = f"{ORPHANS}/{path}.{number}"
+        self._store.move(path, target)
+        return True
+
+    def _is_of_use(self, path: str) -> bool:
+        top, name, *below = path.split("/")
+        try:
+            study = UID(name)
+        except Rejected:
+            return path == layout.STUDIES_INDEX
+        if top == "studies":
+            if study != self._study:
+                self._known = _with_directories(_known(self._store.root, self._studies.get(study)))
+                self._study = study
+            return path in self._known
+        if not below:
+            return (self._store.root / path).is_dir()
+        return _is_whole(self._store, path)
 
 
 def _is_inside(root: Path, path: str) -> bool:
@@ -70,17 +98,15 @@ def _is_inside(root: Path, path: str) -> bool:
     return os.path.lexists(root / path) and not any((root / each).is_symlink() for each in above)
 
 
-def _is_of_use(store: Store, studies: Studies, path: str) -> bool:
-    top, name, *below = path.split("/")
-    try:
-        study = UID(name)
-    except Rejected:
-        return path == layout.STUDIES_INDEX
-    if top == "studies":
-        return any(each == path or each.startswith(f"{path}/") for each in _known(store.root, studies.get(study)))
-    if not below:
-        return (store.root / path).is_dir()
-    return _is_whole(store, path)
+def _with_directories(files: Iterable[str]) -> frozenset[str]:
+    """Files and every directory on the way to one."""
+    found: set[str] = set()
+    for each in files:
+        path = each
+        while path and path not in found:
+            found.add(path)
+            path = path.rpartition("/")[0]
+    return frozenset(found)
 
 
 def _known(root: Path, study: Study) -> Iterator[str]:
@@ -108,7 +134,7 @@ def _is_whole(store: Store, path: str) -> bool:
     parse = from_pack if path.startswith(f"{layout.RESTORE}/") else record.from_file
     try:
         whole = data is not None and bool([*parse(data)])
-        digest = hashlib.sha256(gzipped.unpack(data or b"")).hexdigest() if whole else None
+        digest = hashlib.sha256(gzipped.unpack(data or b"", gzipped.LONGEST)).hexdigest() if whole else None
     except Corrupt:
         return False
     return digest is not None and path.rpartition("/")[2].startswith(f"{digest}.")

@@ -8,7 +8,7 @@ from typing import Any
 import pydicom
 import pytest
 
-from staticwado_daemon.archive import layout
+from staticwado_daemon.archive import gzipped, layout
 from staticwado_daemon.operate.verify.finding import KINDS
 from staticwado_daemon.pipeline.tidy import ORPHANS
 from tests.crash.oracle import differences
@@ -143,3 +143,15 @@ def test_conflicts_and_what_is_deleted_or_rejected(tree: Planted, tmp_path: Path
     answer = verified(tree, "--repair", expect=3)
     assert told_of(answer, "left") == [("frame_missing", frame.relative_to(tree.root).as_posix())]
     assert tree.records("us-jpeg") == []
+
+
+def test_a_file_that_would_fill_memory_is_damaged(tree: Planted) -> None:
+    bomb = gzipped.pack(bytes(32 << 20))
+    instance = next((tree.root / "studies").glob(f"*/series/*/instances/*/{layout.METADATA}"))
+    study = instance.parents[4] / layout.METADATA
+    for path in (instance, study):
+        path.unlink()
+        path.write_bytes(bomb)
+    answer = verified(tree, expect=1)
+    assert {each["kind"] for each in answer["findings"]} == {"metadata_wrong", "summary_unreadable"}
+    assert all("can be right" in each["sentence"] for each in answer["findings"])

@@ -39,7 +39,7 @@ def test_what_is_appended_is_read_in_order(root: Path) -> None:
 
 def test_an_entry_says_who_and_when_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = Entry("export", ())
-    assert entry.at.endswith("+00:00")
+    assert entry.at.endswith("Z")
     monkeypatch.setattr(os, "getuid", lambda: 0)
     monkeypatch.setenv("SUDO_USER", "anna")
     assert Entry("export", ()).by == "anna (sudo)"
@@ -112,3 +112,13 @@ def test_lines_that_nobody_of_us_wrote_are_passed_over(root: Path) -> None:
         log.write(b"\n".join(forged))
     audit.append(root, Entry("export", ("1.2.4",)))
     assert [entry.targets for entry in audit.read(root)] == [("1.2.3",), ("1.2.4",)]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link"])
+def test_what_is_no_log_is_not_waited_for(root: Path, kind: str) -> None:
+    if kind == "fifo":
+        os.mkfifo(root / audit.PATH)
+    else:
+        (root / audit.PATH).symlink_to("/dev/zero")
+    with pytest.raises(OSError, match=r"audit\.jsonl"):
+        [*audit.read(root)]

@@ -289,6 +289,16 @@ def test_the_summary_names_what_was_rejected_and_commands_no_terminal(capsys: py
     assert exit_code(ANSWERS[:2]) == 0
 
 
+def test_the_summary_counts_what_was_not_stored_as_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    reasons = ["not stored as jpeg: Bits Allocated is 16"] * 2 + ["odd \x1b[2J", None]
+    print_summary([Answer(Path("/in/1"), "published", each, "1.2.1") for each in reasons], Path("/tree"), 0.1)
+    printed = capsys.readouterr().out
+    assert printed.endswith(
+        "into /tree\n\n2 published, not stored as jpeg: Bits Allocated is 16\n1 published, odd \\x1b[2J\n"
+    )
+    assert "/in/" not in printed
+
+
 def test_the_summary_names_only_the_first_files(capsys: pytest.CaptureFixture[str]) -> None:
     print_summary(ANSWERS[:1], Path("/tree"), 0.1)
     assert "  file        1  in 0.1 s, into /tree\n" in capsys.readouterr().out

@@ -52,3 +52,11 @@ def _data_bytes() -> int:
     status = Path("/proc/self/status").read_text("ascii")
     (line,) = (each for each in status.splitlines() if each.startswith("VmData"))
     return int(line.split()[1]) << 10
+
+
+def test_no_more_is_unpacked_than_can_be_right() -> None:
+    assert gzipped.unpack(PACKED, len(DATA)) == DATA
+    with pytest.raises(Corrupt, match=r"holds 102,400 bytes, but no more than 102,399 can be right"):
+        gzipped.unpack(PACKED, len(DATA) - 1)
+    with pytest.raises(Corrupt, match="can be right"):
+        gzipped.unpack(unlike(gzipped.MOST + 1))

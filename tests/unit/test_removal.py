@@ -16,6 +16,7 @@ from staticwado_daemon.errors import ConfigError, Corrupt, Rejected, StaticwadoE
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.operate import removal as wanted
 from staticwado_daemon.operate.explain import SearchPlaces, explain_uid
+from staticwado_daemon.operate.study_records import StudyRecords
 from staticwado_daemon.operate.whereabouts import Instance, Series, Study
 from staticwado_daemon.pipeline import publish, removal
 from staticwado_daemon.pipeline.commit import commit, sweep
@@ -41,9 +42,9 @@ class Site:
         self.studies = Studies(store.root, 1 << 20)
         self.notes = Notes(store)
 
-    def take(self, content: str, identity: Identity = ONE, *, force: bool = False, bulk: tuple[str, ...] = ()) -> str:
-        """What becomes of an instance with this content."""
-        source = Source(Path("/in") / content, Stamp(1, 2, 3, 4), force=force)
+    def take(self, content: str, identity: Identity = ONE, *, force: str = "", bulk: tuple[str, ...] = ()) -> str:
+        """What becomes of an instance with this content, which somebody may insist on."""
+        source = Source(Path("/in") / content, Stamp(1, 2, 3, 4), force=bool(force), by=force)
         batch = [
             stage(
                 self.store.root,
@@ -149,12 +150,16 @@ def test_force_takes_what_was_deleted_and_only_that(site: Site) -> None:
     site.take("a")
     site.take("b")
     site.do("delete", "studies/1.2")
-    assert site.take("a", force=True) == "published"
+    assert site.take("a", force="berta") == "published"
     assert site.served()["1.2/series/1.2.3/instances/1.2.3.4/frames/1.mht"] == b"a"
     assert site.take("b").startswith("ignored")
-    assert site.take("b", force=True) == "published"
-    assert site.take("a", force=True) == "duplicate"
+    assert site.take("b", force="berta") == "published"
+    assert site.take("a", force="berta") == "duplicate"
     assert {path.split("/")[3] for path in site.kept()} == {"a"}
+    undone = [each.by for each in audit.read(site.store.root) if each.action == "undo"]
+    assert undone == ["berta", "berta"]
+    tombstones = [each for each in holdings.held(site.store.root, STUDY) if isinstance(each, Tombstone)]
+    assert {each.by for each in tombstones if each.action == "undo"} == {"berta"}
 
 
 def test_a_damaged_image_is_not_shown_either_once_it_is_deleted(site: Site) -> None:
@@ -189,10 +194,35 @@ def test_deleted_long_ago_is_gone_for_good_and_remembered(site: Site) -> None:
     assert "1.2/bulkdata/shared" in site.kept()
     assert site.notes.total == hidden.Hidden(rejected=1)
     assert site.take("a") == "ignored: deleted on 2026-03-01 by anna: why"
-    assert site.take("a", force=True) == "published"
+    assert site.take("a", force="berta") == "published"
     log = [(each.action, each.counts) for each in audit.read(site.store.root)]
     one = {"instances": 1, "contents": 1}
     assert log == [("delete", one), ("reject", one), ("purge", one), ("undo", one)]
+
+
+def test_what_is_purged_is_on_the_disk_before_its_note_goes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.take("a")
+    site.do("delete", "studies/1.2")
+    steps: list[str] = []
+    monkeypatch.setattr(site.store, "sync", lambda: steps.append("sync"))
+    monkeypatch.setattr(site.store, "remove", steps.append)
+    monkeypatch.setattr(site.notes, "note", lambda _: steps.append("note"))
+    purge_due(site.store, site.studies, site.notes, LATER)
+    last = steps.index("note")
+    assert steps[last - 2].startswith((layout.records_dir(STUDY), layout.pending_dir(STUDY)))
+    assert steps[last - 1] == "sync"
+
+
+def test_records_merged_while_they_are_read_are_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.take("a")
+    site.take("b", OTHER)
+    listed = [holdings.record_files(site.store.root, STUDY)]
+    publish.group(site.store, STUDY, most=0)
+    now = holdings.record_files(site.store.root, STUDY)
+    assert not set(now) & set(listed[0])
+    monkeypatch.setattr(holdings, "record_files", lambda *_: listed.pop() if listed else now)
+    held = StudyRecords(site.store.root, STUDY)
+    assert set(held.versions) == {ONE, OTHER}
 
 
 def test_a_rejected_content_that_is_deleted_is_purged(site: Site) -> None:
@@ -292,3 +322,5 @@ def test_explain_says_what_was_removed_and_where_it_is_kept(site: Site) -> None:
         ("a", False, "rejected on 2026-03-01 by anna: why"),
     ]
     assert all(file.there for each in instance.versions for file in each.files)
+    assert all(each.files[0].path == f"{each.directory}/{layout.METADATA}" for each in instance.versions)
+    assert all(each.files[0].bytes > 0 for each in instance.versions)

@@ -1,6 +1,9 @@
 """The commands around deleting: what they ask, say and refuse. What they do is in tests/unit/test_removal.py."""
 
 import json
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import click
@@ -23,6 +26,16 @@ def root(tmp_path: Path) -> Path:
         commit(store, Studies(store.root, 1), batch)
         sweep(store, batch)
     return tmp_path / "root"
+
+
+@pytest.fixture
+def abroad() -> Iterator[None]:
+    """Local time is five and a half hours ahead of UTC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "XST-5:30")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def run(root: Path, *words: str) -> int:
@@ -77,7 +90,8 @@ def test_a_reason_is_one_line(root: Path, reason: str, capsys: pytest.CaptureFix
     assert "one line of text" in capsys.readouterr().err
 
 
-def test_the_audit_log_says_who_and_why(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("abroad")
+def test_the_audit_log_says_who_when_and_why(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, "audit") == 0
     assert capsys.readouterr().out.startswith("nothing was")
     assert run(root, "reject", "--yes", "--reason", "blurred", "1.2.3") == 0
@@ -86,7 +100,9 @@ def test_the_audit_log_says_who_and_why(root: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == "1 instance brought back\n"
     assert run(root, "audit") == 0
     first, target, *_ = capsys.readouterr().out.splitlines()
-    assert first.endswith(f"Z  reject  by {audit.user()}: blurred (1 instance, 1 content)")
+    entry = next(audit.read(root))
+    at = datetime.fromisoformat(entry.at).astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert first == f"{at:%Y-%m-%d %H:%M:%S}  reject  by {audit.user()}: blurred (1 instance, 1 content)"
     assert target == "  studies/1.2/series/1.2.3"
     assert run(root, "audit", "--limit", "1", "--json") == 0
     told = json.loads(capsys.readouterr().out)

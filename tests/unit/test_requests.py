@@ -278,3 +278,10 @@ def test_what_nobody_can_mean_is_not_obeyed(root: Path, body: dict[str, object])
     (root / layout.REQUESTS / "7.json").write_text(json.dumps({"command": "delete", "paths": [], **body}), "ascii")
     assert requests.pending(root) == []
     assert files(root) == [".unreadable"]
+
+
+def test_a_request_too_long_to_be_one_is_not_read(root: Path) -> None:
+    with (root / layout.REQUESTS / "a.json").open("wb") as file:
+        file.truncate(1 << 40)
+    assert requests.pending(root) == []
+    assert files(root) == [".unreadable"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from staticwado_daemon.archive import holdings, layout
+from staticwado_daemon.archive import holdings, layout, record
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def set_aside(store: Store, path: str) -> bool:
-    return tidy.set_aside(store, Studies(store.root, 1 << 20), path)
+    return tidy.Aside(store, Studies(store.root, 1 << 20)).move(path)
 
 
 def put(store: Store, *paths: str) -> None:
@@ -91,6 +91,22 @@ def test_what_a_record_speaks_of_stays_whoever_asks(store: Store) -> None:
     for path in (*files, *directories):
         assert not set_aside(store, path), path
     assert snapshot(store.root) == before
+
+
+def test_the_records_of_a_study_are_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[UID] = []
+    records = holdings.records
+
+    def told(root: Path, study: UID) -> list[record.Record]:
+        read.append(study)
+        return records(root, study)
+
+    monkeypatch.setattr(holdings, "records", told)
+    paths = [f"studies/1.2/{number}" for number in range(5)]
+    put(store, *paths, "studies/1.9/x")
+    aside = tidy.Aside(store, Studies(store.root, 1 << 20))
+    assert all(aside.move(path) for path in [*paths, "studies/1.9/x"])
+    assert read == [STUDY, UID("1.9")]
 
 
 def test_nothing_is_taken_from_elsewhere(store: Store, tmp_path: Path) -> None:

@@ -90,8 +90,9 @@ class Blobs:
 
     def _metadata(self, each: Placed) -> Iterator[Finding]:
         path = f"{each.directory}/{layout.METADATA}"
+        expected = summary.array([each.version.dataset])
         try:
-            right = gzipped.unpack(self.reader.read(path)) == summary.array([each.version.dataset])
+            right = gzipped.unpack(self.reader.read(path), len(expected)) == expected
         except FileNotFoundError:
             yield _finding("metadata_missing", each, path)
             return

@@ -19,6 +19,9 @@ from staticwado_daemon.pipeline.publish import LARGEST_THUMBNAIL
 
 _COUNTS = frozenset({summary.STUDY_RELATED_SERIES, summary.STUDY_RELATED_INSTANCES, summary.SERIES_RELATED_INSTANCES})
 
+_STALE_BYTES = 1 << 20
+"""What may be left in a list of instances that are gone, beside as much again as belongs there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -110,7 +113,7 @@ def check_note(reader: Reader, study: UID, instances: Iterable[Versions]) -> Ite
 
 def _fault(reader: Reader, path: str, bodies: Sequence[bytes]) -> tuple[Kind, str] | None:
     try:
-        found = gzipped.unpack(reader.read(path))
+        found = gzipped.unpack(reader.read(path), 2 * max(map(len, bodies)) + _STALE_BYTES)
     except FileNotFoundError:
         return "summary_missing", ""
     except (Corrupt, Unreadable) as why:

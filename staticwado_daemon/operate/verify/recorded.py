@@ -53,7 +53,7 @@ def _held(reader: Reader, study: UID, path: str, findings: list[Finding]) -> Ite
         return
     try:
         data = reader.read(path)
-        body = gzipped.unpack(data)
+        body = gzipped.unpack(data, gzipped.LONGEST)
         found = list(record.from_file(data))
     except (Corrupt, Unreadable) as why:
         findings.append(Finding("record_unreadable", path, study, detail=str(why)))
@@ -77,7 +77,7 @@ def _remainders(reader: Reader, study: UID, path: str, findings: list[Finding]) 
     try:
         data = reader.read(path)
         held = {digest: hashlib.sha256(each).hexdigest() for digest, each in from_pack(data)}
-        named_right = hashlib.sha256(gzipped.unpack(data)).hexdigest() == named[1]
+        named_right = hashlib.sha256(gzipped.unpack(data, gzipped.LONGEST)).hexdigest() == named[1]
     except (Corrupt, Unreadable) as why:
         findings.append(Finding("pack_damaged", path, study, detail=str(why)))
         return

@@ -95,9 +95,9 @@ class Sources:
             yield from gzipped.unpack_pieces(pieces(whole, [(0, len(whole))]))
             return
 
-    def _whole_object(self, wanted: Placed) -> Iterator[memoryview]:
-        body = gzipped.unpack(self.reader.read(f"{wanted.directory}/{layout.FULL_INSTANCE}"))
-        yield multipart.unwrap(body)[1]
+    def _whole_object(self, wanted: Placed) -> Iterator[bytes]:
+        whole = self.reader.sliced(f"{wanted.directory}/{layout.FULL_INSTANCE}")
+        yield from multipart.unwrap_pieces(gzipped.unpack_pieces(pieces(whole, [(0, len(whole))])))
 
 
 def _digest(path: Path) -> str | None:

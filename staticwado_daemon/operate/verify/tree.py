@@ -92,13 +92,13 @@ def listed(reader: Reader) -> dict[UID, bytes]:
         FileNotFoundError: if there is none.
     """
     try:
-        body = gzipped.unpack(reader.read(layout.STUDIES_INDEX))
+        body = gzipped.unpack(reader.read(layout.STUDIES_INDEX), gzipped.LONGEST)
         queries = {UID(first_text(orjson.loads(each), "0020000D")): each for each in summary.objects(body)}
     except (Unreadable, ValueError, Rejected) as why:
         raise Corrupt(str(why)) from why
     index = StudiesIndex()
     index.put_all(queries.values())
-    if gzipped.unpack(index.to_file()) != body:
+    if gzipped.unpack(index.to_file(), gzipped.LONGEST) != body:
         raise Corrupt("its order is wrong, or it has a study twice")
     return {study: digest(query) for study, query in queries.items()}
 
