@@ -9,7 +9,7 @@ import orjson
 
 from staticwado_daemon.archive import gzipped, layout, restore, summary
 from staticwado_daemon.archive.record import Blob
-from staticwado_daemon.archive.store import Stage
+from staticwado_daemon.archive.stage import Stage
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline.staged import Staged, bulk_directory
 from tests.records import make_dataset, make_record

@@ -121,3 +121,7 @@ class Disk:
                 self.rename(spare, other)
             raise
         self.rename(spare, one)
+
+
+DISK = Disk()
+"""The real one."""

@@ -42,7 +42,7 @@ def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator
     from staticwado_daemon.archive.store import Store
     from staticwado_daemon.cli.preflight import nesting_errors
     from staticwado_daemon.inbound.journal import Journal
-    from staticwado_daemon.pipeline import publisher
+    from staticwado_daemon.pipeline import publishing
     from staticwado_daemon.pipeline.line import Line
     from staticwado_daemon.pipeline.workers import WorkerProcesses
 
@@ -50,12 +50,12 @@ def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator
         raise ConfigError(problem)
     log.configure(level)
     prepare = functools.partial(log.configure, level)
-    with Store(storage.root, storage.group, wait_seconds=publisher.LOCK_SECONDS):
+    with Store(storage.root, storage.group, wait_seconds=publishing.LOCK_SECONDS):
         pass  # the tree with its rights stands before anything of ours is put into it
     storage.state_dir.mkdir(parents=True, exist_ok=True)
     staging = storage.root / layout.STAGING
     workers = WorkerProcesses(storage.workers, rules_of(storage), _memory_share(storage.workers), prepare, staging)
-    publish = functools.partial(publisher.run, root=storage.root, group=storage.group, role=role, prepare=prepare)
+    publish = functools.partial(publishing.run, root=storage.root, group=storage.group, role=role, prepare=prepare)
     with (
         closing(Journal(storage.state_dir / JOURNAL)) as journal,
         Line(storage.root, workers, journal, publish) as line,

@@ -9,11 +9,10 @@ from staticwado_daemon.cli.exporting import (
     PathOrStdout,
     Session,
     begin,
-    json_option,
     reconstruct_option,
     version_option,
 )
-from staticwado_daemon.cli.options import Common, shared
+from staticwado_daemon.cli.options import Common, json_option, shared
 from staticwado_daemon.errors import ConfigError
 
 _EXAMPLES = """\b
@@ -54,7 +53,6 @@ def export(
     dicomdir: bool,
     versions: str,
     reconstruct: bool,
-    as_json: bool,
 ) -> int:
     """Write the original Part 10 files of studies, series or instances.
 
@@ -71,7 +69,7 @@ def export(
         output, archive = None, STDOUT
     if archive and (output or dicomdir):
         raise ConfigError("--zip writes one file and nothing else: leave out -o and --dicomdir")
-    if archive == STDOUT and as_json:
+    if archive == STDOUT and common.as_json:
         raise ConfigError("standard output can't take the zip archive and the object of --json: give --zip FILE")
     session = begin(common, targets, versions, reconstruct=reconstruct)
     with session.audited():
@@ -81,7 +79,7 @@ def export(
             session.to_medium(output)
         else:
             _to_folders(session, output)
-    return session.finish(as_json=as_json, quiet=archive == STDOUT)
+    return session.finish(as_json=common.as_json, quiet=archive == STDOUT)
 
 
 def _to_folders(session: Session, output: Path | None) -> None:

@@ -48,7 +48,6 @@ reconstruct_option = click.option(
     help="Make a file of what is stored where the original can't be given back: adopted from static-wado, or stored "
     "lossy.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one object, with every file.")
 
 
 def begin(common: Common, texts: Iterable[str], versions: str, *, reconstruct: bool) -> "Session":

@@ -26,6 +26,7 @@ class Common:
     config: Path | None = None
     root: Path | None = None
     verbose: bool = False
+    as_json: bool = False
     settings: dict[str, Any] = field(default_factory=dict)  # by configuration key
     warnings: list[str] = field(default_factory=list)
 
@@ -108,6 +109,17 @@ class AbsolutePath(click.Path):
         text = super().convert(value, parameter, context)
         return Path(str(text)).absolute()
 
+
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    default=None,
+    expose_value=False,
+    callback=_keep,
+    help="Print one JSON object.",
+)
+"""For commands with more to say than fits a handful of parameters: it is kept in their `Common`."""
 
 ohif_option = click.option(
     "--ohif",

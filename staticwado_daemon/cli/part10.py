@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from staticwado_daemon.cli.exporting import begin, json_option, reconstruct_option, version_option
-from staticwado_daemon.cli.options import AbsolutePath, Common, shared
+from staticwado_daemon.cli.exporting import begin, reconstruct_option, version_option
+from staticwado_daemon.cli.options import AbsolutePath, Common, json_option, shared
 
 _EXAMPLES = """\b
 Examples:
@@ -28,9 +28,7 @@ Examples:
 @json_option
 @shared()
 @click.pass_obj
-def part10(
-    common: Common, *, targets: tuple[str, ...], output: Path, versions: str, reconstruct: bool, as_json: bool
-) -> int:
+def part10(common: Common, *, targets: tuple[str, ...], output: Path, versions: str, reconstruct: bool) -> int:
     """Write the original Part 10 files of studies, series or instances.
 
     The same as `staticwado export`, which explains TARGET and has more to offer, but for the paths, which are those of
@@ -41,4 +39,4 @@ def part10(
     session = begin(common, targets, versions, reconstruct=reconstruct)
     with session.audited():
         session.to_folder(output, [*session.targets], as_static_wado)
-    return session.finish(as_json=as_json)
+    return session.finish(as_json=common.as_json)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from staticwado_daemon.cli import outcomes
-from staticwado_daemon.cli.options import INTERRUPTED, Common, shared
+from staticwado_daemon.cli.options import INTERRUPTED, Common, json_option, shared
 from staticwado_daemon.cli.places import places_of
 from staticwado_daemon.cli.watching import reading_bar
 from staticwado_daemon.units import size
@@ -43,7 +43,7 @@ Examples:
 @click.option("--restore", is_flag=True, help="Rebuild the originals as well, and compare them with what came in.")
 @click.option("--rate", metavar="MB/S", type=click.FloatRange(0, min_open=True), help="Read no faster than this.")
 @click.option("--repair", is_flag=True, help="Put right what can be, and look again.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @shared("-o", "--dir")
 @click.pass_obj
 def verify(
@@ -55,7 +55,6 @@ def verify(
     *,
     restore: bool,
     repair: bool,
-    as_json: bool,
 ) -> int:
     """Compare everything in the tree with its records; a daemon may be at work meanwhile.
 
@@ -81,7 +80,7 @@ def verify(
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is half done", err=True)
         return INTERRUPTED
-    if as_json:
+    if common.as_json:
         outcomes.print_object(_to_json(before, now, None if percent is None else (percent, sample.seed)))
     else:
         _print(before, now, root)

@@ -8,7 +8,6 @@ pydicom reads a file that was cut off without complaint. Here every length that 
 checked against what is there, so that a half-copied file is told from a whole one.
 """
 
-import os
 import struct
 import warnings
 from array import array
@@ -40,6 +39,7 @@ from staticwado_daemon.dicom.data_set import (
 from staticwado_daemon.dicom.dictionary import private_creator, value_representation
 from staticwado_daemon.dicom.fragments import end_of_items
 from staticwado_daemon.dicom.json_model import UTF8_CHARACTER_SET, convert, json_object, sequence
+from staticwado_daemon.dicom.read_stream import ReadStream
 from staticwado_daemon.errors import Incomplete, Rejected
 
 _Element = RawDataElement | DataElement
@@ -55,8 +55,6 @@ _WORDS: Final = {
     **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), "I"),
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), "Q"),
 }
-_READS_PER_ELEMENT: Final = 5
-"""pydicom reads an element in three pieces at most, and looks twice at the first one of an item."""
 _SEARCHED_BYTES: Final = 1 << 20
 _FAULTS: Final = (
     ArithmeticError,
@@ -105,52 +103,6 @@ class _Scope(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Stream:
-    """A buffer as a file that pydicom can read; refuses after too many reads.
-
-    The refusal bounds the objects that pydicom builds before we see the first of them.
-    """
-
-    buffer: Buffer
-    position: int
-    reads_left: int
-
-    @classmethod
-    def over(cls, buffer: Buffer, position: int, rules: Rules) -> "_Stream":
-        return cls(buffer, position, rules.limits.maximum_elements * _READS_PER_ELEMENT)
-
-    def read(self, size: int = -1) -> bytes:
-        self.reads_left -= 1
-        if self.reads_left < 0:
-            raise Rejected("too many elements")
-        stop = len(self.buffer) if size < 0 else self.position + size
-        piece = bytes(self.buffer[self.position : stop])
-        self.position += len(piece)
-        return piece
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self.position = offset + (self.position if whence == os.SEEK_CUR else 0)
-        return self.position
-
-    def tell(self) -> int:
-        return self.position
-
-    def fault(self, error: Exception) -> Rejected:
-        """Return what an exception out of pydicom means.
-
-        Raises:
-            RecursionError: if it was one before pydicom made another of it.
-        """
-        if isinstance(error.__context__, RecursionError):
-            raise error.__context__
-        if self.reads_left < 0:
-            return Rejected("too many elements")
-        if self.position >= len(self.buffer):
-            return Incomplete("the file ends inside a sequence")
-        return Rejected(f"unreadable data set ({type(error).__name__})")
-
-
-@dataclass(slots=True)
 class _PixelDataHeader:
     tag: int
     vr: str
@@ -175,7 +127,7 @@ class _Outline:
             Incomplete: if the buffer ends inside an element.
             Rejected: if it makes no sense.
         """
-        stream = _Stream.over(self.buffer, offset, self.findings.rules)
+        stream = ReadStream.over(self.buffer, offset, self.findings.rules)
         found: list[_Element] = []
         end = offset
         while end < len(self.buffer):
@@ -191,7 +143,7 @@ class _Outline:
                 break
         return found
 
-    def until_pixel_data(self, stream: _Stream, found: list[_Element]) -> tuple[int, _PixelDataHeader | None]:
+    def until_pixel_data(self, stream: ReadStream, found: list[_Element]) -> tuple[int, _PixelDataHeader | None]:
         """Collect elements up to pixel data or the end; return the position reached, and which it was."""
         header: _PixelDataHeader | None = None
 
@@ -299,7 +251,7 @@ class _Conversion:
         """Return the items of a sequence of defined length, None if its value does not consist of items."""
         if len(value) and value[:4] not in _ITEMS:
             return None
-        stream = _Stream.over(value, 0, self.findings.rules)
+        stream = ReadStream.over(value, 0, self.findings.rules)
         try:
             items: Iterable[Dataset] = read_sequence(
                 cast("BinaryIO", stream),

@@ -8,7 +8,7 @@ from isal import isal_zlib
 
 from staticwado_daemon.archive import gzipped, layout, multipart
 from staticwado_daemon.archive.record import Blob
-from staticwado_daemon.archive.store import Stage
+from staticwado_daemon.archive.stage import Stage
 from staticwado_daemon.dicom import native
 from staticwado_daemon.dicom.data_set import Buffer, pieces
 

@@ -76,7 +76,7 @@ class Line:
         root: of the tree.
         workers: who ingests.
         journal: where receipts go.
-        publish: what the publisher process does with its end of the connection: `publisher.run` for this root, as a
+        publish: what the publisher process does with its end of the connection: `publishing.run` for this root, as a
             partial that can be pickled.
     """
 

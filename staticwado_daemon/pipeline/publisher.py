@@ -1,28 +1,22 @@
-"""The publisher process: the only writer of the tree.
+"""The publisher's work: the only writer of the tree.
 
 It takes batches of staged instances, stores them, publishes the studies they belong to, and answers when
 everything is on the disk. Becoming visible doesn't wait for that; receipts do.
 """
 
 import itertools
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import structlog
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.disk import Disk, SyncFailed
-from staticwado_daemon.archive.lock import Role
-from staticwado_daemon.archive.store import DISK, Store
+from staticwado_daemon.archive.disk import SyncFailed
+from staticwado_daemon.archive.store import Store
 from staticwado_daemon.archive.target import Target
 from staticwado_daemon.dicom.uids import UID, Identity
-from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.pipeline import publish, removal, tidy
 from staticwado_daemon.pipeline.commit import commit, sweep
@@ -60,35 +54,6 @@ RETRY_SECONDS = 1.0
 """How long to wait after the disk refused a file."""
 
 MAXIMUM_CACHE = 256 * 1024 * 1024
-
-LOCK_SECONDS = 4.0
-"""How long to wait for the publisher of a daemon that was killed to notice and let go."""
-
-
-def run(
-    connection: Connection, root: Path, group: str | None, role: Role, prepare: Callable[[], None], disk: Disk = DISK
-) -> None:
-    """Be the publisher of `root`, which is on `disk`, until told to end or until nobody is left at the other side."""
-    # The main process ends this one: a terminal's Ctrl-C and a service manager's SIGTERM reach the whole group.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    prepare()
-    try:
-        store = Store(root, group, role=role, wait_seconds=LOCK_SECONDS, disk=disk)
-    except StaticwadoError as error:
-        with suppress(OSError):  # nobody may be left to read it
-            connection.send(error)
-        return
-    with store:
-        try:
-            Publisher(store, connection).serve()
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            # The daemon was killed. What was committed is marked dirty, so its next start goes on from here.
-            _log.warning("publisher_left_alone")
-        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the process, but not unread
-            # Logged here, where no one's name gets into the log, instead of by the interpreter.
-            _log.exception("publisher_failed", kind=type(error).__name__)
-            sys.exit(1)
 
 
 class Publisher:

@@ -29,7 +29,7 @@ class PublisherProcess:
     """The process, from `start` to `end`.
 
     Args:
-        publish: what it does with its end of the connection: `publisher.run` of some root, as a partial that can be
+        publish: what it does with its end of the connection: `publishing.run` of some root, as a partial that can be
             pickled.
         hear: called from another thread with each reply, and with an error when there will be no more.
 

@@ -13,7 +13,7 @@ import orjson
 from staticwado_daemon.archive import gzipped, layout, multipart, restore, summary
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.archive.source_frames import stored_in
-from staticwado_daemon.archive.store import Stage
+from staticwado_daemon.archive.stage import Stage
 from staticwado_daemon.dicom import forms, frames, render, transcode
 from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.data_set import Buffer, pieces

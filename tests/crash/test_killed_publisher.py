@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from staticwado_daemon.archive.disk import Disk
-from staticwado_daemon.pipeline import publisher
+from staticwado_daemon.pipeline import publishing
 from staticwado_daemon.pipeline.messages import Flush, Flushed, Progress
 from staticwado_daemon.pipeline.processes import process_context
 from tests.crash.disks import Interposed, Killing
@@ -45,7 +45,7 @@ def _talk(rehearsal: Rehearsal, conversation: Conversation, disk: Disk) -> int |
     """Run a publisher process until it ends, one way or the other; say how."""
     context = process_context()
     ours, theirs = context.Pipe()
-    process = context.Process(target=publisher.run, args=(theirs, rehearsal.root, None, "daemon", _nothing, disk))
+    process = context.Process(target=publishing.run, args=(theirs, rehearsal.root, None, "daemon", _nothing, disk))
     process.start()
     theirs.close()
     answered = conversation.receipts()

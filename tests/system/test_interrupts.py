@@ -12,7 +12,7 @@ import pytest
 
 from staticwado_daemon.archive.lock import lock_holder
 from staticwado_daemon.archive.store import Store
-from staticwado_daemon.pipeline import publisher
+from staticwado_daemon.pipeline import publishing
 from tests import corpus
 from tests.system.programs import REPOSITORY, STATICWADO, create, is_gone
 
@@ -61,13 +61,13 @@ def test_an_interrupt_is_no_story(tmp_path: Path, moment: float, *, everybody: b
 def test_a_publisher_that_finds_the_tree_taken_and_nobody_to_tell_ends_quietly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(publishing, "LOCK_SECONDS", 0.0)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     ours, theirs = Pipe()
     ours.close()
     try:
         with Store(tmp_path / "root", None):
-            publisher.run(theirs, tmp_path / "root", None, "create", lambda: None)
+            publishing.run(theirs, tmp_path / "root", None, "create", lambda: None)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -18,7 +18,7 @@ from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Transient
-from staticwado_daemon.pipeline import arrange, commit, publish, publisher
+from staticwado_daemon.pipeline import arrange, commit, publish, publisher, publishing
 from staticwado_daemon.pipeline.messages import (
     Batch,
     Committed,
@@ -606,15 +606,15 @@ def test_an_index_that_was_damaged_meanwhile_is_made_anew_at_the_start(store: St
 
 @pytest.fixture
 def _no_signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("staticwado_daemon.pipeline.publisher.signal.signal", lambda *_: None)
-    monkeypatch.setattr(publisher, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr("staticwado_daemon.pipeline.publishing.signal.signal", lambda *_: None)
+    monkeypatch.setattr(publishing, "LOCK_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("_no_signals")
 def test_a_root_that_cannot_be_written_is_an_answer(store: Store) -> None:
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
-        publisher.run(theirs, store.root, None, "daemon", lambda: None)
+        publishing.run(theirs, store.root, None, "daemon", lambda: None)
         error = ours.recv()
     assert isinstance(error, Transient)
     assert "another staticwado" in str(error)
@@ -625,7 +625,7 @@ def test_whoever_is_left_alone_lets_go_of_the_root(tmp_path: Path) -> None:
     ours, theirs = multiprocessing.Pipe()
     ours.close()
     with theirs:
-        publisher.run(theirs, tmp_path / "root", None, "daemon", lambda: None)
+        publishing.run(theirs, tmp_path / "root", None, "daemon", lambda: None)
     with Store(tmp_path / "root"):
         pass
 
@@ -635,5 +635,5 @@ def test_a_fault_of_ours_ends_the_process_as_failed(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Publisher, "serve", _die)
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs, pytest.raises(SystemExit) as ended:
-        publisher.run(theirs, tmp_path / "root", None, "daemon", lambda: None)
+        publishing.run(theirs, tmp_path / "root", None, "daemon", lambda: None)
     assert ended.value.code == 1

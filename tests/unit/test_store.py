@@ -9,7 +9,8 @@ import pytest
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.disk import Disk
 from staticwado_daemon.archive.lock import lock_holder
-from staticwado_daemon.archive.store import Stage, Store, SyncFailed
+from staticwado_daemon.archive.stage import Stage
+from staticwado_daemon.archive.store import Store, SyncFailed
 from staticwado_daemon.errors import ConfigError, Transient
 
 
@@ -168,7 +169,8 @@ def test_only_one_process_writes(store) -> None:
 
 def test_a_killed_writer_leaves_neither_lock_nor_litter(tmp_path) -> None:
     program = (
-        "import os, pathlib, sys; from staticwado_daemon.archive.store import Store, Stage\n"
+        "import os, pathlib, sys; from staticwado_daemon.archive.store import Store\n"
+        "from staticwado_daemon.archive.stage import Stage\n"
         "root = pathlib.Path(sys.argv[1]); store = Store(root)\n"
         "Stage(root / '.staticwado/staging/left').write('a/b', [b'x']); os.kill(os.getpid(), 9)"
     )

@@ -22,7 +22,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from staticwado_daemon import log
-from staticwado_daemon.archive.store import Stage
+from staticwado_daemon.archive.stage import Stage
 from staticwado_daemon.dicom.part10 import Limits
 from staticwado_daemon.dicom.transcode import Choices
 from staticwado_daemon.errors import Corrupt

@@ -10,7 +10,7 @@ from typing import Final
 from isal import isal_zlib
 
 from staticwado_daemon.archive import gzipped, layout, multipart
-from staticwado_daemon.archive.store import Stage
+from staticwado_daemon.archive.stage import Stage
 from staticwado_daemon.dicom.transfer_syntaxes import transfer_syntax
 from staticwado_daemon.operate.adopt.frames import Frame, Listing
 from staticwado_daemon.pipeline.files import FRAME_GZIP_LEVEL, Files

@@ -15,7 +15,7 @@ import orjson
 
 from staticwado_daemon.archive import gzipped, layout, summary
 from staticwado_daemon.archive.record import Record
-from staticwado_daemon.archive.store import Stage
+from staticwado_daemon.archive.stage import Stage
 from staticwado_daemon.dicom import documents, part10
 from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.frames import PixelDescription

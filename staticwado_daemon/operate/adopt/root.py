@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.disk import Disk
+from staticwado_daemon.archive.disk import DISK, Disk
 from staticwado_daemon.archive.index import StudiesIndex
-from staticwado_daemon.archive.store import DISK, Store
+from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.serialised import serialised
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt, Rejected
