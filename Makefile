@@ -36,7 +36,7 @@ clean: ## remove everything that was made here, but not ./dicom
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 packages: # the programs that the tests start
-	@.ci/packages nginx=nginx storescu=dcmtk chromium=chromium npm=npm openssl=openssl rsync=rsync systemd-analyze=systemd \
+	@.ci/packages nginx=nginx storescu=dcmtk Orthanc=orthanc chromium=chromium npm=npm openssl=openssl rsync=rsync systemd-analyze=systemd \
 	  gcc=gcc pkg-config=pkgconf python3-config=python3-dev /usr/include/systemd/sd-daemon.h=libsystemd-dev
 
 .venv/dev.stamp: | packages # the last four packages are for building systemd-python

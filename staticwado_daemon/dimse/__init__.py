@@ -1,0 +1,1 @@
+"""The DICOM network: who asks us, and whom we ask."""
