@@ -49,10 +49,10 @@ Examples:
 @click.pass_obj
 def show(common: Common, *, as_json: bool) -> None:
     """Print the effective values, the file that was read, and where each value comes from."""
-    from staticwado_daemon.config.schema import SECTIONS
+    from staticwado_daemon.config.schema import MAPS, SECTIONS
 
     configuration = common.configuration()
-    sections = {section: configuration.effective(section) for section in SECTIONS}
+    sections = {section: configuration.effective(section) for section in (*SECTIONS, *MAPS)}
     if as_json:
         found = {
             section: {name: {"value": setting.value, "origin": setting.origin} for name, setting in values.items()}
@@ -139,10 +139,10 @@ def init(common: Common, file: Path | None) -> int:
 
 
 def _template() -> Iterator[str]:
-    from staticwado_daemon.config.schema import SECTIONS
+    from staticwado_daemon.config.schema import MAPS, SECTIONS
 
-    yield "// Settings of staticwado. Each is shown with its default, but `inbound` and `serve`,\n"
-    yield "// which are empty by default, with an example; take the // away to change it.\n{\n"
+    yield "// Settings of staticwado. Each is shown with its default, but those of more than one value, such as\n"
+    yield "// `inbound` and `serve`, which are empty by default, with an example; take the // away to change it.\n{\n"
     for number, (section, group) in enumerate(SECTIONS.items()):
         if number:
             yield "\n"
@@ -150,6 +150,10 @@ def _template() -> Iterator[str]:
         yield f"  {section}: {{\n"
         yield from _keys(group, 4)
         yield "  },\n"
+    for section, group in MAPS.items():
+        yield "\n"
+        yield from _comment(group.__doc__ or "", 2)
+        yield f"  {section}: {{\n    // PACS: {_object(group)},\n  }},\n"
     yield "}\n"
 
 
@@ -163,14 +167,16 @@ def _keys(group: "type[Group]", indent: int) -> Iterator[str]:
 
 def _example(key: "Key") -> str:
     """Write a key's default as it would stand in the file; for a nested object, its keys with their defaults."""
+    if key.group:
+        return f"[{_object(key.group)}]" if key.is_list else _object(key.group)
+    return _literal(key.default)
+
+
+def _object(group: "type[Group]") -> str:
     from staticwado_daemon.config.schema import keys
 
-    if key.group:
-        inner = ", ".join(
-            f"{each.name}: " + ('"/dicom"' if each.required else _literal(each.default)) for each in keys(key.group)
-        )
-        return f"[{{{inner}}}]" if key.is_list else f"{{{inner}}}"
-    return _literal(key.default)
+    inner = (f"{each.name}: {_literal(each.example if each.required else each.default)}" for each in keys(group))
+    return f"{{{', '.join(inner)}}}"
 
 
 def _literal(value: Any) -> str:

@@ -124,11 +124,11 @@ def _folders(settings: "config.Daemon") -> "dict[str, Look]":
     looks: dict[str, Look] = {"root": functools.partial(folders.folder, storage.root, who, write=True)}
     if not storage.state_dir.is_relative_to(storage.root):
         looks["state"] = functools.partial(folders.folder, storage.state_dir, who, write=True)
-    if settings.drop_dir:
+    if not settings.drop_dir.is_relative_to(storage.root):
         looks["drop folder"] = functools.partial(folders.folder, settings.drop_dir, who, write=True)
     for name, each in inbound.items():
         looks[name] = functools.partial(folders.folder, each.dir, who, write=each.after_ingest == "delete")
-    watched = [each.dir for each in settings.inbound] + ([settings.drop_dir] if settings.drop_dir else [])
+    watched = [*(each.dir for each in settings.inbound), settings.drop_dir]
     minimum = (storage.minimum_free_bytes, storage.minimum_free_inodes)
     return {
         **looks,
@@ -156,7 +156,7 @@ def _daemon(settings: "config.Daemon") -> "dict[str, Look]":
 
     traces = _traces(settings)
     emptied = [each.dir for each in settings.inbound if each.after_ingest == "delete"]
-    emptied += [settings.storage.root, *([settings.drop_dir] if settings.drop_dir else [])]
+    emptied += [settings.storage.root, settings.drop_dir]
     return {
         "daemon": functools.partial(daemon.works, traces, emptied),
         "journal": functools.partial(daemon.journal, traces.journal),

@@ -145,7 +145,7 @@ def _try_here(
     line, journal = opened
     settings = configuration.daemon()
     storage = settings.storage
-    drop_dir = settings.drop_dir.resolve() if settings.drop_dir else None
+    drop_dir = settings.drop_dir.resolve()
     # One by one, so that what there is no room to take keeps its receipt.
     inputs = (
         each if isinstance(each, Receipt) else look(each)

@@ -68,8 +68,7 @@ def _inbound(settings: "config.Daemon", journal: "Journal", line: "Line") -> "In
     from staticwado_daemon.inbound.settle import Timing
 
     folders = [InboundDir(each.dir, each.after_ingest) for each in settings.inbound]
-    if settings.drop_dir:
-        folders.append(drop.prepare(settings.drop_dir))
+    folders.append(drop.prepare(settings.drop_dir))
     timing = Timing(
         settle=settings.settle_seconds,
         reconcile=settings.reconcile_seconds,

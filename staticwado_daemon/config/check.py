@@ -1,6 +1,7 @@
 """What is wrong with a configuration file: everything at once, each with file, line, key and the way out."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from msgspec import inspect
 
 from staticwado_daemon.config.document import Document, KeyPath, spell
 from staticwado_daemon.config.reference import REFUSED, UNUSED
-from staticwado_daemon.config.schema import SECTIONS, Group, Key, keys
+from staticwado_daemon.config.schema import AE_TITLE, MAPS, SECTIONS, Group, Key, keys
 
 
 def errors(document: Document) -> Iterator[str]:
@@ -17,8 +18,10 @@ def errors(document: Document) -> Iterator[str]:
     for section, value in document.values.items():
         if section in SECTIONS:
             yield from _group_errors(document, (section,), SECTIONS[section], value)
+        elif section in MAPS:
+            yield from _map_errors(document, (section,), MAPS[section], value)
         elif section not in UNUSED:
-            yield f"{document.where((section,))}: {section} isn't a section; {_nearest(section, SECTIONS)}"
+            yield f"{document.where((section,))}: {section} isn't a section; {_nearest(section, SECTIONS | MAPS)}"
 
 
 def warnings(document: Document) -> Iterator[str]:
@@ -31,6 +34,17 @@ def warnings(document: Document) -> Iterator[str]:
             for name in value.keys() & notes.keys():
                 place = document.where((section, name))
                 yield f"{place}: {section}.{name} isn't used by staticwado: {notes[name]}"
+
+
+def _map_errors(document: Document, at: KeyPath, group: type[Group], value: Any) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield _mistyped(document, at, "an object {…}", value)
+        return
+    for name, item in value.items():
+        if not re.search(AE_TITLE, name):
+            place = document.where((*at, name))
+            yield f"{place}: {spell(at)}: {name!r} isn't an AE title (1 to 16 characters of ASCII)"
+        yield from _group_errors(document, (*at, name), group, item)
 
 
 def _group_errors(document: Document, at: KeyPath, group: type[Group], value: Any) -> Iterator[str]:
@@ -79,6 +93,8 @@ def expected(key: Key) -> str:
 
 def _kind_in_words(kind: inspect.Type) -> str:
     match kind:
+        case inspect.Metadata(extra={"words": str(words)}):
+            return words
         case inspect.Metadata(type=inner):
             return _kind_in_words(inner)
         case inspect.UnionType(types=kinds):
@@ -89,8 +105,8 @@ def _kind_in_words(kind: inspect.Type) -> str:
             return "true or false"
         case inspect.VarTupleType(item_type=item):
             return f"a list […], each {_kind_in_words(item)}"
-        case inspect.StrType(pattern=str()):
-            return "letters, digits, - and _ in quotes, and no name of the tree's own"
+        case inspect.DictType(value_type=item):
+            return f"an object {{…}}, each value {_kind_in_words(item)}"
         case inspect.IntType(ge=least, le=most):
             return "a whole number" + _range_in_words(least, most)
         case inspect.FloatType(ge=least, le=most):

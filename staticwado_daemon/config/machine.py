@@ -4,11 +4,11 @@ import grp
 import os
 import pwd
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import combinations
 from pathlib import Path
 
-from staticwado_daemon.config.settings import Daemon, Storage
+from staticwado_daemon.config.values import Daemon, Scp, Storage
 
 
 def storage_errors(storage: Storage) -> Iterator[str]:
@@ -58,23 +58,47 @@ def _is_group(name: str) -> bool:
 def daemon_errors(daemon: Daemon) -> Iterator[str]:
     """Yield a sentence for each thing that `staticwado run` would refuse to begin with."""
     yield from storage_errors(daemon.storage)
-    if not daemon.inbound and not daemon.drop_dir:
-        yield "nothing to watch: name a folder in daemonConfig.inbound, such as [{dir: '/dicom'}]"
+    if not daemon.inbound and not daemon.drop_expected:
+        yield (
+            "nothing to watch: name a folder in daemonConfig.inbound, such as [{dir: '/dicom'}], or what "
+            "`staticwado scp` is to receive by, such as dicomWebScpConfig: {port: 11112}"
+        )
     if daemon.server and daemon.server.ohif and not (daemon.server.ohif / "index.html").is_file():
         yield f"daemonConfig.serve.ohif: {daemon.server.ohif} holds no index.html: name an unpacked OHIF `dist` folder"
-    drop = [("daemonConfig.dropDir", daemon.drop_dir)] if daemon.drop_dir else []
+    drop = ("daemonConfig.dropDir", daemon.drop_dir)
     watched = [(f"daemonConfig.inbound[{index}].dir", folder.dir) for index, folder in enumerate(daemon.inbound)]
-    if daemon.drop_dir:
-        yield from _place_errors("daemonConfig.dropDir", daemon.drop_dir)
+    private_dir = daemon.storage.root / ".staticwado"
+    if not daemon.drop_dir.is_relative_to(private_dir):
+        yield from _place_errors(*drop)
     root = daemon.storage.root.resolve()
-    for key, path in [*drop, *watched]:
+    for key, path in [drop, *watched]:
         # Our private directory is never watched as part of the tree, so the drop folder may stand in it.
-        private = (key, path) in drop and path.is_relative_to(daemon.storage.root / ".staticwado")
+        private = (key, path) == drop and path.is_relative_to(private_dir)
         if _overlap(path.resolve(), root) and not private:
             yield f"{key} ({path}) and rootDir ({daemon.storage.root}) contain one another: keep them apart"
-    for (key, path), (other_key, other) in combinations([*drop, *watched], 2):
+    for (key, path), (other_key, other) in combinations([drop, *watched], 2):
         if path.resolve() == other.resolve():
             yield f"{key} and {other_key} are the same folder: name it once"
+
+
+def scp_errors(scp: Scp, nodes: Collection[str]) -> Iterator[str]:
+    """Yield a sentence for each thing that `staticwado scp` would refuse to begin with.
+
+    Args:
+        scp: what it is to do.
+        nodes: the AE titles of aeConfig.
+    """
+    yield from _place_errors("daemonConfig.dropDir", scp.drop_dir)
+    if not scp.state_dir.is_relative_to(scp.root):
+        yield from _place_errors("daemonConfig.stateDir", scp.state_dir)
+    for index, each in enumerate(scp.pull):
+        if each.ae not in nodes:
+            yield f"dicomWebScpConfig.pull[{index}].ae: there is no {each.ae} in aeConfig: name it there"
+    if scp.tls and scp.tls.require_client_certificate and not scp.tls.authorities:
+        yield (
+            "dicomWebScpConfig.tls.requireClientCertificate: name the authorities there, or whoever has a certificate "
+            "that this machine trusts may associate"
+        )
 
 
 def missing_folders(daemon: Daemon) -> Iterator[str]:

@@ -10,7 +10,7 @@ _THUMBNAILS = "thumbnails are always made from the decoded frames"
 _MULTIPART = "frames are always multipart"
 _LAYOUT = "the tree's layout is fixed"
 _NONE = "no such feature"
-_SCP = "this version has no C-STORE receiver"
+_STORED = "the daemon stores what is received: say {}"
 _DEPLOY = "this version doesn't deploy"
 
 UNUSED: dict[str, str | dict[str, str]] = {
@@ -21,7 +21,7 @@ UNUSED: dict[str, str | dict[str, str]] = {
         "pathDeduplicated": _LAYOUT,
         "pathInstances": _LAYOUT,
         "studyQuery": "the web server answers from files, OHIF filters",
-        "staticWadoAe": _SCP,
+        "staticWadoAe": "say dicomWebScpConfig.aeTitle",
         "groupNames": _DEPLOY,
         "rootGroup": _DEPLOY,
         "instanceGroup": _DEPLOY,
@@ -68,8 +68,22 @@ UNUSED: dict[str, str | dict[str, str]] = {
         "backpressureMaxBytes": _NONE,
         "messaging": _NONE,
     },
-    "dicomWebScpConfig": _SCP,
-    "aeConfig": "this version has no DICOM network",
+    "dicomWebScpConfig": {
+        "isInstance": _LAYOUT,
+        "isGroup": _LAYOUT,
+        "isDeduplicate": _LAYOUT,
+        "isStudyData": _LAYOUT,
+        "pathDeduplicated": _LAYOUT,
+        "pathInstances": _LAYOUT,
+        "contentType": _STORED.format("staticWadoConfig.contentType"),
+        "recompress": _STORED.format("staticWadoConfig.recompress"),
+        "maximumInlinePublicLength": _STORED.format("staticWadoConfig.maximumInlinePublicLength"),
+        "maximumInlinePrivateLength": _STORED.format("staticWadoConfig.maximumInlinePrivateLength"),
+        "scpPort": "say port",
+        "ae": "say pull, or use `staticwado pull`",
+        "clean": _NONE,
+        "verbose": "use -v",
+    },
     "deployConfig": _DEPLOY,
     "awsConfig": _DEPLOY,
     "curieStoreConfig": _DEPLOY,

@@ -25,14 +25,27 @@ FilePath = Annotated[str, Meta(min_length=1, extra={"path": True})]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=0)]
 Workers = Annotated[int, Meta(ge=1, le=1024)]
-AlternateName = Annotated[str, Meta(pattern=rf"\A{layout.ALTERNATE_NAME}\Z")]
+AlternateName = Annotated[
+    str,
+    Meta(
+        pattern=rf"\A{layout.ALTERNATE_NAME}\Z",
+        extra={"words": "letters, digits, - and _ in quotes, and no name of the tree's own"},
+    ),
+]
+AE_TITLE = r"\A(?! )[ -\[\]-~]{1,16}(?<! )\Z"
+"""PS3.5 6.2, AE: at most 16 characters of ASCII, no backslash; blanks at either end mean nothing."""
+AeTitle = Annotated[str, Meta(pattern=AE_TITLE, extra={"words": "an AE title (1 to 16 characters of ASCII) in quotes"})]
+PduLength = Annotated[int, Meta(ge=4096, le=16_777_216)]
+Positive = Annotated[int, Meta(ge=1)]
+Associations = Annotated[int, Meta(ge=1, le=1000)]
+Patience = Annotated[float, Meta(ge=1, le=3600)]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 Seconds = Annotated[float, Meta(ge=0, le=_WEEK)]
 Interval = Annotated[float, Meta(ge=1, le=_WEEK)]
 
 
-def _says(meaning: str) -> Meta:
-    return Meta(description=meaning)
+def _says(meaning: str, example: object = None) -> Meta:
+    return Meta(description=meaning, examples=None if example is None else [example])
 
 
 class Group(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, rename="camel"):
@@ -122,7 +135,7 @@ class DicomWebServerConfig(Group, frozen=True):
 class InboundConfig(Group, frozen=True):
     """One folder that is watched."""
 
-    dir: Annotated[FilePath, _says("The folder; everything below it is watched as well.")]
+    dir: Annotated[FilePath, _says("The folder; everything below it is watched as well.", "/dicom")]
     after_ingest: Annotated[
         AfterIngest,
         _says("What becomes of a file that is durably in the tree: `keep` leaves it alone, `delete` removes it."),
@@ -146,7 +159,10 @@ class DaemonConfig(Group, frozen=True):
     inbound: Annotated[tuple[InboundConfig, ...], _says("The folders to watch.")] = ()
     drop_dir: Annotated[
         FilePath | None,
-        _says("Our own folder: complete files from other programs, removed once durably ingested. Absent: none."),
+        _says(
+            "Our own folder, for what `staticwado scp` receives and for complete files of other programs, removed once "
+            "durably ingested. Absent: `.staticwado/drop` below rootDir."
+        ),
     ] = None
     state_dir: Annotated[FilePath | None, _says("The journal's place. Absent: `.staticwado` below rootDir.")] = None
     settle_seconds: Annotated[
@@ -174,13 +190,91 @@ class DaemonConfig(Group, frozen=True):
     ] = None
 
 
+class TlsConfig(Group, frozen=True):
+    """Encryption of DICOM, PS3.15 B.9 and later: TLS 1.2 or newer, for what comes in and for peers with `tls: true`."""
+
+    certificate: Annotated[
+        FilePath, _says("Our certificate, PEM, with the intermediate ones after it.", "/etc/staticwado/tls.crt")
+    ]
+    key: Annotated[FilePath, _says("Its private key, PEM, without a password.", "/etc/staticwado/tls.key")]
+    authorities: Annotated[
+        FilePath | None,
+        _says("Who must have signed a peer's certificate, PEM. Absent: those that this machine trusts."),
+    ] = None
+    require_client_certificate: Annotated[
+        bool, _says("Who associates with us must show a certificate that the authorities signed.")
+    ] = False
+
+
+class PullConfig(Group, frozen=True):
+    """Studies that are fetched from another node by themselves, as far as we lack them."""
+
+    ae: Annotated[AeTitle, _says("From whom: a node of aeConfig.", "PACS")]
+    every: Annotated[Interval, _says("How often it is asked, in seconds.")] = 300.0
+    filter: Annotated[
+        dict[Text, str],
+        _says("Which studies: values by keyword as in a query, `{StudyDate: '20260101-', ModalitiesInStudy: 'CT'}`."),
+    ] = {}
+
+
+class DicomWebScpConfig(Group, frozen=True):
+    """For `staticwado scp` (and `dicomwebscp`), our DICOM node; rootDir is inherited from staticWadoConfig."""
+
+    root_dir: Annotated[FilePath, _says("The tree that is queried and retrieved from.")] = "~/dicomweb"
+    host: Annotated[Text, _says("Address to listen on; the default is reached from this machine alone.")] = "127.0.0.1"
+    port: Annotated[Port, _says("TCP port; DICOM's own are 104 and 11112, with TLS 2762.")] = 11112
+    ae_title: Annotated[AeTitle, _says("Our AE title, by which we call other nodes.")] = "STATICWADO"
+    called_ae_titles: Annotated[
+        tuple[AeTitle, ...], _says("By which titles we may be called. Empty: by any, because few nodes get it right.")
+    ] = ()
+    calling_ae_titles: Annotated[
+        tuple[AeTitle, ...], _says("Who may associate, by the title that it gives itself. Empty: whoever reaches us.")
+    ] = ()
+    peers: Annotated[
+        tuple[Text, ...],
+        _says("Who may associate, by address or network: `10.1.2.3`, `10.1.0.0/16`. Empty: whoever reaches us."),
+    ] = ()
+    tls: Annotated[TlsConfig | None, _says("Encryption. Absent: none.")] = None
+    max_associations: Annotated[Associations, _says("How many associations may be open at a time.")] = 100
+    max_associations_per_peer: Annotated[Associations, _says("How many of these from one address.")] = 30
+    max_pdu_length: Annotated[PduLength, _says("The longest PDU that we take, in bytes.")] = 131_072
+    max_object_bytes: Annotated[
+        Positive, _says("The longest object that we take, in bytes; what goes on beyond that is refused.")
+    ] = 34_359_738_368
+    idle_seconds: Annotated[
+        Patience, _says("How long an association may say nothing, or a message stand still, before it is aborted.")
+    ] = 60.0
+    artim_seconds: Annotated[
+        Patience, _says("How long a connection may take to request its association, the TLS handshake included.")
+    ] = 15.0
+    pull: Annotated[tuple[PullConfig, ...], _says("What is fetched from other nodes.")] = ()
+
+
+class AeConfig(Group, frozen=True):
+    """Other DICOM nodes by AE title: whom we send to and query, and to whom others have us move studies."""
+
+    host: Annotated[Text, _says("Its address or name.", "10.1.2.3")]
+    port: Annotated[Port, _says("Its TCP port.", 104)]
+    tls: Annotated[bool, _says("It is spoken to in TLS, with the certificates of dicomWebScpConfig.tls.")] = False
+    description: Annotated[Text | None, _says("What it is, for people.")] = None
+
+
 BASE = "staticWadoConfig"
 SECTIONS: dict[str, type[Group]] = {
     BASE: StaticWadoConfig,
     "mkdicomwebConfig": MkdicomwebConfig,
     "dicomWebServerConfig": DicomWebServerConfig,
     "daemonConfig": DaemonConfig,
+    "dicomWebScpConfig": DicomWebScpConfig,
 }
+MAPS: dict[str, type[Group]] = {"aeConfig": AeConfig}
+"""Sections whose keys are names of one's own, AE titles, with a group for each."""
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return None if field.required else field.default
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +289,7 @@ class Key:
     group: type[Group] | None  # of an object, or of each object in a list
     is_list: bool
     is_path: bool  # the file's folder is where a relative one starts
+    example: Any = None  # a value where there is no default
 
 
 def keys(group: type[Group]) -> Iterator[Key]:
@@ -209,10 +304,11 @@ def keys(group: type[Group]) -> Iterator[Key]:
         yield Key(
             name=field.encode_name,
             annotation=field.type,
-            default=None if field.required else field.default,
+            default=_default(field),
             required=field.required,
             meaning=metas[-1].description,
             group=item if isinstance(item, type) and issubclass(item, Group) else None,
             is_list=is_list,
             is_path=any((meta.extra or {}).get("path", False) for meta in constraints),
+            example=(metas[-1].examples or [None])[0],
         )

@@ -10,17 +10,21 @@ from staticwado_daemon.config import check, document
 from staticwado_daemon.config.document import Document
 from staticwado_daemon.config.schema import (
     BASE,
+    MAPS,
     SECTIONS,
-    AfterIngest,
+    Group,
     Key,
     keys,
 )
-from staticwado_daemon.dicom.content_types import Alternate, ContentType, SourceCoding
+from staticwado_daemon.config.values import Daemon, Images, InboundFolder, Node, Pull, Scp, Server, Storage, Tls
 from staticwado_daemon.errors import ConfigError
 
 FILE_NAME = "static-wado.json5"
 COMMAND_LINE = "command line"
 DEFAULT = "default"
+
+_DROP = ".staticwado/drop"
+"""Below the root, unless daemonConfig.dropDir names another place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,71 +36,6 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
-    """What the frames of an instance become, and what is made of them besides."""
-
-    content_type: ContentType
-    color_content_type: ContentType | None  # None: as content_type
-    recompress: tuple[SourceCoding, ...]
-    recompress_color: tuple[SourceCoding, ...]
-    by_name: bool  # somebody asked for these content types, they aren't the default
-    alternate: Alternate | None
-    alternate_name: str
-    alternate_thumbnail: bool
-    thumb: bool
-    rendered: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """Where and how instances are stored."""
-
-    root: Path
-    state_dir: Path
-    images: Images
-    group: str | None
-    maximum_inline_public_length: int  # bytes
-    maximum_inline_private_length: int  # bytes
-    workers: int
-    minimum_free_bytes: int
-    minimum_free_inodes: int
-
-
-@dataclass(frozen=True, slots=True)
-class InboundFolder:
-    """One watched folder."""
-
-    dir: Path
-    after_ingest: AfterIngest
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """The embedded web server."""
-
-    root: Path
-    host: str
-    port: int
-    ohif: Path | None
-    allow_origin: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Daemon:
-    """Everything `staticwado run` does."""
-
-    storage: Storage
-    inbound: tuple[InboundFolder, ...]
-    drop_dir: Path | None
-    settle_seconds: float
-    reconcile_seconds: float
-    incomplete_seconds: float
-    keep_deleted_days: int
-    server: Server | None
-    metrics_port: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Configuration:
     """One valid configuration file, or none, under the options of one command line."""
 
@@ -104,7 +43,12 @@ class Configuration:
     options: Mapping[str, Any]  # by key name, as given on the command line
 
     def effective(self, section: str) -> dict[str, Setting]:
-        """Give each key of `section` its value: command line, the section, staticWadoConfig, default."""
+        """Give each key of `section` its value: command line, the section, staticWadoConfig, default.
+
+        In a section of names, each has its own object with the defaults filled in.
+        """
+        if section in MAPS:
+            return self._named(section, MAPS[section])
         return {key.name: self._setting(section, key) for key in keys(SECTIONS[section])}
 
     def storage(self, section: str = BASE) -> Storage:
@@ -113,11 +57,9 @@ class Configuration:
         values = {name: setting.value for name, setting in effective.items()}
         root = Path(values["rootDir"])
         daemon = self._values("daemonConfig")
-        # What the journal of another tree knows must not be believed of this one.
-        own = root == Path(Configuration(self.document, {}).effective(BASE)["rootDir"].value)
         return Storage(
             root=root,
-            state_dir=Path(daemon["stateDir"]) if own else root / ".staticwado",
+            state_dir=self._state_dir(root),
             images=Images(
                 content_type=values["contentType"],
                 color_content_type=values["colorContentType"],
@@ -151,7 +93,8 @@ class Configuration:
         return Daemon(
             storage=storage,
             inbound=tuple(InboundFolder(Path(each["dir"]), each["afterIngest"]) for each in values["inbound"]),
-            drop_dir=_path_or_none(values["dropDir"]),
+            drop_dir=Path(values["dropDir"]),
+            drop_expected=bool(self._written("daemonConfig").get("dropDir") or self._written("dicomWebScpConfig")),
             settle_seconds=values["settleSeconds"],
             reconcile_seconds=values["reconcileSeconds"],
             incomplete_seconds=values["incompleteSeconds"],
@@ -159,6 +102,55 @@ class Configuration:
             server=_server(storage.root, serve, serve["ohif"]) if serve else None,
             metrics_port=values["metricsPort"],
         )
+
+    def scp(self) -> Scp:
+        """Everything `staticwado scp` does, provided there are no `scp_errors`."""
+        values = self._values("dicomWebScpConfig")
+        root, tls = Path(values["rootDir"]), values["tls"]
+        same = root == self.storage().root
+        return Scp(
+            root=root,
+            state_dir=self._state_dir(root),
+            drop_dir=Path(self._values("daemonConfig")["dropDir"]) if same else root / _DROP,
+            host=values["host"],
+            port=values["port"],
+            ae_title=values["aeTitle"],
+            called_ae_titles=tuple(values["calledAeTitles"]),
+            calling_ae_titles=tuple(values["callingAeTitles"]),
+            peers=tuple(values["peers"]),
+            tls=_tls(tls) if tls else None,
+            max_associations=values["maxAssociations"],
+            max_associations_per_peer=values["maxAssociationsPerPeer"],
+            max_pdu_length=values["maxPduLength"],
+            max_object_bytes=values["maxObjectBytes"],
+            idle_seconds=values["idleSeconds"],
+            artim_seconds=values["artimSeconds"],
+            pull=tuple(Pull(each["ae"], each["every"], each["filter"]) for each in values["pull"]),
+        )
+
+    def peers(self) -> dict[str, Node]:
+        """The nodes of aeConfig by AE title."""
+        nodes = {title: setting.value for title, setting in self.effective("aeConfig").items()}
+        return {
+            title: Node(each["description"], each["host"], each["port"], each["tls"]) for title, each in nodes.items()
+        }
+
+    def _state_dir(self, root: Path) -> Path:
+        """Where a tree's state is: what the journal of another tree knows must not be believed of this one."""
+        own = root == Path(Configuration(self.document, {}).effective(BASE)["rootDir"].value)
+        return Path(self._values("daemonConfig")["stateDir"]) if own else root / ".staticwado"
+
+    def _written(self, section: str) -> dict[str, Any]:
+        """What the file says of a section."""
+        written: dict[str, Any] = self.document.values.get(section, {}) if self.document else {}
+        return written
+
+    def _named(self, section: str, group: type[Group]) -> dict[str, Setting]:
+        where = self.document.where if self.document else lambda _: DEFAULT
+        return {
+            name: Setting(self._complete_group(group, value), where((section, name)))
+            for name, value in self._written(section).items()
+        }
 
     def _values(self, section: str) -> dict[str, Any]:
         return {name: setting.value for name, setting in self.effective(section).items()}
@@ -169,16 +161,16 @@ class Configuration:
             value = len(os.sched_getaffinity(0))
         elif value is None and key.name == "stateDir":
             value = str(Path(self.effective(BASE)["rootDir"].value) / ".staticwado")
+        elif value is None and key.name == "dropDir":
+            value = str(Path(self.effective(BASE)["rootDir"].value) / _DROP)
         return Setting(self._complete(key, value), origin)
 
     def _chosen(self, section: str, key: Key) -> tuple[Any, str]:
         if self.options.get(key.name) is not None:
             return self.options[key.name], COMMAND_LINE
-        if self.document:
-            for home in (section, BASE):
-                values = self.document.values.get(home, {})
-                if key.name in values:
-                    return values[key.name], self.document.where((home, key.name))
+        for home in (section, BASE):
+            if self.document and key.name in (written := self._written(home)):
+                return written[key.name], self.document.where((home, key.name))
         return key.default, DEFAULT
 
     def _complete(self, key: Key, value: Any) -> Any:
@@ -186,16 +178,15 @@ class Configuration:
         if value is None:
             return None
         if key.group and key.is_list:
-            return [self._complete_group(key, item) for item in value]
+            return [self._complete_group(key.group, item) for item in value]
         if key.group:
-            return self._complete_group(key, value)
+            return self._complete_group(key.group, value)
         if key.is_list:
             return list(value)
         return str(self._absolute(value)) if key.is_path else value
 
-    def _complete_group(self, key: Key, values: Mapping[str, Any]) -> dict[str, Any]:
-        inner = keys(key.group) if key.group else ()
-        return {each.name: self._complete(each, values.get(each.name, each.default)) for each in inner}
+    def _complete_group(self, group: type[Group], values: Mapping[str, Any]) -> dict[str, Any]:
+        return {each.name: self._complete(each, values.get(each.name, each.default)) for each in keys(group)}
 
     def _absolute(self, text: str) -> Path:
         base = self.document.path.parent if self.document else Path.cwd()
@@ -207,6 +198,15 @@ class Configuration:
 
 def _server(root: Path, values: Mapping[str, Any], ohif: str | None) -> Server:
     return Server(root, values["host"], values["port"], _path_or_none(ohif), values["allowOrigin"])
+
+
+def _tls(values: Mapping[str, Any]) -> Tls:
+    return Tls(
+        certificate=Path(values["certificate"]),
+        key=Path(values["key"]),
+        authorities=_path_or_none(values["authorities"]),
+        require_client_certificate=values["requireClientCertificate"],
+    )
 
 
 def _path_or_none(text: str | None) -> Path | None:

@@ -40,7 +40,7 @@ from staticwado_daemon.dicom.transfer_syntaxes import (
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Ignored, Incomplete, Rejected
 
-__all__ = ["Buffer", "BulkValue", "Instance", "Limits", "PixelData", "look", "read"]
+__all__ = ["Buffer", "BulkValue", "Instance", "Limits", "PixelData", "data_set_offset", "look", "read"]
 
 _PREAMBLE_LENGTH: Final = 128
 _PREFIX: Final = b"DICM"
@@ -140,6 +140,16 @@ def read(data: Buffer, limits: Limits, bulk_uri: Callable[[str], str]) -> Instan
         warnings=(*warnings, *data_set.warnings, *more_warnings),
         places=data_set.places,
     )
+
+
+def data_set_offset(data: Buffer) -> int:
+    """Return where in a DICOM file the data set begins.
+
+    Raises:
+        Incomplete: if there is none.
+    """
+    prefixed = data[_PREAMBLE_LENGTH : len(_BEGINNING)] == _PREFIX
+    return _file_meta(data, _PREAMBLE_LENGTH + len(_PREFIX) if prefixed else 0).dataset_offset
 
 
 def look(beginning: bytes, size: int) -> None:

@@ -142,3 +142,8 @@ def transfer_syntax(uid: str) -> TransferSyntax:
     """
     known = _TABLE.get(uid)
     return known if known is not None else TransferSyntax(uid, "unknown")
+
+
+def known() -> tuple[TransferSyntax, ...]:
+    """Every transfer syntax that has a name here, in the order of PS3.6 table A-1."""
+    return tuple(_TABLE.values())

@@ -42,7 +42,7 @@ from staticwado_daemon.dicom.json_model import UTF8_CHARACTER_SET, convert, json
 from staticwado_daemon.dicom.read_stream import ReadStream
 from staticwado_daemon.errors import Incomplete, Rejected
 
-_Element = RawDataElement | DataElement
+Element = RawDataElement | DataElement
 
 _PIXEL_REPRESENTATION: Final = 0x00280103
 _FOREIGN_GROUPS: Final = (0x0000, 0x0002, 0xFFFE)  # commands, file meta information, stray delimiters
@@ -50,7 +50,7 @@ _PIXEL_DATA_VRS: Final = {0x7FE00008: "OF", 0x7FE00009: "OD", 0x7FE00010: "OW"}
 _EXPLICIT_PIXEL_DATA_VRS: Final = ("OB", "OD", "OF", "OW")
 _ITEMS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _ITEM_DELIMITERS: Final = (b"\xfe\xff\x0d\xe0", b"\xff\xfe\xe0\x0d")
-_WORDS: Final = {
+WORDS: Final = {
     **dict.fromkeys(("AT", "OW", "SS", "US"), "H"),
     **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), "I"),
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), "Q"),
@@ -78,7 +78,7 @@ def read(buffer: Buffer, offset: int, encoding: Encoding, rules: Rules) -> DataS
         Rejected: if it can't be read, or exceeds the limits.
     """
     findings = Findings(rules)
-    outline = _Outline(buffer, encoding, findings)
+    outline = Outline(buffer, encoding, findings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of pydicom's warnings is found here as well
         try:
@@ -111,7 +111,7 @@ class _PixelDataHeader:
 
 
 @dataclass(slots=True)
-class _Outline:
+class Outline:
     """The top level of a data set: its raw elements, where the pixels are, and the audit of all lengths."""
 
     buffer: Buffer
@@ -120,7 +120,7 @@ class _Outline:
     pixel_data: PixelData | None = None
     content: int | None = None
 
-    def elements(self, offset: int) -> list[_Element]:
+    def elements(self, offset: int) -> list[Element]:
         """Return the top-level elements, pixel data excepted.
 
         Raises:
@@ -128,7 +128,7 @@ class _Outline:
             Rejected: if it makes no sense.
         """
         stream = ReadStream.over(self.buffer, offset, self.findings.rules)
-        found: list[_Element] = []
+        found: list[Element] = []
         end = offset
         while end < len(self.buffer):
             stream.seek(end)
@@ -143,7 +143,7 @@ class _Outline:
                 break
         return found
 
-    def until_pixel_data(self, stream: ReadStream, found: list[_Element]) -> tuple[int, _PixelDataHeader | None]:
+    def until_pixel_data(self, stream: ReadStream, found: list[Element]) -> tuple[int, _PixelDataHeader | None]:
         """Collect elements up to pixel data or the end; return the position reached, and which it was."""
         header: _PixelDataHeader | None = None
 
@@ -200,7 +200,7 @@ class _Conversion:
     buffer: Buffer
     findings: Findings
 
-    def data_set(self, elements: Iterable[_Element], scope: _Scope) -> dict[str, bytes]:
+    def data_set(self, elements: Iterable[Element], scope: _Scope) -> dict[str, bytes]:
         """Return the attributes of a data set or item in ascending order; of equal tags the last counts."""
         by_tag = {int(element.tag): element for element in elements}
         scope = scope._replace(pixel_representation=_pixel_representation(by_tag, scope))
@@ -217,7 +217,7 @@ class _Conversion:
         self.findings.count(len(fragments))
         return fragments
 
-    def attribute(self, element: _Element, scope: _Scope, fragments: dict[str, bytes]) -> bytes:
+    def attribute(self, element: Element, scope: _Scope, fragments: dict[str, bytes]) -> bytes:
         """Return the JSON attribute of one element; `fragments` are those before it."""
         if isinstance(element, DataElement):
             return self.sequence(element.value, scope)  # of undefined length; pydicom took it apart already
@@ -226,15 +226,15 @@ class _Conversion:
         if vr is None or vr == "UN":
             vr = value_representation(tag, private_creator(tag, fragments), len(value), scope.pixel_representation)
         if vr == "SQ":
-            items = self.items(element, value)
+            items = items_of(element, value, self.findings.rules)
             if items is not None:
                 return self.sequence(items, scope._replace(origin=offset))
             vr = "UN"
             self.findings.warn_about(tag, "not a sequence of items")
         if len(value) < element.length != UNDEFINED_LENGTH:
             self.findings.warn_about(tag, "ends before its length")
-        if not element.is_little_endian and vr in _WORDS:
-            value = _swapped(vr, held(value))
+        if not element.is_little_endian and vr in WORDS:
+            value = swapped(vr, held(value))
         fragment, bulk_values, note = convert(tag, vr, value, scope.character_sets, self.findings.rules)
         self.findings.keep(bulk_values, self.buffer, offset)
         if note:
@@ -246,26 +246,6 @@ class _Conversion:
         if element.value is None and MOST_HELD < element.length != UNDEFINED_LENGTH:
             return Part(self.buffer, element.value_tell, element.length)
         return _read(element)
-
-    def items(self, element: RawDataElement, value: Buffer) -> Iterable[Dataset] | None:
-        """Return the items of a sequence of defined length, None if its value does not consist of items."""
-        if len(value) and value[:4] not in _ITEMS:
-            return None
-        stream = ReadStream.over(value, 0, self.findings.rules)
-        try:
-            items: Iterable[Dataset] = read_sequence(
-                cast("BinaryIO", stream),
-                element.is_implicit_VR,
-                element.is_little_endian,
-                len(value),
-                default_encoding,
-            )
-        except _FAULTS as error:
-            fault = stream.fault(error)
-            if stream.reads_left < 0:
-                raise fault from error
-            return None
-        return items
 
     def sequence(self, items: Iterable[Dataset], scope: _Scope) -> bytes:
         """Return the JSON attribute of a sequence."""
@@ -279,6 +259,27 @@ class _Conversion:
         return sequence(objects)
 
 
+def items_of(element: RawDataElement, value: Buffer, rules: Rules) -> Iterable[Dataset] | None:
+    """Return the items of a sequence of defined length, None if its value does not consist of items."""
+    if len(value) and value[:4] not in _ITEMS:
+        return None
+    stream = ReadStream.over(value, 0, rules)
+    try:
+        items: Iterable[Dataset] = read_sequence(
+            cast("BinaryIO", stream),
+            element.is_implicit_VR,
+            element.is_little_endian,
+            len(value),
+            default_encoding,
+        )
+    except _FAULTS as error:
+        fault = stream.fault(error)
+        if stream.reads_left < 0:
+            raise fault from error
+        return None
+    return items
+
+
 def _end_of_content(buffer: Buffer) -> int:
     for end in range(len(buffer), 0, -_SEARCHED_BYTES):
         start = max(0, end - _SEARCHED_BYTES)
@@ -287,11 +288,11 @@ def _end_of_content(buffer: Buffer) -> int:
     return 0
 
 
-def _read(element: _Element) -> bytes:
+def _read(element: Element) -> bytes:
     return element.value or b"" if isinstance(element, RawDataElement) else b""
 
 
-def _pixel_representation(elements: dict[int, _Element], scope: _Scope) -> int:
+def _pixel_representation(elements: dict[int, Element], scope: _Scope) -> int:
     """Return (0028,0103) of these elements, or what is in force around them."""
     element = elements.get(_PIXEL_REPRESENTATION)
     if not isinstance(element, RawDataElement) or not element.value:
@@ -299,9 +300,9 @@ def _pixel_representation(elements: dict[int, _Element], scope: _Scope) -> int:
     return int.from_bytes(element.value[:2], "little" if element.is_little_endian else "big")
 
 
-def _swapped(vr: str, value: bytes) -> bytes:
-    """Return big-endian value bytes as little-endian ones."""
-    code = _WORDS[vr]
+def swapped(vr: str, value: bytes) -> bytes:
+    """Return big-endian value bytes, of one of the VRs in `WORDS`, as little-endian ones."""
+    code = WORDS[vr]
     if len(value) % array(code).itemsize:
         return value
     words = array(code, value)

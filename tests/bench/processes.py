@@ -45,7 +45,7 @@ class _Watched:
         for pid in _descendants(main):
             try:
                 role = "main" if pid == main else _role(pid, main)
-                peak = _number(pid, "status", "VmHWM") * 1024
+                peak = peak_memory(pid)
                 written = _number(pid, "io", "write_bytes")
             except OSError:
                 continue
@@ -118,6 +118,11 @@ def _role(pid: int, main: int) -> str:
     limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
     data = next(line for line in limits.splitlines() if line.startswith("Max data size"))
     return "publisher" if data.split()[3] == "unlimited" else "worker"
+
+
+def peak_memory(pid: int) -> int:
+    """The most memory that a running process has had so far, in bytes (VmHWM)."""
+    return _number(pid, "status", "VmHWM") * 1024
 
 
 def _number(pid: int, file: str, name: str) -> int:

@@ -1,0 +1,122 @@
+"""Command sets (PS3.7 section 6.3): the request and the answer of which there is one pair for every object.
+
+All other messages are left to pynetdicom. A command set is always in Implicit VR Little Endian.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+C_STORE_RQ: Final = 0x0001
+_C_STORE_RSP: Final = 0x8001
+
+_GROUP_LENGTH: Final = 0x00000000
+_AFFECTED_SOP_CLASS_UID: Final = 0x00000002
+_COMMAND_FIELD: Final = 0x00000100
+_MESSAGE_ID: Final = 0x00000110
+_MESSAGE_ID_BEING_RESPONDED_TO: Final = 0x00000120
+_COMMAND_DATA_SET_TYPE: Final = 0x00000800
+_STATUS: Final = 0x00000900
+_ERROR_COMMENT: Final = 0x00000902
+_AFFECTED_SOP_INSTANCE_UID: Final = 0x00001000
+
+_NO_DATA_SET: Final = 0x0101
+_LONGEST_COMMENT: Final = 64
+"""Characters of Error Comment (0000,0902), whose VR is LO."""
+
+_ELEMENT: Final = struct.Struct("<HHI")
+_US: Final = struct.Struct("<H")
+_PDV: Final = struct.Struct(">BxIIBB")
+_P_DATA: Final = 0x04
+_COMMAND, _LAST = 1, 2
+
+Elements = dict[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """What a C-STORE-RQ says of the object that follows (PS3.7 table 9.3-1).
+
+    Attributes:
+        message_id: to answer to.
+        sop_class_uid: Affected SOP Class UID, as sent but for padding; not validated.
+        sop_instance_uid: Affected SOP Instance UID, likewise.
+    """
+
+    message_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+def elements(command_set: bytes) -> Elements | None:
+    """Take a command set apart, tag by tag; None if its lengths don't add up."""
+    found: Elements = {}
+    position = 0
+    while position + _ELEMENT.size <= len(command_set):
+        group, element, length = _ELEMENT.unpack_from(command_set, position)
+        position += _ELEMENT.size
+        found[group << 16 | element] = command_set[position : position + length]
+        position += length
+    return found if position == len(command_set) else None
+
+
+def store_request(found: Elements) -> StoreRequest | None:
+    """Read a C-STORE-RQ that is followed by a data set; None if this isn't one, or lacks what makes it one."""
+    numbers = [
+        _US.unpack(value)[0]
+        for value in map(found.get, (_COMMAND_FIELD, _COMMAND_DATA_SET_TYPE, _MESSAGE_ID))
+        if value is not None and len(value) == _US.size
+    ]
+    if len(numbers) != 3 or numbers[0] != C_STORE_RQ or numbers[1] == _NO_DATA_SET:
+        return None
+    return StoreRequest(numbers[2], _uid(found, _AFFECTED_SOP_CLASS_UID), _uid(found, _AFFECTED_SOP_INSTANCE_UID))
+
+
+def store_response(request: StoreRequest, status: int, comment: str = "") -> bytes:
+    """Encode the C-STORE-RSP.
+
+    Args:
+        request: which it answers.
+        status: (0000,0900), PS3.4 table B.2-1.
+        comment: for a failure, in ASCII; what exceeds 64 characters is cut off.
+    """
+    values = [
+        (_AFFECTED_SOP_CLASS_UID, _padded(request.sop_class_uid, b"\0")),
+        (_COMMAND_FIELD, _US.pack(_C_STORE_RSP)),
+        (_MESSAGE_ID_BEING_RESPONDED_TO, _US.pack(request.message_id)),
+        (_COMMAND_DATA_SET_TYPE, _US.pack(_NO_DATA_SET)),
+        (_STATUS, _US.pack(status)),
+        (_ERROR_COMMENT, _padded(comment[:_LONGEST_COMMENT], b" ")),
+        (_AFFECTED_SOP_INSTANCE_UID, _padded(request.sop_instance_uid, b"\0")),
+    ]
+    body = b"".join(_element(tag, value) for tag, value in values if value)
+    return _element(_GROUP_LENGTH, struct.pack("<I", len(body))) + body
+
+
+def pdus(context_id: int, command_set: bytes, maximum_length: int) -> Iterator[bytes]:
+    """Yield the P-DATA-TF PDUs of a command set (PS3.8 9.3.5), none longer than the receiver takes.
+
+    Args:
+        context_id: of the presentation context.
+        command_set: encoded.
+        maximum_length: what the receiver has said; 0 for no limit.
+    """
+    room = max(1, maximum_length - 6) if maximum_length else len(command_set)
+    for start in range(0, len(command_set), room):
+        part = command_set[start : start + room]
+        control = _COMMAND | (_LAST if start + room >= len(command_set) else 0)
+        yield _PDV.pack(_P_DATA, len(part) + 6, len(part) + 2, context_id, control) + part
+
+
+def _uid(found: Elements, tag: int) -> str:
+    return found.get(tag, b"").rstrip(b"\0 ").decode("latin-1")
+
+
+def _padded(text: str, padding: bytes) -> bytes:
+    encoded = text.encode("ascii", "replace")
+    return encoded + padding * (len(encoded) % 2)
+
+
+def _element(tag: int, value: bytes) -> bytes:
+    return _ELEMENT.pack(tag >> 16, tag & 0xFFFF, len(value)) + value
