@@ -1,8 +1,11 @@
-"""What `make run` runs: the daemon on ./dicom with the viewer, all of it inside this directory."""
+"""What `make run` runs: the daemon on ./dicom with the viewer, and the DICOM node, all of it inside this directory."""
 
 import shutil
 import socket
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +29,9 @@ SAMPLES = ("examples_overlay.dcm", "examples_rgb_color.dcm", "examples_ybr_color
 SLICES, SIZE = 60, 256
 ARC = "2.25.301928374650918273645"
 
+TITLE, DICOM_PORT = "STATICWADO", 11112
+"""How our DICOM node is called. Where the port is taken, it has another one."""
+
 
 def main(port: int) -> int:
     """Prepare what is missing, then be the daemon."""
@@ -40,15 +46,18 @@ def main(port: int) -> int:
         _write_phantom(INBOUND / "phantom")
     viewer = _viewer()
     config = PRIVATE / "static-wado.json5"
-    config.write_text(_configuration(port, viewer))
+    dicom_port = _dicom_port()
+    config.write_text(_configuration(port, dicom_port, viewer))
     page = f"http://127.0.0.1:{port}/{'' if viewer else 'dicomweb/studies'}"
     command = f".venv/bin/staticwado -c {config.relative_to(REPOSITORY)} status"
     print(
         f"\n  Drop DICOM files into  {INBOUND}\n  and look at them on    {page}\n"
+        f"  Or send them to it:    storescu -aec {TITLE} 127.0.0.1 {dicom_port} FILE...\n"
         f"  How far it is:         {command}\n  Ctrl-C ends it.\n",
         flush=True,
     )
-    return execute(staticwado, "staticwado", ["run", "-c", str(config)])
+    with _scp(config):
+        return execute(staticwado, "staticwado", ["run", "-c", str(config)])
 
 
 def _problem(port: int) -> str | None:
@@ -64,6 +73,31 @@ def _problem(port: int) -> str | None:
         except OSError:
             return f"port {port} is taken; try make run PORT={port + 1}"
     return None
+
+
+def _dicom_port() -> int:
+    """The port that everybody knows, or else any other that is free."""
+    for port in (DICOM_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise SystemExit("no port is free for DICOM")
+
+
+@contextmanager
+def _scp(config: Path) -> Iterator[None]:
+    """Our DICOM node, for as long as the daemon runs; Ctrl-C reaches both."""
+    command = [sys.executable, "-m", "staticwado_daemon.cli", "scp", "-c", str(config)]
+    scp = subprocess.Popen(command)  # noqa: S603 (no shell, and every word is ours)
+    try:
+        yield
+    finally:
+        scp.terminate()
+        scp.wait()
 
 
 def _copy_samples() -> None:
@@ -133,12 +167,13 @@ def _viewer() -> Path | None:
         return None
 
 
-def _configuration(port: int, viewer: Path | None) -> str:
+def _configuration(port: int, dicom_port: int, viewer: Path | None) -> str:
     ohif = f', ohif: "{viewer.relative_to(PRIVATE)}"' if viewer else ""
     return f"""\
 // Made by `make run`, anew each time.
 {{
   staticWadoConfig: {{ rootDir: "dicomweb" }},
+  dicomWebScpConfig: {{ aeTitle: "{TITLE}", port: {dicom_port} }},
   daemonConfig: {{
     inbound: [{{ dir: "../dicom" }}],
     serve: {{ port: {port}{ohif} }},

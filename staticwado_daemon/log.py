@@ -34,6 +34,7 @@ _SPEAKING = ("boto3", "botocore", "s3transfer", "urllib3", "uvicorn.error")
 _QUIET = {
     "py.warnings": logging.CRITICAL,  # pydicom warns about every odd value, by quoting it
     "pydicom": logging.ERROR,  # the same as log records; what matters comes back as an exception
+    "pynetdicom": logging.CRITICAL,  # a line for each thing that a peer gets wrong; ours says what became of it
     "uvicorn.access": logging.CRITICAL,  # a request line holds what was searched for; access logs are nginx's
 }
 _PATIENCE_MILLISECONDS = 500

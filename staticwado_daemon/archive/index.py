@@ -43,6 +43,15 @@ class StudiesIndex:
         """Whether the study is listed."""
         return study in self._listed
 
+    def query(self, study: UID) -> bytes | None:
+        """The study's query answer, None if it isn't listed."""
+        listed = self._listed.get(study)
+        return listed.query if listed else None
+
+    def queries(self) -> dict[UID, bytes]:
+        """The query answers of all studies, newest first."""
+        return {listed.study: listed.query for listed in sorted(self._listed.values(), reverse=True)}
+
     def put(self, study: UID, query: bytes) -> None:
         """List a study by its query answer, instead of what was listed for it."""
         self._put(study, query, orjson.loads(query))
@@ -63,8 +72,7 @@ class StudiesIndex:
 
     def to_file(self) -> bytes:
         """`studies/index.json.gz`."""
-        newest_first = sorted(self._listed.values(), reverse=True)
-        return gzipped.pack(summary.array([listed.query for listed in newest_first]))
+        return gzipped.pack(summary.array(self.queries().values()))
 
     @classmethod
     def from_file(cls, data: bytes) -> "StudiesIndex":

@@ -4,6 +4,7 @@ The attributes of the query answers are those of Static DICOMweb's files, plus w
 and OHIF filters by. Attributes without a value are left out of them: OHIF reads `Value[0]` unguarded.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -11,6 +12,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from staticwado_daemon.archive.record import Record
+from staticwado_daemon.dicom.attributes import first_text
 from staticwado_daemon.dicom.serialised import serialised
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt
@@ -53,6 +55,7 @@ class Entry:
         order: Instance Number and UID; series and studies list their instances by it.
         series_order: Series Number and UID.
         modality: of its series.
+        sop_class: SOP Class UID.
         dataset: DICOM JSON, serialised.
         query: the instance's answer to a query, serialised.
         series: its series' attributes, serialised; equal for almost all instances of a series.
@@ -64,6 +67,7 @@ class Entry:
     order: tuple[float, str]
     series_order: tuple[float, str]
     modality: str
+    sop_class: str
     dataset: bytes
     query: bytes
     series: bytes
@@ -80,6 +84,7 @@ def entry(record: Record) -> Entry:
         order=(_number(dataset, "00200013"), identity.instance),
         series_order=(_number(dataset, "00200011"), identity.series),
         modality=str(_first(dataset, "00080060") or ""),
+        sop_class=sys.intern(first_text(dataset, "00080016")),
         dataset=record.dataset,
         query=_select(dataset, INSTANCE_ATTRIBUTES),
         series=_select(dataset, SERIES_ATTRIBUTES),

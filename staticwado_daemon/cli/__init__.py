@@ -23,8 +23,10 @@ with interrupts_end_it():
     from staticwado_daemon.cli.config import config
     from staticwado_daemon.cli.create import create
     from staticwado_daemon.cli.doctor import doctor
+    from staticwado_daemon.cli.echo import echo
     from staticwado_daemon.cli.explain import explain
     from staticwado_daemon.cli.export import export
+    from staticwado_daemon.cli.find import find
     from staticwado_daemon.cli.group import group
     from staticwado_daemon.cli.index import index
     from staticwado_daemon.cli.instance import instance
@@ -37,6 +39,7 @@ with interrupts_end_it():
     from staticwado_daemon.cli.remove import delete, reject, undo
     from staticwado_daemon.cli.rendered import rendered
     from staticwado_daemon.cli.run import run
+    from staticwado_daemon.cli.scp import scp
     from staticwado_daemon.cli.server import dicomwebserver_command
     from staticwado_daemon.cli.status import status
     from staticwado_daemon.cli.thumbnail import thumbnail
@@ -67,6 +70,7 @@ class _InChapters(_InOrder):
 
 CHAPTERS = {
     "Every day": (run, create, status, explain, rejected, doctor),
+    "The DICOM network": (scp, find, echo),
     "What is in the tree": (export, part10, rendered, delete, reject, undo, audit),
     "Keeping it whole": (verify, rebuild, metadata, thumbnail, index, group),
     "Setting up": (config, nginx_config, adopt),
@@ -86,13 +90,17 @@ for _command in (each for _chapter in CHAPTERS.values() for each in _chapter):
     staticwado.add_command(_command)
 
 
-class _CreateByDefault(_InOrder):
-    """A group in which `create` need not be said: `mkdicomweb FILES...`."""
+class _OneByDefault(_InOrder):
+    """A group whose first command need not be said: `mkdicomweb FILES...`, `dicomwebscp`."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        if (word := self._first_word(arguments)) and word not in self.commands:
-            arguments = ["create", *arguments]
+        if self._is_for_first(arguments):
+            arguments = [next(iter(self.commands)), *arguments]
         return super().parse_args(context, arguments)
+
+    def _is_for_first(self, arguments: list[str]) -> bool:
+        word = self._first_word(arguments)
+        return word is not None and word not in self.commands
 
     def _first_word(self, arguments: list[str]) -> str | None:
         """Find the first argument that is neither an option nor an option's value."""
@@ -106,8 +114,16 @@ class _CreateByDefault(_InOrder):
         return None
 
 
+class _ReceiveByDefault(_OneByDefault):
+    """A group whose first command needs no word at all."""
+
+    def _is_for_first(self, arguments: list[str]) -> bool:
+        about_itself = {"-h", "--help", "-V", "--version"} & set(arguments)
+        return not about_itself and self._first_word(arguments) not in self.commands
+
+
 @click.group(
-    cls=_CreateByDefault,
+    cls=_OneByDefault,
     context_settings=CONTEXT,
     subcommand_metavar="PATH… | COMMAND [ARGS]...",
     epilog="`mkdicomweb create --help` explains the options for PATH….",
@@ -120,6 +136,22 @@ def mkdicomweb_command() -> None:
 
 for _command in (create, index, part10, instance, group, metadata, thumbnail, delete, reject, undo):
     mkdicomweb_command.add_command(_command)
+
+
+@click.group(
+    cls=_ReceiveByDefault,
+    context_settings=CONTEXT,
+    subcommand_metavar="[COMMAND] [ARGS]...",
+    epilog="`dicomwebscp` alone is `staticwado scp`; `dicomwebscp scp --help` explains its options.",
+)
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+@shared()
+def dicomwebscp_command() -> None:
+    """Receive objects by DICOM and answer queries: the node."""
+
+
+for _command in (scp,):
+    dicomwebscp_command.add_command(_command)
 
 
 def execute(command: click.Command, name: str, arguments: list[str] | None = None) -> int:
@@ -196,6 +228,11 @@ def main() -> NoReturn:
 def mkdicomweb() -> NoReturn:
     """Entry point `mkdicomweb`: static-wado's name for `staticwado create`."""
     _be(mkdicomweb_command, "mkdicomweb")
+
+
+def dicomwebscp() -> NoReturn:
+    """Entry point `dicomwebscp`: static-wado's name for `staticwado scp`."""
+    _be(dicomwebscp_command, "dicomwebscp")
 
 
 def dicomwebserver() -> NoReturn:

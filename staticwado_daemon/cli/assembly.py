@@ -38,7 +38,7 @@ def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator
     Raises:
         ConfigError: if the root can't be written to or is inside another tree, or another process is writing there.
     """
-    from staticwado_daemon.archive import layout
+    from staticwado_daemon.archive import layout, query_tables
     from staticwado_daemon.archive.store import Store
     from staticwado_daemon.cli.preflight import nesting_errors
     from staticwado_daemon.inbound.journal import Journal
@@ -55,7 +55,14 @@ def open_line(storage: "Storage", level: log.Level, *, role: "Role") -> Iterator
     storage.state_dir.mkdir(parents=True, exist_ok=True)
     staging = storage.root / layout.STAGING
     workers = WorkerProcesses(storage.workers, rules_of(storage), _memory_share(storage.workers), prepare, staging)
-    publish = functools.partial(publishing.run, root=storage.root, group=storage.group, role=role, prepare=prepare)
+    publish = functools.partial(
+        publishing.run,
+        root=storage.root,
+        group=storage.group,
+        role=role,
+        prepare=prepare,
+        query_index=storage.state_dir / query_tables.FILE,
+    )
     with (
         closing(Journal(storage.state_dir / JOURNAL)) as journal,
         Line(storage.root, workers, journal, publish) as line,

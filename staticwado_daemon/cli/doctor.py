@@ -96,6 +96,7 @@ def _looks(common: Common, url: str | None) -> "dict[str, Look]":
         **_folders(settings),
         **anyhow,
         **_daemon(settings),
+        **_network(configuration),
         **_web(settings, url),
     }
 
@@ -161,6 +162,24 @@ def _daemon(settings: "config.Daemon") -> "dict[str, Look]":
         "daemon": functools.partial(daemon.works, traces, emptied),
         "journal": functools.partial(daemon.journal, traces.journal),
     }
+
+
+def _network(configuration: "config.Configuration") -> "dict[str, Look]":
+    """The DICOM node, where the settings speak of it; and that the daemon isn't fed by it doesn't matter."""
+    from staticwado_daemon.operate.doctor import network
+
+    if not configuration.written("dicomWebScpConfig"):
+        return {}
+
+    def works() -> "Finding":
+        from staticwado_daemon.cli.scp import exposure, node_of
+
+        settings = configuration.scp()
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        address = f"{settings.ae_title}@{host}:{settings.port}"
+        return network.works(settings.state_dir, address, exposure(settings, node_of(settings)))
+
+    return {"DICOM node": works}
 
 
 def _web(settings: "config.Daemon", url: str | None) -> "dict[str, Look]":

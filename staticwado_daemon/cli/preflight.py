@@ -50,6 +50,7 @@ def errors(configuration: "Configuration") -> Iterator[str]:
         storage = configuration.storage(section)
         yield from storage_errors(storage)
         yield from nesting_errors(storage.root)
+    yield from scp_errors(configuration)
     own = configuration.effective("dicomWebServerConfig")["allowOrigin"].value
     yield from _origin_errors("dicomWebServerConfig.allowOrigin", own)
 
@@ -68,6 +69,20 @@ def run_errors(configuration: "Configuration") -> Iterator[str]:
     yield from nesting_errors(settings.storage.root)
     if settings.server:
         yield from _origin_errors("daemonConfig.serve.allowOrigin", settings.server.allow_origin)
+
+
+def scp_errors(configuration: "Configuration") -> Iterator[str]:
+    """Yield a sentence for each thing that `staticwado scp` would refuse to begin with."""
+    from staticwado_daemon.config import scp_errors
+    from staticwado_daemon.dimse.acceptance import networks
+
+    settings = configuration.scp()
+    yield from scp_errors(settings, configuration.peers())
+    yield from nesting_errors(settings.root)
+    try:
+        networks(settings.peers)
+    except ConfigError as error:
+        yield f"dicomWebScpConfig.peers: {error}"
 
 
 def _origin_errors(key: str, origin: str | None) -> Iterator[str]:

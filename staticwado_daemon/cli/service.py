@@ -32,8 +32,17 @@ def told() -> Told:
     Raises:
         ConfigError: if systemd waits for word, and there is no way to send any.
     """
+    return Notifier(sender(), _watchdog_seconds()) if os.environ.get("NOTIFY_SOCKET") else _nobody
+
+
+def sender() -> Callable[[str], object]:
+    """What takes assignments for systemd in the format of sd_notify(3), one a line; nothing where it doesn't listen.
+
+    Raises:
+        ConfigError: if systemd waits for word, and there is no way to send any.
+    """
     if not os.environ.get("NOTIFY_SOCKET"):
-        return _nobody
+        return len
     try:
         daemon = importlib.import_module("systemd.daemon")  # an optional extra
     except ImportError:
@@ -41,7 +50,8 @@ def told() -> Told:
             "systemd waits for word from this service (Type=notify), which takes the extra `systemd`: "
             "pip install 'staticwado-daemon[systemd]', or set Type=exec and WatchdogSec=0"
         ) from None
-    return Notifier(daemon.notify, _watchdog_seconds())
+    notify: Callable[[str], object] = daemon.notify
+    return notify
 
 
 def _nobody(_report: "Report") -> None:

@@ -13,6 +13,7 @@ from staticwado_daemon.cli.outcomes import COLORS, MEANINGS, counted, print_obje
 from staticwado_daemon.cli.words import duration, moment, to_json, wrapped
 
 if TYPE_CHECKING:
+    from staticwado_daemon.operate.network import NetworkReport
     from staticwado_daemon.operate.status import State, Status
 
 _WATCH_SECONDS = 1.0
@@ -75,6 +76,8 @@ def line(now: "Status") -> str:
     """All that changes, on one line without the time."""
     counts = [f"{outcome} {count:,}" for outcome, count in now.receipts.items() if count]
     parts = [f"{_HEADLINES[now.state][0]}: {summary(now)}", f"instances {now.instances:,}", *counts, *now.degraded]
+    if now.dicom:
+        parts.append(f"DICOM {_traffic(now.dicom)}")
     return " · ".join(map(printable, parts))
 
 
@@ -126,6 +129,29 @@ def _numbers(now: "Status", root: str) -> Iterator[str]:
     )
     if now.running:
         yield _row("rate", f"{now.rate:,.1f} files a second, over the last minute")
+    if now.dicom:
+        yield _row("DICOM", f"{printable(now.dicom.address)}{' in TLS' if now.dicom.tls else ''}")
+        yield _row("", _traffic(now.dicom))
+
+
+def _traffic(node: "NetworkReport") -> str:
+    """What the DICOM node did since it was started, in one line."""
+    lost = sum(node.associations.get(each, 0) for each in ("aborted", "timeout"))
+    parts = [f"{counted(node.open, 'association')} open"]
+    parts += [
+        f"{count:,} {word}"
+        for word, count in (("rejected", node.associations.get("rejected", 0)), ("lost", lost))
+        if count
+    ]
+    done = {
+        "received": node.done("C-STORE", "success", "warning"),
+        "refused": node.done("C-STORE", "failure"),
+        "queries": node.done("C-FIND"),
+        "retrievals": node.done("C-GET") + node.done("C-MOVE"),
+        "sent": node.done("sent", "success", "warning"),
+        "not sent": node.done("sent", "failure"),
+    }
+    return ", ".join([*parts, *(f"{count:,} {word}" for word, count in done.items() if count)])
 
 
 def _receipts(now: "Status") -> Iterator[str]:

@@ -51,6 +51,11 @@ class Configuration:
             return self._named(section, MAPS[section])
         return {key.name: self._setting(section, key) for key in keys(SECTIONS[section])}
 
+    def written(self, section: str) -> dict[str, Any]:
+        """What the file says of a section."""
+        written: dict[str, Any] = self.document.values.get(section, {}) if self.document else {}
+        return written
+
     def storage(self, section: str = BASE) -> Storage:
         """How instances are stored, as `section` has it."""
         effective = self.effective(section)
@@ -94,7 +99,7 @@ class Configuration:
             storage=storage,
             inbound=tuple(InboundFolder(Path(each["dir"]), each["afterIngest"]) for each in values["inbound"]),
             drop_dir=Path(values["dropDir"]),
-            drop_expected=bool(self._written("daemonConfig").get("dropDir") or self._written("dicomWebScpConfig")),
+            drop_expected=bool(self.written("daemonConfig").get("dropDir") or self.written("dicomWebScpConfig")),
             settle_seconds=values["settleSeconds"],
             reconcile_seconds=values["reconcileSeconds"],
             incomplete_seconds=values["incompleteSeconds"],
@@ -140,16 +145,11 @@ class Configuration:
         own = root == Path(Configuration(self.document, {}).effective(BASE)["rootDir"].value)
         return Path(self._values("daemonConfig")["stateDir"]) if own else root / ".staticwado"
 
-    def _written(self, section: str) -> dict[str, Any]:
-        """What the file says of a section."""
-        written: dict[str, Any] = self.document.values.get(section, {}) if self.document else {}
-        return written
-
     def _named(self, section: str, group: type[Group]) -> dict[str, Setting]:
         where = self.document.where if self.document else lambda _: DEFAULT
         return {
             name: Setting(self._complete_group(group, value), where((section, name)))
-            for name, value in self._written(section).items()
+            for name, value in self.written(section).items()
         }
 
     def _values(self, section: str) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class Configuration:
         if self.options.get(key.name) is not None:
             return self.options[key.name], COMMAND_LINE
         for home in (section, BASE):
-            if self.document and key.name in (written := self._written(home)):
+            if self.document and key.name in (written := self.written(home)):
                 return written[key.name], self.document.where((home, key.name))
         return key.default, DEFAULT
 

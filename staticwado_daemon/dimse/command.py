@@ -20,8 +20,13 @@ _COMMAND_DATA_SET_TYPE: Final = 0x00000800
 _STATUS: Final = 0x00000900
 _ERROR_COMMENT: Final = 0x00000902
 _AFFECTED_SOP_INSTANCE_UID: Final = 0x00001000
+_PRIORITY: Final = 0x00000700
+_MOVE_ORIGINATOR_AE_TITLE: Final = 0x00001030
+_MOVE_ORIGINATOR_MESSAGE_ID: Final = 0x00001031
 
 _NO_DATA_SET: Final = 0x0101
+_A_DATA_SET: Final = 0x0001
+_MEDIUM: Final = 0x0000
 _LONGEST_COMMENT: Final = 64
 """Characters of Error Comment (0000,0902), whose VR is LO."""
 
@@ -71,6 +76,35 @@ def store_request(found: Elements) -> StoreRequest | None:
     if len(numbers) != 3 or numbers[0] != C_STORE_RQ or numbers[1] == _NO_DATA_SET:
         return None
     return StoreRequest(numbers[2], _uid(found, _AFFECTED_SOP_CLASS_UID), _uid(found, _AFFECTED_SOP_INSTANCE_UID))
+
+
+def encoded_request(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, originator: tuple[str, int] | None = None
+) -> bytes:
+    """Encode a C-STORE-RQ that is followed by a data set.
+
+    Args:
+        message_id: (0000,0110).
+        sop_class_uid: Affected SOP Class UID.
+        sop_instance_uid: Affected SOP Instance UID.
+        originator: AE title and message ID of the C-MOVE request that this is a sub-operation of.
+    """
+    values = [
+        (_AFFECTED_SOP_CLASS_UID, _padded(sop_class_uid, b"\0")),
+        (_COMMAND_FIELD, _US.pack(C_STORE_RQ)),
+        (_MESSAGE_ID, _US.pack(message_id)),
+        (_PRIORITY, _US.pack(_MEDIUM)),
+        (_COMMAND_DATA_SET_TYPE, _US.pack(_A_DATA_SET)),
+        (_AFFECTED_SOP_INSTANCE_UID, _padded(sop_instance_uid, b"\0")),
+    ]
+    if originator:
+        title, number = originator
+        values += [
+            (_MOVE_ORIGINATOR_AE_TITLE, _padded(title, b" ")),
+            (_MOVE_ORIGINATOR_MESSAGE_ID, _US.pack(number)),
+        ]
+    body = b"".join(_element(tag, value) for tag, value in values)
+    return _element(_GROUP_LENGTH, struct.pack("<I", len(body))) + body
 
 
 def store_response(request: StoreRequest, status: int, comment: str = "") -> bytes:

@@ -6,6 +6,7 @@ from the same tables. UIDs as in PS3.6 annex A, services as in PS3.4.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import UID
@@ -46,6 +47,9 @@ STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 
 MAXIMUM = 128
 """So many presentation contexts fit into one association: their identifiers are the odd numbers below 256."""
+
+_MOST_UNKNOWN = 32
+"""Transfer syntaxes without a name that are accepted in one association: each is compared with all before it."""
 
 _STANDARD = "1.2.840.10008."
 _SOP_CLASSES = "1.2.840.10008.5.1."
@@ -166,13 +170,22 @@ def stored(classes: Iterable[str] = STORAGE, others: Iterable[str] = ()) -> list
 
     Args:
         classes: SOP Class UIDs.
-        others: transfer syntaxes accepted besides `STORAGE_SYNTAXES`, after them.
+        others: transfer syntaxes accepted besides `STORAGE_SYNTAXES`, after them; a few dozen at most.
     """
-    syntaxes = [*STORAGE_SYNTAXES, *others]
+    syntaxes = [*STORAGE_SYNTAXES, *islice(others, _MOST_UNKNOWN)]
     offered = [build_context(uid, syntaxes) for uid in classes]
     for each in offered:
         each.scu_role = each.scp_role = True
     return offered
+
+
+def stored_as_requested(requested: Sequence[PresentationContext]) -> list[PresentationContext]:
+    """What an acceptor offers for storage to one requestor: each class and transfer syntax of what it proposes."""
+    wanted = [each for each in requested if is_storage(str(each.abstract_syntax))]
+    unknown = dict.fromkeys(
+        str(syntax) for each in wanted for syntax in each.transfer_syntax if syntax not in _STORAGE_SYNTAXES
+    )
+    return stored(dict.fromkeys(str(each.abstract_syntax) for each in wanted), unknown)
 
 
 def negotiate(
@@ -195,11 +208,7 @@ def negotiate(
     """
     offered = [each for each in supported if each.abstract_syntax not in _STORAGE]
     if len(offered) < len(supported):
-        wanted = [each for each in requested if is_storage(str(each.abstract_syntax))]
-        unknown = dict.fromkeys(
-            str(syntax) for each in wanted for syntax in each.transfer_syntax if syntax not in _STORAGE_SYNTAXES
-        )
-        offered += stored(dict.fromkeys(str(each.abstract_syntax) for each in wanted), unknown)
+        offered += stored_as_requested(requested)
     return negotiate_as_acceptor(list(requested), offered, dict(roles))
 
 

@@ -5,17 +5,18 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import T_CONNECT, AddressInformation, AssociationSocket
+from pynetdicom.transport import AddressInformation
 
 from staticwado_daemon.dimse.contexts import MAXIMUM
 from staticwado_daemon.dimse.peers import Peer
+from staticwado_daemon.dimse.provider import Limits, Storage, fit
 from staticwado_daemon.errors import StaticwadoError, Transient
 
 Handler = tuple[evt.EventType, Callable[..., Any]]
@@ -34,7 +35,7 @@ class Local:
         connect_seconds: for the connection, with TLS's handshake.
         associate_seconds: for the answer to the association request, and to its release.
         answer_seconds: for each answer to what we ask for.
-        maximum_pdu: bytes of a PDU that we take.
+        limits: on what the peer may send us in turn.
     """
 
     title: str
@@ -42,7 +43,7 @@ class Local:
     connect_seconds: float = 10.0
     associate_seconds: float = 30.0
     answer_seconds: float = 60.0
-    maximum_pdu: int = 131_072
+    limits: Limits = field(default_factory=Limits)
 
 
 @contextmanager
@@ -53,6 +54,7 @@ def associated(
     *,
     handlers: Sequence[Handler] = (),
     provides: Iterable[str] = (),
+    storage: Storage | None = None,
 ) -> Iterator[Association]:
     """An established association; released at the end, or aborted where the block raises.
 
@@ -62,6 +64,7 @@ def associated(
         contexts: what is proposed, at most 128.
         handlers: of pynetdicom's events, for what the peer asks for in turn.
         provides: SOP Class UIDs of which we propose to be the SCP, though we ask (PS3.7 D.3.3.4): C-GET's storage.
+        storage: where the objects go that the peer sends in turn.
 
     Raises:
         Transient: if the peer can't be reached or doesn't want us now.
@@ -69,7 +72,13 @@ def associated(
     """
     heard: list[object] = []
     listener = (evt.EVT_ACSE_RECV, lambda event: heard.append(event.primitive))
-    association = _prepared(local, peer, contexts, [*handlers, listener], provides)
+    association = _prepared(local, peer, contexts, provides)
+    connection = connect(local, peer)
+    association.acceptor.address_info = AddressInformation.from_tuple(connection.getpeername())
+    association.requestor.address_info = AddressInformation.from_tuple(connection.getsockname())
+    for event, handler in (*handlers, listener):
+        association.bind(event, handler)
+    fit(association, connection, local.limits, storage)
     association.request()
     if not association.is_established:
         raise _unwelcome(local, peer, heard)
@@ -83,33 +92,23 @@ def associated(
 
 
 def _prepared(
-    local: Local,
-    peer: Peer,
-    contexts: Sequence[PresentationContext],
-    handlers: Sequence[Handler],
-    provides: Iterable[str],
+    local: Local, peer: Peer, contexts: Sequence[PresentationContext], provides: Iterable[str]
 ) -> Association:
-    """A connection with everything that the request will say."""
-    connection = connect(local, peer)
+    """Everything that the request will say."""
     entity = AE(local.title)
     entity.acse_timeout = local.associate_seconds
     entity.dimse_timeout = local.answer_seconds
     # We end it: between two objects that are sent, or two answers of a C-MOVE, nothing may come for long.
     entity.network_timeout = None
     association = Association(entity, "requestor")
-    association.set_socket(_Connected(association, connection))
     association.acceptor.ae_title = peer.title
-    association.acceptor.address_info = AddressInformation.from_tuple(connection.getpeername())
     association.requestor.ae_title = local.title
-    association.requestor.address_info = AddressInformation.from_tuple(connection.getsockname())
-    association.requestor.maximum_length = local.maximum_pdu
+    association.requestor.maximum_length = local.limits.maximum_pdu_length
     association.requestor.implementation_class_uid = entity.implementation_class_uid
     association.requestor.implementation_version_name = entity.implementation_version_name
     for uid in provides:
         association.requestor.add_negotiation_item(build_role(uid, scp_role=True))
     association.requestor.requested_contexts = _numbered(contexts)
-    for event, handler in handlers:
-        association.bind(event, handler)
     return association
 
 
@@ -121,23 +120,6 @@ def _numbered(contexts: Sequence[PresentationContext]) -> list[PresentationConte
     for number, context in enumerate(numbered):
         context.context_id = 2 * number + 1
     return numbered
-
-
-class _Connected(AssociationSocket):
-    """A connection that stands already, so that why it doesn't can be told.
-
-    pynetdicom would connect by itself, and keep an error to its log.
-    """
-
-    def __init__(self, association: Association, connection: socket.socket) -> None:
-        super().__init__(association, client_socket=connection)
-        # A socket that is given is taken for that of somebody who called us.
-        self.event_queue.get_nowait()
-
-    def connect(self, primitive: T_CONNECT) -> None:
-        """Confirm the connection (PS3.8 9.1.2)."""
-        primitive.result = "Evt2"
-        self.provider_queue.put(primitive)
 
 
 def connect(local: Local, peer: Peer) -> socket.socket:

@@ -2,15 +2,16 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from staticwado_daemon.archive import sqlite
 from staticwado_daemon.dicom.uids import UID, Identity
-from staticwado_daemon.errors import Corrupt, Transient
+from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound.receipt import OUTCOMES, Outcome, Receipt
 from staticwado_daemon.inbound.source import Stamp
 
@@ -72,13 +73,7 @@ _OUTCOMES: dict[str, Outcome] = {outcome: outcome for outcome in OUTCOMES}
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
     """Open the file in one of SQLite's URI modes ("ro", "rwc"); any thread may use the connection, one at a time."""
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        timeout=_BUSY_TIMEOUT,
-        isolation_level="IMMEDIATE",  # begin with the write lock: one that is upgraded later can't wait for others
-        check_same_thread=False,
-    )
+    return sqlite.connect(path, mode, _BUSY_TIMEOUT)
 
 
 def prepare(database: sqlite3.Connection) -> None:
@@ -110,18 +105,9 @@ def prune(database: sqlite3.Connection, before: float) -> None:
             database.execute("DELETE FROM receipts WHERE removed = 1 AND at < ?", (before,))
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+def translated() -> AbstractContextManager[None]:
     """Raise SQLite's errors as ours: Corrupt for a damaged file, Transient for what may work another time."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        # What the module finds wrong with its use, and not the library with the file, has no code.
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            raise Corrupt(f"the journal is damaged: {error}") from error
-        if isinstance(error, sqlite3.OperationalError):
-            raise Transient(f"the journal can't be used now: {error}") from error
-        raise
+    return sqlite.translated("the journal")
 
 
 def set_aside(path: Path, why: str) -> None:
@@ -131,7 +117,7 @@ def set_aside(path: Path, why: str) -> None:
         number += 1
     _log.warning("journal_set_aside", reason=why, renamed_to=str(aside))
     path.rename(aside)
-    for suffix in ("-wal", "-shm"):
+    for suffix in sqlite.BESIDE:
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
 

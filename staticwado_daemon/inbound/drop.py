@@ -50,6 +50,28 @@ def clear(drop: Path, receipt: Receipt) -> bool:
     return _set_aside(drop.resolve(), receipt, receipt.stamp)
 
 
+def set_aside(drop: Path, file: Path, receipt: Receipt) -> Path:
+    """Move a file of the drop folder's file system to where its receipt, which isn't for "stored", says it was refused.
+
+    Args:
+        drop: the drop folder, a real path.
+        file: where it is now.
+        receipt: its path is where it is, or would have been, in the drop folder.
+
+    Returns:
+        where it is now, with the reason beside.
+
+    Raises:
+        OSError: if it can't be moved now.
+        Transient: if somebody has put a link in the way.
+    """
+    target = _free_name(_room(drop, receipt.path))
+    # The reason comes first: a reason without its file is harmless, a file without its reason is a riddle.
+    write(_reason_beside(target), _reason(drop, receipt))
+    file.rename(target)
+    return target
+
+
 def bring_back(drop: Path, receipt: Receipt) -> Path | None:
     """Move a file that was set aside back into the drop folder, so that it is taken again; on return it is durable.
 
@@ -71,7 +93,7 @@ def bring_back(drop: Path, receipt: Receipt) -> Path | None:
         target.parent.mkdir(parents=True, exist_ok=True)
         kept.rename(target)
         for directory in (target.parent, kept.parent):
-            _sync(directory)
+            sync(directory)
         _reason_beside(kept).unlink(missing_ok=True)
     except OSError as error:
         raise Transient(f"a rejected file can't be brought back: {error.strerror}") from error
@@ -110,10 +132,7 @@ def _set_aside(drop: Path, receipt: Receipt, stamp: Stamp) -> bool:
     try:
         if not stamp.is_untouched(receipt.path.lstat()):
             return False
-        target = _free_name(_room(drop, receipt.path))
-        # The reason comes first: a reason without its file is harmless, a file without its reason is a riddle.
-        _write(_reason_beside(target), _reason(drop, receipt))
-        receipt.path.rename(target)
+        set_aside(drop, receipt.path, receipt)
     except FileNotFoundError:
         return True
     except OSError as error:
@@ -173,7 +192,7 @@ def _reason(drop: Path, receipt: Receipt) -> bytes:
     return json.dumps(reason, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
-def _write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
     """Write a small file whole or not at all."""
     temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.tmp")
     try:
@@ -187,7 +206,8 @@ def _write(path: Path, data: bytes) -> None:
         raise
 
 
-def _sync(directory: Path) -> None:
+def sync(directory: Path) -> None:
+    """Have what was renamed into a directory, or removed from it, on the disk."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

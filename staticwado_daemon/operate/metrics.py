@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from staticwado_daemon import __version__
 from staticwado_daemon.inbound.receipt import OUTCOMES
+from staticwado_daemon.operate import network
 from staticwado_daemon.operate.health import Health, look
 from staticwado_daemon.pipeline.report import Report
 
@@ -42,18 +43,19 @@ def exposition(watched: Watched) -> bytes:
 
 
 class _Collector(Collector):
-    """Everything is a gauge. Receipts too: a later file supersedes an earlier one, whose receipt then says so."""
+    """Of the daemon everything is a gauge: a receipt may change, as when a later file supersedes an earlier one."""
 
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """Look, and yield one family after the other; what isn't known has none."""
         health = look(self._watched.report, self._watched.root)
         yield _labelled("staticwado_build_info", "The version of staticwado.", "version", {__version__: 1})
         yield from _of_health(health)
         if health.report:
             yield from _of_report(health.report)
+        yield from _of_network(self._watched.report.parent)
         yield from _of_disk(self._watched.root)
 
 
@@ -94,6 +96,31 @@ def _of_report(report: Report) -> Iterator[GaugeMetricFamily]:
         "mode",
         {mode: modes[mode] for mode in FOLDER_MODES},
     )
+
+
+def _of_network(state_dir: Path) -> Iterator[Metric]:
+    """What `staticwado scp` did since its start; while it isn't running, that it isn't."""
+    try:
+        node = network.read(state_dir)
+    except OSError:
+        node = None
+    yield _gauge("staticwado_dicom_up", "Whether the DICOM node runs and reports.", node is not None)
+    if node is None:
+        return
+    yield _gauge("staticwado_dicom_associations_open", "Associations that are open.", node.open)
+    ended = CounterMetricFamily("staticwado_dicom_associations", "Associations by how they ended.", labels=("outcome",))
+    for outcome in network.OUTCOMES:
+        ended.add_metric((outcome,), node.associations.get(outcome, 0))
+    yield ended
+    done = CounterMetricFamily(
+        "staticwado_dicom_operations", "What was done on associations.", labels=("operation", "status")
+    )
+    for operation in network.OPERATIONS:
+        for status in network.STATUS_CLASSES:
+            done.add_metric((operation, status), node.done(operation, status))
+    yield done
+    yield CounterMetricFamily("staticwado_dicom_received_bytes", "Of data sets, stored or not.", node.received_bytes)
+    yield CounterMetricFamily("staticwado_dicom_sent_bytes", "Of data sets.", node.sent_bytes)
 
 
 def _of_disk(root: Path) -> Iterator[GaugeMetricFamily]:

@@ -5,7 +5,7 @@ gets such an answer looks again.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,6 @@ from staticwado_daemon.archive.disk import DISK
 from staticwado_daemon.archive.merge import UNKNOWN, Versions, merge
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.dicom import attributes
-from staticwado_daemon.dicom.serialised import decoded
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.inbound import drop as drop_folder
 from staticwado_daemon.operate import health
@@ -30,7 +29,11 @@ Fault = Literal["unknown", "removed", "class", "damaged", "no_original"]
 class; a file of it is missing or isn't what was written; what came in can't be given back byte for byte."""
 
 
-def look(root: Path, study: UID, wanted: Mapping[Identity, str]) -> dict[Identity, Fault | None]:
+Wanted = tuple[Identity, str]
+"""An instance, and the SOP Class UID that it is said to have."""
+
+
+def look(root: Path, study: UID, wanted: Iterable[Wanted]) -> dict[Wanted, Fault | None]:
     """What keeps instances of a study from being safe, None of each that is.
 
     Every version that isn't deleted or rejected has to be whole: which of them is meant nobody can know. Each of its
@@ -39,7 +42,7 @@ def look(root: Path, study: UID, wanted: Mapping[Identity, str]) -> dict[Identit
     Args:
         root: of the tree.
         study: whose instances they are.
-        wanted: the instances, each with the SOP Class UID that it is said to have.
+        wanted: the instances.
 
     Raises:
         OSError: if something can't be read now, or has just been replaced.
@@ -47,10 +50,7 @@ def look(root: Path, study: UID, wanted: Mapping[Identity, str]) -> dict[Identit
     reader = Reader(root)
     told = recorded.read(reader, study)
     known = merge(told.held)
-    return {
-        identity: _fault(reader, told, known.get(identity, UNKNOWN), sop_class)
-        for identity, sop_class in wanted.items()
-    }
+    return {each: _fault(reader, told, known.get(each[0], UNKNOWN), each[1]) for each in wanted}
 
 
 def _fault(reader: Reader, told: Recorded, versions: Versions, sop_class: str) -> Fault | None:
@@ -110,7 +110,7 @@ def _holds_files(drop: Path) -> bool:
     """Whether the drop folder holds a file that was handed over and isn't taken as yet."""
     aside = {drop_folder.PART, drop_folder.REJECTED}
     for place, directories, names in os.walk(drop):
-        if names:
+        if any(not each.startswith(".") for each in names):
             return True
         if Path(place) == drop:
             directories[:] = [each for each in directories if each not in aside]

@@ -11,7 +11,9 @@ from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.errors import Corrupt, Transient
 from staticwado_daemon.inbound.journal import opened
 from staticwado_daemon.inbound.receipt import OUTCOMES, STORED, Outcome
+from staticwado_daemon.operate import network
 from staticwado_daemon.operate.health import Health, judge
+from staticwado_daemon.operate.network import NetworkReport
 from staticwado_daemon.pipeline.report import REPORT, Report
 
 State = Literal["ok", "busy", "degraded", "stopped", "unknown"]
@@ -57,6 +59,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         conflicts: instances that came with several contents, of which one is shown.
         rejected_instances: instances of which something was rejected by `staticwado reject`.
         deleted_instances: instances of which something was deleted by `staticwado delete` and isn't purged as yet.
+        dicom: what `staticwado scp` says of itself; None while it isn't running.
     """
 
     running: bool | None
@@ -78,6 +81,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     conflicts: int = 0
     rejected_instances: int = 0
     deleted_instances: int = 0
+    dicom: NetworkReport | None = None
 
 
 def read(root: Path, state_dir: Path, journal: Path, before: Status | None = None) -> Status:
@@ -90,12 +94,12 @@ def read(root: Path, state_dir: Path, journal: Path, before: Status | None = Non
         before: an earlier answer. Its reasons are told again for as long as nothing was rejected or ignored since.
 
     Raises:
-        PermissionError: if the daemon's report or lock may not be read.
+        PermissionError: if a report or the lock may not be read.
         Corrupt: if the list of studies is damaged.
     """
     found = judge(state_dir / REPORT, root)
     now = _as_told(found.report, root) if found.running and found.report else _as_it_stands(root, found, journal)
-    return _with_reasons(now, journal, before)
+    return _with_reasons(msgspec.structs.replace(now, dicom=network.read(state_dir)), journal, before)
 
 
 def studies_index(root: Path) -> StudiesIndex:

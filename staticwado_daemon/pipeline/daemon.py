@@ -15,7 +15,7 @@ import structlog
 
 from staticwado_daemon.archive.tombstone import moment
 from staticwado_daemon.errors import Transient
-from staticwado_daemon.inbound import drop
+from staticwado_daemon.inbound import drop, refused
 from staticwado_daemon.inbound.inbox import Inbound
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import STORED, Receipt
@@ -30,6 +30,7 @@ from staticwado_daemon.pipeline.staged import Finished
 
 _TICK_SECONDS = 0.25
 _REPORT_SECONDS = 0.5
+_NOTES_SECONDS = 1.0
 _LOG_SECONDS = 5.0
 _PURGE_SECONDS = 600.0
 _REFUSAL_SECONDS = 90.0  # longer than a refused file rests before it is tried again
@@ -85,6 +86,7 @@ class Daemon:
         self._space = places.space
         self._keep_deleted = timedelta(days=places.keep_deleted_days)
         self._purged = -math.inf
+        self._noted = -math.inf
         # Inbound folders give real paths.
         self._drop_dir = places.drop_dir.resolve() if places.drop_dir else None
         self._line = line
@@ -142,6 +144,9 @@ class Daemon:
         if not self._stopping.is_set():
             self._check()
         now = time.monotonic()
+        if self._drop_dir and now - self._noted > _NOTES_SECONDS:
+            self._noted = now
+            self._take_notes(self._drop_dir)
         if self._outcomes and (now - self._logged > _LOG_SECONDS or self._line.idle):
             self._log_outcomes()
         if now - self._purged > _PURGE_SECONDS:
@@ -159,6 +164,14 @@ class Daemon:
         elif before and not self._short:
             _log.info("intake_resumes")
         return bool(self._short)
+
+    def _take_notes(self, drop_dir: Path) -> None:
+        """Give receipts to what was refused before it could come to the line."""
+        try:
+            for receipt in refused.take(drop_dir, self._journal):
+                self._count(receipt)
+        except Transient as why:
+            _log.warning("refusals_not_noted", reason=str(why))
 
     def _log_outcomes(self) -> None:
         """Log what became of files lately; counts alone, for a reason may quote the file and so name a patient."""

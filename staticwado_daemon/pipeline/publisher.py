@@ -7,16 +7,19 @@ everything is on the disk. Becoming visible doesn't wait for that; receipts do.
 import itertools
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import structlog
 
-from staticwado_daemon.archive import layout
+from staticwado_daemon.archive import layout, query_tables
 from staticwado_daemon.archive.disk import SyncFailed
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.archive.target import Target
 from staticwado_daemon.dicom.uids import UID, Identity
+from staticwado_daemon.errors import Transient
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.pipeline import publish, removal, tidy
 from staticwado_daemon.pipeline.commit import commit, sweep
@@ -39,6 +42,7 @@ from staticwado_daemon.pipeline.messages import (
 from staticwado_daemon.pipeline.notes import Notes
 from staticwado_daemon.pipeline.purge import purge_due
 from staticwado_daemon.pipeline.recover import recover
+from staticwado_daemon.pipeline.searchable import Searchable
 from staticwado_daemon.pipeline.studies import Studies
 from staticwado_daemon.pipeline.work import Work, next_due
 
@@ -57,15 +61,23 @@ MAXIMUM_CACHE = 256 * 1024 * 1024
 
 
 class Publisher:
-    """The loop of the publisher process and what it has yet to write."""
+    """The loop of the publisher process and what it has yet to write.
 
-    def __init__(self, store: Store, connection: Connection) -> None:
+    Args:
+        store: the tree.
+        connection: to the main process.
+        query_index: where that is; among the tree's private files if not given.
+    """
+
+    def __init__(self, store: Store, connection: Connection, query_index: Path | None = None) -> None:
         self._store = store
         self._connection = connection
         self._studies = Studies(store.root, MAXIMUM_CACHE)
         self._notes = Notes(store)
         self._work: dict[UID, Work] = {}
         self._listing = Listing(store)
+        query_index = query_index or store.root / layout.PRIVATE / query_tables.FILE
+        self._searchable = Searchable(store, query_index, self._listing.index)
         self._failures: dict[str, str] = {}
         self._taken = 0
         # An earlier process had marked studies and perhaps not finished.
@@ -78,6 +90,10 @@ class Publisher:
         Raises:
             EOFError, BrokenPipeError, ConnectionResetError: if the other side is gone.
         """
+        with closing(self._searchable):
+            self._serve()
+
+    def _serve(self) -> None:
         self._report()
         while True:
             messages = self._receive(self._pause())
@@ -99,6 +115,7 @@ class Publisher:
             ending = None in messages
             self._publish_hot(everything=bool(flushes) or ending)
             self._answer(commits)
+            self._publish_searchable(everything=bool(flushes) or ending)
             self._publish_index(everything=bool(flushes) or ending)
             self._publish_cold(everything=bool(flushes) or ending)
             self._taken += len(messages)
@@ -156,6 +173,7 @@ class Publisher:
 
     def _reindex(self) -> None:
         self._listing.remake()
+        self._searchable.remake(self._listing.index)
         # What is just leaving the tree must not be listed again.
         for study in (*self._listing.unreadable, *self._work):
             self._touch(study, None)
@@ -255,7 +273,26 @@ class Publisher:
         elif uid in self._listing.index:
             self._listing.index.remove(uid)
             self._listing.change()
+        self._searchable.change(uid, work.changed)
         work.changed = set()
+
+    def _publish_searchable(self, *, everything: bool) -> None:
+        """Bring the query index up to date; what can't be written there keeps nothing else from being published."""
+        due = self._searchable.due
+        if due is None or not (everything or time.monotonic() >= due):
+            return
+        behind = self._searchable.owed - self._work.keys()
+        try:
+            self._renew(self._searchable.write(self._studies))
+        except (OSError, Transient) as error:
+            self._refused("query index", error)
+            self._searchable.put_off(RETRY_SECONDS)
+            return
+        if not self._searchable.owed:
+            self._failures.pop("query index", None)
+            # Their marks have stayed for this alone.
+            for uid in behind:
+                self._touch(uid, set())
 
     def _publish_index(self, *, everything: bool) -> None:
         try:
@@ -292,8 +329,11 @@ class Publisher:
         try:
             if written:
                 self._store.sync()
+                self._make_searchable_durable()
             for uid in written:
-                self._store.remove(layout.dirty_mark(uid))
+                # The mark of a study that can't be searched for as yet stays until it can.
+                if uid not in self._searchable.owed:
+                    self._store.remove(layout.dirty_mark(uid))
                 del self._work[uid]
             self._failures.pop("marks", None)
         except OSError as error:
@@ -302,9 +342,16 @@ class Publisher:
                 if uid in self._work:
                     self._work[uid].cold_due = time.monotonic() + RETRY_SECONDS
 
-    def _refused(self, what: str, error: OSError) -> str:
+    def _make_searchable_durable(self) -> None:
+        try:
+            self._searchable.make_durable()
+        except (OSError, Transient) as error:
+            self._refused("query index", error)
+            self._searchable.remake(self._listing.index)
+
+    def _refused(self, what: str, error: OSError | Transient) -> str:
         """Note that the disk refused something, a study by its UID; until it succeeds that is a failure."""
-        reason = error.strerror or str(error)
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
         if self._failures.get(what) != reason:
             _log.error("disk_refused", what=what, reason=reason)
         self._failures[what] = reason
@@ -313,6 +360,7 @@ class Publisher:
             for uid in self._work:
                 self._touch(uid, None)
             self._listing.change()
+            self._searchable.remake(self._listing.index)
         return reason
 
     @property
@@ -321,11 +369,15 @@ class Publisher:
 
     def _pause(self) -> float | None:
         """Seconds until something is due; None for as long as nothing comes."""
-        due = next_due(self._work.values(), self._listing.due)
-        return max(0.0, due - time.monotonic()) if due is not None else None
+        due = [
+            each
+            for each in (next_due(self._work.values(), self._listing.due), self._searchable.due)
+            if each is not None
+        ]
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _report(self) -> None:
         index = self._listing.index
-        dirty = len(self._work) + (self._listing.due is not None)
+        dirty = len(self._work.keys() | self._searchable.owed) + (self._listing.due is not None)
         progress = Progress(index.instances, len(index), dirty, self._failure, self._taken, self._notes.total)
         self._connection.send(progress)

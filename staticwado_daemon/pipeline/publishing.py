@@ -22,7 +22,13 @@ LOCK_SECONDS = 4.0
 
 
 def run(
-    connection: Connection, root: Path, group: str | None, role: Role, prepare: Callable[[], None], disk: Disk = DISK
+    connection: Connection,
+    root: Path,
+    group: str | None,
+    role: Role,
+    prepare: Callable[[], None],
+    disk: Disk = DISK,
+    query_index: Path | None = None,
 ) -> None:
     """Be the publisher of `root`, which is on `disk`, until told to end or until nobody is left at the other side."""
     # The main process ends this one: a terminal's Ctrl-C and a service manager's SIGTERM reach the whole group.
@@ -37,7 +43,7 @@ def run(
         return
     with store:
         try:
-            Publisher(store, connection).serve()
+            Publisher(store, connection, query_index).serve()
         except (EOFError, BrokenPipeError, ConnectionResetError):
             # The daemon was killed. What was committed is marked dirty, so its next start goes on from here.
             _log.warning("publisher_left_alone")

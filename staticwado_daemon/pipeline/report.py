@@ -1,10 +1,5 @@
-"""What the running daemon says of itself: one small file in the state directory, for `status`, health and metrics.
+"""What the running daemon says of itself: one small file in the state directory, for `status`, health and metrics."""
 
-A disk that is full must not silence it, so the space of the next report is always the file's already.
-"""
-
-import os
-import time
 from collections import deque
 from pathlib import Path
 
@@ -12,6 +7,7 @@ import msgspec
 import orjson
 
 from staticwado_daemon.archive.hidden import NOTHING, Hidden
+from staticwado_daemon.pipeline.struct_file import StructFile, padded, read_struct
 
 REPORT = "status.json"
 """The file's name below the state directory."""
@@ -19,11 +15,8 @@ REPORT = "status.json"
 FRESH_SECONDS = 15.0
 """A running daemon keeps its report younger than this."""
 
-_ALLOCATED = 8192  # bytes
 _SENTENCES = 4096  # bytes of `degraded`, so that the report fits
-_TOUCH_SECONDS = 5.0
 _RATE_SECONDS = 60.0
-_TRIES = 5
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +57,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     hidden: Hidden = NOTHING
 
 
-class ReportFile:
+class ReportFile(StructFile[Report]):
     """The report's file, as the daemon writes it.
 
     Args:
@@ -72,48 +65,7 @@ class ReportFile:
     """
 
     def __init__(self, state_dir: Path) -> None:
-        self._path = state_dir / REPORT
-        self._written: Report | None = None
-        self._touched = 0.0
-
-    def write(self, report: Report) -> None:
-        """Replace the file, or on a disk that takes no new one overwrite it; nothing but its time if nothing changed.
-
-        Raises:
-            OSError: if not even that is possible; whoever asks learns that the report is old.
-        """
-        now = time.monotonic()
-        if report == self._written:
-            if now - self._touched > _TOUCH_SECONDS:
-                os.utime(self._path)
-                self._touched = now
-            return
-        data = _encode(report)
-        try:
-            self._replace(data)
-        except OSError:
-            self._overwrite(data)
-        self._written, self._touched = report, now
-
-    def _replace(self, data: bytes) -> None:
-        part = self._path.with_suffix(".part")
-        try:
-            part.write_bytes(data)
-            part.rename(self._path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
-
-    def _overwrite(self, data: bytes) -> None:
-        """Write where the last report stands. Who reads it meanwhile may have to look twice."""
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            if os.fstat(descriptor).st_size < len(data):
-                os.posix_fallocate(descriptor, 0, len(data))  # all of it or nothing
-            os.pwrite(descriptor, data, 0)
-            os.ftruncate(descriptor, len(data))
-        finally:
-            os.close(descriptor)
+        super().__init__(state_dir / REPORT, _encode)
 
 
 class Rate:
@@ -140,21 +92,13 @@ def read_report(path: Path) -> Report | None:
     Raises:
         PermissionError: if the file may not be read.
     """
-    for _ in range(_TRIES):
-        try:
-            return msgspec.json.decode(path.read_bytes(), type=Report)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            time.sleep(0.01)  # it may just be being overwritten
-    return None
+    return read_struct(path, Report)
 
 
 def _encode(report: Report) -> bytes:
-    """JSON with blanks behind it, always of the same length, so that each report has room where another stood."""
+    """Of what has no end only as much as there is always room for."""
     sentences = [each.encode("utf-8", "backslashreplace").decode() for each in report.degraded]
     while len(orjson.dumps(sentences)) > _SENTENCES:
         sentences.pop()
     folders = {each.encode("utf-8", "backslashreplace").decode(): mode for each, mode in report.folders.items()}
-    data = msgspec.json.encode(msgspec.structs.replace(report, degraded=tuple(sentences), folders=folders))
-    return data.ljust(_ALLOCATED) + b"\n"
+    return padded(msgspec.structs.replace(report, degraded=tuple(sentences), folders=folders))

@@ -1,6 +1,7 @@
 """All measurements, one after the other.
 
-Usage: python -m tests.bench [--quick] [--write] [throughput scaling objects tools latency studies reconcile]
+Usage: python -m tests.bench [--quick] [--write] [throughput scaling objects tools latency studies reconcile network
+       queries]
 """
 
 import argparse
@@ -9,7 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import latency, machine, material, objects, reconcile, scaling, studies, table, throughput, tools
+from tests.bench import (
+    latency,
+    machine,
+    material,
+    network,
+    objects,
+    queries,
+    reconcile,
+    scaling,
+    studies,
+    table,
+    throughput,
+    tools,
+)
 from tests.bench.processes import REPOSITORY
 from tests.bench.table import Row, at_most
 
@@ -21,6 +35,8 @@ GROUPS = {
     "latency": "one instance more in a series of 1,000",
     "studies": "the list of studies",
     "reconcile": "many files in the inbound folder",
+    "network": "the DICOM network, over loopback",
+    "queries": "questions over the DICOM network",
 }
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 RECONCILE_SECONDS = 1.0
@@ -37,13 +53,16 @@ class Counts:
     small_studies: int = 200
     more: int = 20
     listed: int = 100_000
+    sent: int = 1000
+    large_frames: int = 2000
     known: int = 100_000
     test_files: int | None = None
     rounds: int = 2
     modes: tuple[str, ...] = ("none", "htj2k", "jls")
 
 
-QUICK = Counts(24, 32, 40, small_studies=2, more=2, listed=200, known=200, test_files=4, rounds=1, modes=("jls",))
+_TINY = {"small_studies": 2, "more": 2, "listed": 200, "sent": 16, "large_frames": 4, "known": 200, "test_files": 4}
+QUICK = Counts(24, 32, 40, **_TINY, rounds=1, modes=("jls",))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; all if none is given")
     parser.add_argument("--quick", action="store_true", help="tiny counts: whether it works, not how fast")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.relative_to(REPOSITORY)}")
-    parser.add_argument("--scratch", type=Path, help="where to work, some 8 GB; by default a temporary directory")
+    parser.add_argument("--scratch", type=Path, help="where to work, some 18 GB; by default a temporary directory")
     options = parser.parse_args(arguments)
     unknown = set(options.groups) - set(GROUPS)
     if unknown:
@@ -74,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _measure(groups: Sequence[str], counts: Counts, scratch: Path) -> Iterator[tuple[str, Sequence[Row]]]:
     """The rows of each group. Nothing is deleted in between: that makes ext4 slow for minutes."""
     needed = dict.fromkeys(("throughput", "objects", "tools"), counts.some)
-    needed |= {"scaling": counts.many, "latency": _SERIES * (counts.some + counts.more)}
+    needed |= {"network": counts.sent, "scaling": counts.many, "latency": _SERIES * (counts.some + counts.more)}
     files = material.ct_files(scratch / "ct", max((needed.get(group, 0) for group in groups), default=0))
     measurements: Mapping[str, Iterator[Row]] = {
         "throughput": _throughput(files[: counts.some], counts, scratch),
@@ -84,6 +103,8 @@ def _measure(groups: Sequence[str], counts: Counts, scratch: Path) -> Iterator[t
         "latency": latency.measure(files[::_SERIES][: counts.some + counts.more], counts.more, scratch / "latency"),
         "studies": studies.measure(counts.listed, scratch / "studies"),
         "reconcile": _reconcile(counts.known),
+        "network": network.measure(files[: counts.sent], counts.rounds, counts.large_frames, scratch / "network"),
+        "queries": queries.measure(counts.listed, scratch / "queries"),
     }
     for group, rows in measurements.items():
         if group in groups:

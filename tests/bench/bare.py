@@ -22,11 +22,12 @@ def _main(port: int, directory: Path) -> None:
     entity = AE(TITLE)
     entity.maximum_pdu_size = 0
     entity.add_supported_context(CTImageStorage, ExplicitVRLittleEndian)
-    handlers = [(evt.EVT_CONN_OPEN, _without_delay), (evt.EVT_C_STORE, _keep)]
+    handlers = [(evt.EVT_CONN_OPEN, without_delay), (evt.EVT_C_STORE, _keep)]
     entity.start_server(("127.0.0.1", port), block=True, evt_handlers=handlers)
 
 
-def _without_delay(event: evt.Event) -> None:
+def without_delay(event: evt.Event) -> None:
+    """Have a new connection send at once; a handler for EVT_CONN_OPEN."""
     event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 

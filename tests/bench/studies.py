@@ -21,10 +21,10 @@ def measure(count: int, scratch: Path) -> Iterator[Row]:
     """Write the list, list one more study, and write it again; then read it, as a daemon's start does."""
     generator = random.Random(_SEED)
     index = StudiesIndex()
-    index.put_all(_query(generator, number) for number in range(count))
+    index.put_all(query_answer(generator, number) for number in range(count))
     with Store(scratch) as store:
         publish.publish_index(store, index)
-        index.put_all([_query(generator, count)])
+        index.put_all([query_answer(generator, count)])
         started = time.perf_counter()
         publish.publish_index(store, index)
         seconds = time.perf_counter() - started
@@ -35,7 +35,7 @@ def measure(count: int, scratch: Path) -> Iterator[Row]:
     yield Row(f"list of {count:,} studies: read, s", f"{reading:.2f}")
 
 
-def _query(generator: random.Random, number: int) -> bytes:
+def query_answer(generator: random.Random, number: int) -> bytes:
     """A study's query answer, with the attributes that most studies have."""
     day = f"20{generator.randrange(26):02}{generator.randrange(1, 13):02}{generator.randrange(1, 29):02}"
     values: dict[str, tuple[str, object]] = {

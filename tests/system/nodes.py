@@ -34,6 +34,10 @@ class Node(Place):
         return self.root / ".staticwado" / "drop"
 
     @property
+    def state(self) -> Path:
+        return self.directory / "state"
+
+    @property
     def scp_log(self) -> Path:
         return self.directory / "scp.log"
 

@@ -118,6 +118,7 @@ def _settings(peer: Orthanc, directory: Path) -> dict[str, object]:
         "HttpPort": peer.http_port,
         "DicomPort": peer.port,
         "DicomAet": peer.title,
+        "DefaultEncoding": "Utf8",
         "AuthenticationEnabled": False,
         "UnknownSopClassAccepted": True,
         "AcceptedTransferSyntaxes": ["1.2.840.10008.1.*"],

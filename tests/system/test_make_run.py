@@ -4,11 +4,12 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import httpx
 import pytest
 
 from tests import corpus
+from tests.system import dcmtk
 from tests.system.programs import REPOSITORY
 from tests.system.servers import free_port
 
@@ -25,6 +27,8 @@ INSTALLING_SECONDS = 360.0
 
 ANSWERING_SECONDS = 30.0
 ENDING_SECONDS = 15.0
+DICOM_PORT = 11112
+"""Where the DICOM node listens if nobody else does."""
 
 NOT_A_STRANGERS = re.compile(r"VIRTUAL_ENV.*|PYTHON.*|XDG_.*|MAKE.*|MFLAGS|PIP_CACHE_DIR|npm_config_cache|GIT_.*")
 """Variables of whoever runs the tests. How pip and npm reach their registries is the machine's and stays."""
@@ -75,6 +79,12 @@ class Running:
         found = re.search(r"look at them on\s+(http://\S+)", self.said())
         return found[1] if found else None
 
+    def printed_dicom(self) -> tuple[str, int]:
+        """The AE title and the port that it invites to send to."""
+        found = re.search(r"storescu -aec (\S+) 127\.0\.0\.1 (\d+) FILE", self.said())
+        assert found, "no line on sending"
+        return found[1], int(found[2])
+
     def press_ctrl_c(self) -> int:
         """What a terminal does on Ctrl-C; the exit code."""
         os.killpg(self.process.pid, signal.SIGINT)
@@ -120,9 +130,19 @@ def started(clone: Clone, *command: str | Path, **environment: str) -> Iterator[
         process.wait(ENDING_SECONDS)
 
 
+@contextmanager
+def taken(port: int) -> Iterator[None]:
+    """A port of this machine that somebody listens on: us, if it was free."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        yield
+
+
 def test_make_run_in_a_fresh_clone(clone: Clone, tmp_path: Path) -> None:
     port = free_port()
-    another = corpus.mr_study(tmp_path, instances=2, series=1)
+    another = corpus.mr_study(tmp_path / "copied", instances=2, series=1)
+    sent = corpus.ct_study(tmp_path / "sent", instances=3, series=1, size=128)
     with started(clone, "make", "run", f"PORT={port}") as make:
         url = make.until(make.printed_url, INSTALLING_SECONDS, "an address is printed")
         assert url == f"http://127.0.0.1:{port}/"
@@ -134,6 +154,9 @@ def test_make_run_in_a_fresh_clone(clone: Clone, tmp_path: Path) -> None:
         for path in another.files:
             shutil.copy(path, clone.directory / "dicom")
         make.until(lambda: _studies(url).get(another.uid) == 2, ANSWERING_SECONDS, "the copied study is listed")
+        title, dicom_port = make.printed_dicom()
+        dcmtk.run("storescu", "-aec", title, "127.0.0.1", dicom_port, *sent.files)
+        make.until(lambda: _studies(url).get(sent.uid) == 3, ANSWERING_SECONDS, "the study that was sent is listed")
         assert make.press_ctrl_c() in ENDED_BY_CTRL_C
         assert _wait_for(lambda: not _processes_of(clone.directory)), _processes_of(clone.directory)
         assert "Traceback" not in make.said()
@@ -151,11 +174,14 @@ def test_without_npm_everything_but_the_viewer_works(clone: Clone) -> None:
     shutil.rmtree(clone.directory / ".run", ignore_errors=True)
     port = free_port()
     python = clone.directory / ".venv/bin/python"
-    with started(clone, python, ".ci/demo.py", str(port), PATH="/nonexistent") as demo:
+    with taken(DICOM_PORT), started(clone, python, ".ci/demo.py", str(port), PATH="/nonexistent") as demo:
         url = demo.until(demo.printed_url, ANSWERING_SECONDS, "an address is printed")
         assert url == f"http://127.0.0.1:{port}/dicomweb/studies"
         assert "npm isn't installed" in demo.said()
         demo.until(lambda: _studies(f"http://127.0.0.1:{port}/"), ANSWERING_SECONDS, "a sample study is listed")
+        title, dicom_port = demo.printed_dicom()
+        assert dicom_port != DICOM_PORT
+        demo.until(lambda: _echoes(title, dicom_port), ANSWERING_SECONDS, "C-ECHO is answered")
         assert demo.press_ctrl_c() in ENDED_BY_CTRL_C
         assert _wait_for(lambda: not _processes_of(clone.directory)), _processes_of(clone.directory)
     assert sorted(clone.home.iterdir()) == []
@@ -178,6 +204,10 @@ def _studies(url: str) -> dict[str, int]:
     answer = _get(f"{url}dicomweb/studies")
     listed = answer.json() if answer else []
     return {study["0020000D"]["Value"][0]: study["00201208"]["Value"][0] for study in listed}
+
+
+def _echoes(title: str, port: int) -> bool:
+    return not dcmtk.run("echoscu", "-q", "-aec", title, "127.0.0.1", port, expect=None)
 
 
 def _processes_of(directory: Path) -> list[str]:

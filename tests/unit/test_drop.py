@@ -117,7 +117,7 @@ def test_a_full_disk_is_tried_again_and_loses_nothing(drop: Path, monkeypatch: p
         raise OSError(28, "No space left on device", str(receipt.path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_write", full)
+        patch.setattr(module, "write", full)
         with pytest.raises(Transient) as caught:
             clear(drop, receipt)
     assert "DOE" not in str(caught.value)

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from staticwado_daemon.pipeline import report as module
+from staticwado_daemon.pipeline import struct_file as module
 from staticwado_daemon.pipeline.report import REPORT, Rate, Report, ReportFile, read_report
 
 FIRST = Report(running=True, pid=1, backlog=0, published=5, instances=4, studies=2, rejected=1, idle=True)

@@ -1,6 +1,7 @@
 """The original files of a tree's instances, piece by piece, and compared with their digests at the end."""
 
 import hashlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -35,6 +36,8 @@ def lacks_original(record: Record) -> str | None:
 
 class Originals:
     """Gives back the original files of one tree; nothing is written, so a daemon may be at work meanwhile.
+
+    Several threads may ask at once.
 
     Args:
         root: of the tree.
@@ -112,6 +115,7 @@ class _Remainders:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._lock = threading.Lock()
         self._study: UID | None = None
         self._packs: dict[str, str] = {}
         self._held: OrderedDict[str, dict[str, bytes]] = OrderedDict()
@@ -119,10 +123,11 @@ class _Remainders:
     def get(self, record: Record) -> bytes | None:
         """The remainder of a record; None if no pack has it."""
         digest = record.remainder[0]
-        if record.identity.study != self._study:
-            self._look(record.identity.study)
-        path = self._packs.get(digest)
-        return self._open(path).get(digest) if path else None
+        with self._lock:
+            if record.identity.study != self._study:
+                self._look(record.identity.study)
+            path = self._packs.get(digest)
+            return self._open(path).get(digest) if path else None
 
     def _look(self, study: UID) -> None:
         self._study = study

@@ -1,0 +1,77 @@
+"""From received to durable: one sync of the drop folder serves all who need it at the same time.
+
+A file's own bytes are synced by the thread that has received it: several at once share what the file system does for
+them. The folder is synced for everybody: who comes while that is under way waits for the next time, together with all
+others who come meanwhile. Who is alone never waits for anybody.
+"""
+
+import os
+import threading
+from pathlib import Path
+
+
+class _Round:
+    """One sync, and those who wait for it."""
+
+    def __init__(self) -> None:
+        self.taken = False
+        self.done = threading.Event()
+        self.error: OSError | None = None
+
+
+class Folder:
+    """A folder into which complete files are moved for good. Thread-safe.
+
+    Args:
+        path: of the folder.
+
+    Raises:
+        OSError: if it isn't there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._syncing = threading.Lock()
+        self._next = _Round()
+
+    def take(self, descriptor: int, file: Path, name: str) -> None:
+        """Move a complete file here; on return it is on the disk under its name.
+
+        Args:
+            descriptor: of the open file.
+            file: where it is, in the same file system.
+            name: which nothing here has.
+
+        Raises:
+            OSError: if that isn't certain. The file may be there all the same.
+        """
+        os.fdatasync(descriptor)
+        file.rename(self._path / name)
+        self._sync()
+
+    def _sync(self) -> None:
+        """Return after a sync of the folder that began after this call."""
+        with self._lock:
+            mine = self._next
+            leads, mine.taken = not mine.taken, True
+        if leads:
+            with self._syncing:
+                with self._lock:
+                    self._next = _Round()  # who comes from here on is too late for this one
+                try:
+                    self._fsync()
+                except OSError as error:
+                    mine.error = error
+            mine.done.set()
+        mine.done.wait()
+        if mine.error:
+            raise OSError(mine.error.errno, mine.error.strerror)
+
+    def _fsync(self) -> None:
+        # Opened each time: the folder may have been made anew, and then the old one's sync says nothing.
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

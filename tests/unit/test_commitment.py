@@ -1,0 +1,397 @@
+"""Storage commitment: promised is what is whole on the disk, everything is answered, and what is asked outlives us."""
+
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+
+from staticwado_daemon.archive import holdings, layout
+from staticwado_daemon.archive.merge import merge
+from staticwado_daemon.dicom.uids import UID, Identity
+from staticwado_daemon.dimse import commitment_messages, contexts
+from staticwado_daemon.dimse.acceptance import Rules
+from staticwado_daemon.dimse.commitment import Commitment, Patience
+from staticwado_daemon.dimse.observed import Observed
+from staticwado_daemon.dimse.peers import Peer
+from staticwado_daemon.dimse.provider import Limits
+from staticwado_daemon.dimse.requestor import Local
+from staticwado_daemon.dimse.server import Node, serve
+from staticwado_daemon.dimse.transactions import DIRECTORY
+from staticwado_daemon.dimse.vouching import Archive
+from staticwado_daemon.errors import Transient
+from staticwado_daemon.operate import safekeeping
+from tests import corpus
+from tests.system import programs
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+MR = "1.2.840.10008.5.1.4.1.1.4"
+SECONDS = 30.0
+QUICK = Patience(missing=1.0, quiet=0.1, again=0.05, silence=0.2, retry=0.3, longest=0.5)
+
+Answer = tuple[int, Dataset]
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with a small CT series; tests that change it take a copy."""
+    directory = tmp_path_factory.mktemp("stored")
+    corpus.ct_study(directory / "in", instances=3, series=1, size=64)
+    programs.create(directory / "root", [directory / "in"])
+    return directory / "root"
+
+
+@pytest.fixture
+def place(tmp_path: Path, stored: Path) -> "Place":
+    shutil.copytree(stored, tmp_path / "root", symlinks=True)
+    return Place(tmp_path)
+
+
+@dataclass
+class Place:
+    """A tree, and how it is asked."""
+
+    directory: Path
+    index: dict[str, list[Identity]] = field(default_factory=dict)
+    peers: dict[str, Peer] = field(default_factory=dict)
+    available: bool = True
+
+    def __post_init__(self) -> None:
+        for identity in self.identities:
+            self.index.setdefault(identity.instance, []).append(identity)
+
+    @property
+    def root(self) -> Path:
+        return self.directory / "root"
+
+    @property
+    def study(self) -> UID:
+        return UID(next((self.root / "studies").glob("*/")).name)
+
+    @property
+    def identities(self) -> list[Identity]:
+        return [*merge(holdings.held(self.root, self.study))]
+
+    @property
+    def kept(self) -> list[Path]:
+        return [*(self.directory / "state" / DIRECTORY).iterdir()]
+
+    def find(self, uid: UID) -> Sequence[Identity]:
+        if not self.available:
+            raise Transient("the query index isn't there")
+        return self.index.get(uid, [])
+
+    @contextmanager
+    def serving(self, patience: Patience = QUICK) -> Iterator[int]:
+        (self.directory / "drop").mkdir(exist_ok=True)
+        archive = Archive(self.root, self.directory / "drop", self.directory / "state/status.json", self.find)
+        node = Node("STATICWADO", "127.0.0.1", 0, Rules(), Limits(), 10.0)
+        local = Local("STATICWADO", answer_seconds=5.0)
+        with ExitStack() as stack:
+            service = stack.enter_context(Commitment(self.directory / "state", archive, local, self.peers, patience))
+            observed = Observed("STATICWADO", "127.0.0.1", tls=False)
+            yield stack.enter_context(serve(node, [service], observed))
+
+
+def request(uid: str, references: Sequence[tuple[str, str]]) -> Dataset:
+    asked = Dataset()
+    asked.TransactionUID = uid
+    asked.ReferencedSOPSequence = [item(*each) for each in references]
+    return asked
+
+
+def item(sop_class: str, instance: str) -> Dataset:
+    made = Dataset()
+    made.ReferencedSOPClassUID = sop_class
+    made.ReferencedSOPInstanceUID = instance
+    return made
+
+
+class Asking:
+    """A requestor with its association, and the events that it was told."""
+
+    def __init__(self, port: int, title: str = "MODALITY") -> None:
+        self.told: queue.Queue[Answer] = queue.Queue()
+        entity = AE(title)
+        entity.add_requested_context(contexts.COMMITMENT)
+        self.association: Association = entity.associate(
+            "127.0.0.1", port, evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._event)]
+        )
+        assert self.association.is_established
+
+    def _event(self, event: evt.Event) -> tuple[int, None]:
+        assert event.event_type is not None
+        self.told.put((event.event_type, event.event_information))
+        return 0x0000, None
+
+    def ask(self, information: Dataset | None, action: int = 1, instance: str = contexts.COMMITMENT_INSTANCE) -> int:
+        answer, _ = self.association.send_n_action(information, action, contexts.COMMITMENT, instance)
+        return int(answer.Status)
+
+    def answer(self) -> Answer:
+        return self.told.get(timeout=SECONDS)
+
+
+@contextmanager
+def asking(port: int) -> Iterator[Asking]:
+    made = Asking(port)
+    try:
+        yield made
+    finally:
+        made.association.release()
+
+
+@contextmanager
+def listening(statuses: Sequence[int] = ()) -> Iterator[tuple[int, "queue.Queue[Answer]"]]:
+    """The requestor's own listener, to which events come on other associations; its first answers may be given."""
+    told: queue.Queue[Answer] = queue.Queue()
+    left = [*statuses]
+
+    def event(event: evt.Event) -> tuple[int, None]:
+        assert event.event_type is not None
+        status = left.pop(0) if left else 0x0000
+        if status == 0x0000:
+            told.put((event.event_type, event.event_information))
+        return status, None
+
+    entity = AE("MODALITY")
+    entity.add_supported_context(contexts.COMMITMENT, scu_role=True, scp_role=True)
+    server: Any = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, event)])
+    try:
+        yield server.socket.getsockname()[1], told
+    finally:
+        server.shutdown()
+
+
+def committed(information: Dataset) -> list[str]:
+    return [each.ReferencedSOPInstanceUID for each in information.get("ReferencedSOPSequence", [])]
+
+
+def failed(information: Dataset) -> dict[str, int]:
+    return {each.ReferencedSOPInstanceUID: each.FailureReason for each in information.get("FailedSOPSequence", [])}
+
+
+def until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_is_whole_is_committed_to_on_the_requestors_association(place: Place) -> None:
+    uids = [each.instance for each in place.identities]
+    with place.serving() as port, asking(port) as modality:
+        assert modality.ask(request("1.2.3", [(CT, uid) for uid in (*uids, uids[0])])) == 0x0000
+        event_type, information = modality.answer()
+        assert (event_type, information.TransactionUID) == (1, "1.2.3")
+        assert committed(information) == uids
+        assert information.RetrieveAETitle == "STATICWADO"
+        assert "FailedSOPSequence" not in information
+        until(lambda: not place.kept)
+
+
+def test_the_association_may_be_used_again(place: Place) -> None:
+    uid = place.identities[0].instance
+    with place.serving() as port, asking(port) as modality:
+        for number in range(3):
+            assert modality.ask(request(f"1.2.{number}", [(CT, uid)])) == 0x0000
+        assert {modality.answer()[1].TransactionUID for _ in range(3)} == {"1.2.0", "1.2.1", "1.2.2"}
+        assert modality.ask(request("1.2.4", [(CT, uid)])) == 0x0000
+        assert modality.answer()[0] == 1
+
+
+def test_who_has_released_is_told_on_a_new_association(place: Place) -> None:
+    uid = place.identities[0].instance
+    with listening([0x0110]) as (own, told):
+        place.peers["MODALITY"] = Peer("MODALITY", "127.0.0.1", own)
+        with place.serving() as port:
+            with asking(port) as modality:
+                assert modality.ask(request("1.2.3", [(CT, uid)])) == 0x0000
+            assert committed(told.get(timeout=SECONDS)[1]) == [uid]
+            assert modality.told.empty()
+            until(lambda: not place.kept)
+
+
+def test_who_is_unknown_is_told_when_the_title_has_an_address(place: Place) -> None:
+    uid = place.identities[0].instance
+    with place.serving() as port:
+        with asking(port) as modality:
+            assert modality.ask(request("1.2.3", [(CT, uid)])) == 0x0000
+        time.sleep(2 * QUICK.silence)
+        assert len(place.kept) == 1
+    with listening() as (own, told):
+        place.peers["MODALITY"] = Peer("MODALITY", "127.0.0.1", own)
+        with place.serving():
+            assert committed(told.get(timeout=SECONDS)[1]) == [uid]
+            until(lambda: not place.kept)
+
+
+def test_what_cannot_be_vouched_for_fails_with_its_reason(place: Place) -> None:
+    damaged, other, whole = (each.instance for each in place.identities)
+    frame = place.root / layout.instance_dir(place.index[damaged][0])
+    first = next((frame / "frames").iterdir())
+    first.write_bytes(bytes(len(first.read_bytes())))
+    with place.serving() as port, asking(port) as modality:
+        assert modality.ask(request("1.2.3", [(CT, damaged), (MR, other), (CT, whole), (CT, "1.2.3.4")])) == 0x0000
+        event_type, information = modality.answer()
+        assert event_type == 2
+        assert committed(information) == [whole]
+        assert failed(information) == {damaged: 0x0110, other: 0x0119, "1.2.3.4": 0x0112}
+
+
+@pytest.mark.parametrize("path", ["frames/1.*", "metadata.gz", "thumbnail"])
+def test_no_file_of_an_instance_may_be_missing(place: Place, path: str) -> None:
+    identity = place.identities[0]
+    (file,) = (place.root / layout.instance_dir(identity)).glob(path)
+    file.unlink()
+    wanted = (identity, CT)
+    assert safekeeping.look(place.root, place.study, [wanted]) == {wanted: "damaged"}
+
+
+def test_an_original_that_cannot_be_given_back_is_not_committed_to(place: Place) -> None:
+    for pack in holdings.pack_files(place.root, place.study):
+        (place.root / pack).unlink()
+    everything = [(each, CT) for each in place.identities]
+    assert safekeeping.look(place.root, place.study, everything) == dict.fromkeys(everything, "no_original")
+
+
+def test_what_is_rejected_is_not_committed_to(place: Place) -> None:
+    identity = place.identities[0]
+    programs.staticwado("--root", place.root, "reject", "--reason", "test", identity.instance)
+    assert safekeeping.look(place.root, place.study, [(identity, CT)]) == {(identity, CT): "removed"}
+
+
+def test_what_is_on_its_way_is_waited_for(place: Place) -> None:
+    uid = place.identities[0].instance
+    late = place.index.pop(uid)
+    with place.serving(Patience(missing=60.0, again=0.05, silence=0.1)) as port, asking(port) as modality:
+        assert modality.ask(request("1.2.3", [(CT, uid)])) == 0x0000
+        with pytest.raises(queue.Empty):
+            modality.told.get(timeout=0.5)
+        place.index[uid] = late
+        assert committed(modality.answer()[1]) == [uid]
+
+
+def test_nothing_is_decided_while_nothing_can_be_known(place: Place) -> None:
+    uid = place.identities[0].instance
+    place.available = False
+    with place.serving() as port, asking(port) as modality:
+        assert modality.ask(request("1.2.3", [(CT, uid)])) == 0x0000
+        with pytest.raises(queue.Empty):
+            modality.told.get(timeout=2 * QUICK.missing)
+        place.available = True
+        assert committed(modality.answer()[1]) == [uid]
+
+
+def test_a_request_outlives_the_program(place: Place) -> None:
+    uid = place.identities[0].instance
+    place.available = False
+    with listening() as (own, told):
+        place.peers["MODALITY"] = Peer("MODALITY", "127.0.0.1", own)
+        with place.serving() as port, asking(port) as modality:
+            assert modality.ask(request("1.2.3", [(CT, uid)])) == 0x0000
+        assert len(place.kept) == 1
+        assert "MODALITY" not in place.kept[0].name
+        place.available = True
+        with place.serving():
+            assert committed(told.get(timeout=SECONDS)[1]) == [uid]
+
+
+def test_a_repeated_request_is_one_and_is_answered_where_it_was_asked_last(place: Place) -> None:
+    uid = place.identities[0].instance
+    place.available = False
+    with place.serving() as port:
+        with asking(port) as modality:
+            assert modality.ask(request("1.2.3", [(CT, uid)])) == 0x0000
+        with asking(port) as modality:
+            assert modality.ask(request("1.2.3", [(CT, uid)])) == 0x0000
+            assert len(place.kept) == 1
+            assert modality.ask(request("1.2.3", [(CT, "1.2")])) == 0x0115
+            place.available = True
+            assert committed(modality.answer()[1]) == [uid]
+
+
+@pytest.mark.parametrize(
+    ("information", "status"),
+    [
+        (request("1.2.3", []), 0x0115),
+        (request("", [(CT, "1.2")]), 0x0115),
+        (request("1.2.3", [(CT, "")]), 0x0115),
+        (request("1.2.3", [("", "1.2")]), 0x0115),
+        (Dataset(), 0x0115),
+        (None, 0x0115),
+    ],
+)
+def test_a_request_that_cannot_be_understood_is_refused(place: Place, information: Dataset | None, status: int) -> None:
+    with place.serving() as port, asking(port) as modality:
+        assert modality.ask(information) == status
+        assert not place.kept
+
+
+def test_another_action_or_instance_is_refused(place: Place) -> None:
+    asked = request("1.2.3", [(CT, "1.2")])
+    with place.serving() as port, asking(port) as modality:
+        assert modality.ask(asked, action=2) == 0x0123
+        assert modality.ask(asked, instance="1.2.3") == 0x0112
+        assert not place.kept
+
+
+def test_more_than_is_kept_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commitment_messages, "MAXIMUM_ITEMS", 2)
+    monkeypatch.setattr("staticwado_daemon.dimse.commitment.MAXIMUM_REFERENCES", 3)
+    place.available = False
+    with place.serving() as port, asking(port) as modality:
+        assert modality.ask(request("1.2.3", [(CT, f"1.{number}") for number in range(3)])) == 0x0213
+        assert modality.ask(request("1.2.4", [(CT, "1.2"), (CT, "1.3")])) == 0x0000
+        assert modality.ask(request("1.2.5", [(CT, "1.2"), (CT, "1.3")])) == 0x0213
+
+
+def test_a_request_that_cannot_be_kept_is_not_accepted(place: Place) -> None:
+    with place.serving() as port, asking(port) as modality:
+        shutil.rmtree(place.directory / "state" / DIRECTORY)
+        assert modality.ask(request("1.2.3", [(CT, "1.2")])) == 0x0110
+
+
+def test_a_silent_association_is_no_obstacle_to_a_release(place: Place) -> None:
+    """Requestors release at any moment, also while an event is about to be sent."""
+    uid = place.identities[0].instance
+    with listening() as (own, told):
+        place.peers["MODALITY"] = Peer("MODALITY", "127.0.0.1", own)
+        with place.serving(Patience(silence=0.02, again=0.05, retry=0.2)) as port:
+            for number in range(10):
+                modality = Asking(port)
+                assert modality.ask(request(f"1.2.{number}", [(CT, uid)])) == 0x0000
+                time.sleep(number * 0.01)
+                modality.association.release()
+                answers: list[Answer] = []
+                until(lambda: answers or _moved(modality.told, answers) or _moved(told, answers))  # noqa: B023 - at once
+            until(lambda: not place.kept)
+    assert not [each for each in threading.enumerate() if each.name.startswith("commitment")]
+
+
+def _moved(told: "queue.Queue[Answer]", answers: list[Answer]) -> bool:
+    try:
+        answers.append(told.get_nowait())
+    except queue.Empty:
+        return False
+    return True
+
+
+def test_what_is_under_way_is_seen(tmp_path: Path) -> None:
+    drop = tmp_path / "drop"
+    for name in (".part", "rejected", "ward"):
+        (drop / name).mkdir(parents=True)
+    (drop / ".part/half").touch()
+    (drop / "rejected/bad").touch()
+    assert safekeeping.is_under_way(tmp_path, drop, tmp_path / "none")  # nobody to ask
+    (drop / "ward/object").touch()
+    assert safekeeping.is_under_way(tmp_path, drop, tmp_path / "none")
