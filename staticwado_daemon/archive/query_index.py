@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, Self
 import orjson
 
 from staticwado_daemon.archive import query_narrowing, sqlite
+from staticwado_daemon.archive.query_narrowing import ANYTHING, Condition
 from staticwado_daemon.archive.query_tables import NAME, VERSION, packed
 from staticwado_daemon.dicom.matching import Key
 from staticwado_daemon.dicom.uids import UID, Identity
@@ -54,6 +55,8 @@ JOIN classes ON classes.id = instances.class
 WHERE instances.uid = ? ORDER BY studies.uid, series.uid
 """
 _NEWEST_FIRST: Final = "ORDER BY studies.date DESC, studies.time DESC, studies.uid DESC"
+_SORTED: Final = "ORDER BY +studies.date DESC, studies.time DESC, studies.uid DESC"
+"""The same order, but made at the end, and not by looking at every study in that order, which is slow for few."""
 
 
 class StudyRow(NamedTuple):
@@ -142,21 +145,21 @@ class QueryIndex:
     def studies(self, keys: Sequence[Key] = ()) -> Iterator[StudyRow]:
         """The studies that the keys of the levels patient and study may match."""
         where = query_narrowing.condition(keys, query_narrowing.STUDY)
-        numbers = self._numbers(f"{_STUDIES} {where.sql} {_NEWEST_FIRST}", where.values)
+        numbers = self._numbers(f"{_STUDIES} {where.sql} {_order(where)}", where.values)
         for _, uid, answer in self._rows(_STUDY_ROWS, numbers):
             yield StudyRow(UID(uid), answer)
 
     def series(self, keys: Sequence[Key] = ()) -> Iterator[SeriesRow]:
         """The series that the keys of the levels patient, study and series may match."""
         where = query_narrowing.condition(keys, query_narrowing.SERIES)
-        numbers = self._numbers(f"{_SERIES} {where.sql} {_NEWEST_FIRST}, series.position", where.values)
+        numbers = self._numbers(f"{_SERIES} {where.sql} {_order(where)}, series.position", where.values)
         for _, study, uid, study_answer, answer in self._rows(_SERIES_ROWS, numbers):
             yield SeriesRow(UID(study), UID(uid), study_answer, answer)
 
     def patients(self, keys: Sequence[Key] = ()) -> Iterator[PatientRow]:
         """The patients of whom some study is one that the keys of the level patient may match."""
         where = query_narrowing.condition(keys, query_narrowing.STUDY)
-        rows = self._ask(f"{_PATIENTS} {where.sql} {_NEWEST_FIRST}", where.values)
+        rows = self._ask(f"{_PATIENTS} {where.sql} {_order(where)}", where.values)
         found = list(dict.fromkeys(patient for (patient,) in rows))
         for start in range(0, len(found), _PORTION):
             patients = found[start : start + _PORTION]
@@ -220,6 +223,10 @@ def reader(path: Path) -> QueryIndex:
         Transient: if it isn't there, isn't complete as yet, or can't be read now.
     """
     return QueryIndex(path)
+
+
+def _order(where: Condition) -> str:
+    return _NEWEST_FIRST if where == ANYTHING else _SORTED
 
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, tuple[int, int] | None]:

@@ -33,6 +33,9 @@ class Condition(NamedTuple):
     values: tuple[str, ...] = ()
 
 
+ANYTHING: Final = Condition("1")
+
+
 class _Column(NamedTuple):
     """What a key is compared with.
 
@@ -59,7 +62,7 @@ def condition(keys: Sequence[Key], columns: Mapping[str, _Column]) -> Condition:
     """
     asked = [(columns[key.tag], key) for key in keys if not is_universal(key) and key.tag in columns]
     parts = [part for column, key in asked if key.vr == column.vr and (part := _any_value(column, key))]
-    return _joined(" AND ", parts) if parts else Condition("1")
+    return _joined(" AND ", parts) if parts else ANYTHING
 
 
 def _any_value(column: _Column, key: Key) -> Condition | None:

@@ -34,12 +34,14 @@ with interrupts_end_it():
     from staticwado_daemon.cli.nginx import nginx_config
     from staticwado_daemon.cli.options import CONTEXT, INTERRUPTED, shared
     from staticwado_daemon.cli.part10 import part10
+    from staticwado_daemon.cli.pull import pull
     from staticwado_daemon.cli.rebuild import rebuild
     from staticwado_daemon.cli.rejected import rejected
     from staticwado_daemon.cli.remove import delete, reject, undo
     from staticwado_daemon.cli.rendered import rendered
     from staticwado_daemon.cli.run import run
     from staticwado_daemon.cli.scp import scp
+    from staticwado_daemon.cli.send import cstore, send
     from staticwado_daemon.cli.server import dicomwebserver_command
     from staticwado_daemon.cli.status import status
     from staticwado_daemon.cli.thumbnail import thumbnail
@@ -70,7 +72,7 @@ class _InChapters(_InOrder):
 
 CHAPTERS = {
     "Every day": (run, create, status, explain, rejected, doctor),
-    "The DICOM network": (scp, find, echo),
+    "The DICOM network": (scp, send, find, pull, echo),
     "What is in the tree": (export, part10, rendered, delete, reject, undo, audit),
     "Keeping it whole": (verify, rebuild, metadata, thumbnail, index, group),
     "Setting up": (config, nginx_config, adopt),
@@ -150,7 +152,7 @@ def dicomwebscp_command() -> None:
     """Receive objects by DICOM and answer queries: the node."""
 
 
-for _command in (scp,):
+for _command in (scp, cstore):
     dicomwebscp_command.add_command(_command)
 
 

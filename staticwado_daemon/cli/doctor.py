@@ -172,7 +172,7 @@ def _network(configuration: "config.Configuration") -> "dict[str, Look]":
         return {}
 
     def works() -> "Finding":
-        from staticwado_daemon.cli.scp import exposure, node_of
+        from staticwado_daemon.cli.node import exposure, node_of
 
         settings = configuration.scp()
         host = f"[{settings.host}]" if ":" in settings.host else settings.host

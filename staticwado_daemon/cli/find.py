@@ -8,9 +8,11 @@ import click
 
 from staticwado_daemon.cli.asking import local_of, network_options, peer_of, quieten
 from staticwado_daemon.cli.options import AnyCommand, Common, json_option, shared
+from staticwado_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
-    from staticwado_daemon.dimse.question import Answer, Level
+    from staticwado_daemon.archive.search import Level
+    from staticwado_daemon.dimse.question import Answer
 
 _EXAMPLES = """\b
 Examples:
@@ -96,6 +98,8 @@ def chosen_keys(level: "Level") -> dict[str, str]:
     keys = dict(_keys(click.get_current_context()))
     if level == "STUDY" and "Modality" in keys:
         keys["ModalitiesInStudy"] = keys.pop("Modality")
+    if level in {"PATIENT", "STUDY"} and "SeriesInstanceUID" in keys:
+        raise ConfigError("--series chooses among series and what is in them: say --level series or --level image")
     return keys
 
 

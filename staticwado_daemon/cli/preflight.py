@@ -75,6 +75,7 @@ def scp_errors(configuration: "Configuration") -> Iterator[str]:
     """Yield a sentence for each thing that `staticwado scp` would refuse to begin with."""
     from staticwado_daemon.config import scp_errors
     from staticwado_daemon.dimse.acceptance import networks
+    from staticwado_daemon.dimse.tls import server_context
 
     settings = configuration.scp()
     yield from scp_errors(settings, configuration.peers())
@@ -83,6 +84,16 @@ def scp_errors(configuration: "Configuration") -> Iterator[str]:
         networks(settings.peers)
     except ConfigError as error:
         yield f"dicomWebScpConfig.peers: {error}"
+    if tls := settings.tls:
+        try:
+            server_context(
+                tls.certificate,
+                tls.key,
+                tls.authorities,
+                require_client_certificate=tls.require_client_certificate,
+            )
+        except ConfigError as error:
+            yield f"dicomWebScpConfig.{error}"
 
 
 def _origin_errors(key: str, origin: str | None) -> Iterator[str]:

@@ -94,11 +94,6 @@ def scp_errors(scp: Scp, nodes: Collection[str]) -> Iterator[str]:
     for index, each in enumerate(scp.pull):
         if each.ae not in nodes:
             yield f"dicomWebScpConfig.pull[{index}].ae: there is no {each.ae} in aeConfig: name it there"
-    if scp.tls and scp.tls.require_client_certificate and not scp.tls.authorities:
-        yield (
-            "dicomWebScpConfig.tls.requireClientCertificate: name the authorities there, or whoever has a certificate "
-            "that this machine trusts may associate"
-        )
 
 
 def missing_folders(daemon: Daemon) -> Iterator[str]:

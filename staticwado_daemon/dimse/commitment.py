@@ -25,6 +25,7 @@ from pynetdicom.association import Association
 from staticwado_daemon.dimse import commitment_messages as messages
 from staticwado_daemon.dimse import contexts, requestor, statuses
 from staticwado_daemon.dimse.commitment_messages import Refused
+from staticwado_daemon.dimse.observed import Observed
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.requestor import Local
 from staticwado_daemon.dimse.transactions import (
@@ -104,6 +105,7 @@ class Commitment:
         archive: what is asked about the instances.
         local: we, when we tell others.
         peers: by AE title, where those are told who don't wait on their association.
+        observed: counts requests.
         patience: how long things are waited for.
 
     Raises:
@@ -111,7 +113,13 @@ class Commitment:
     """
 
     def __init__(
-        self, state_dir: Path, archive: Archive, local: Local, peers: Mapping[str, Peer], patience: Patience = _PATIENCE
+        self,
+        state_dir: Path,
+        archive: Archive,
+        local: Local,
+        peers: Mapping[str, Peer],
+        observed: Observed,
+        patience: Patience = _PATIENCE,
     ) -> None:
         self.contexts = contexts.messages([contexts.COMMITMENT])
         self.handlers: Sequence[tuple[evt.EventType, Callable[[evt.Event], Any]]] = [(evt.EVT_N_ACTION, self._asked)]
@@ -119,6 +127,7 @@ class Commitment:
         self._archive = archive
         self._local = local
         self._peers = peers
+        self._observed = observed
         self._patience = patience
         self._open: dict[str, _Open] = {}
         self._waiting: WeakKeyDictionary[Association, Waiting] = WeakKeyDictionary()
@@ -152,6 +161,7 @@ class Commitment:
     def _asked(self, event: evt.Event) -> tuple[Dataset, None]:
         """Answer an N-ACTION request (PS3.7 10.1.4)."""
         peer, answer = str(event.assoc.requestor.ae_title), Dataset()
+        self._observed.began(event.assoc)
         try:
             uid, references = _read(event)
             asked = Transaction(peer=peer, uid=uid, at=time.time(), references=references)
@@ -163,6 +173,7 @@ class Commitment:
             answer.Status = messages.ACCEPTED.code
             _log.info("commitment_requested", peer=peer, instances=len(references))
             self._wake.set()
+        self._observed.note(event.assoc, "N-ACTION", answer.Status)
         return answer, None
 
     def _take(self, asked: Transaction, association: Association) -> None:

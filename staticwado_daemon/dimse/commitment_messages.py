@@ -21,8 +21,8 @@ REQUEST = 1
 ALL_COMMITTED, SOME_FAILED = 1, 2
 """Event Type IDs (PS3.4 J.3.3.1.1)."""
 
-MAXIMUM_ITEMS = 100_000
-MAXIMUM_BYTES = 32 << 20
+MAXIMUM_ITEMS = 25_000
+MAXIMUM_BYTES = 4 << 20
 """Of the Action Information: more than so many items have, each with its two UIDs and their headers."""
 
 _TRANSACTION_UID, _REFERENCED = "00081195", "00081199"

@@ -4,18 +4,16 @@ The services offer what these functions build, `negotiate` answers a requestor, 
 from the same tables. UIDs as in PS3.6 annex A, services as in PS3.4.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import UID
 from pynetdicom import AllStoragePresentationContexts, build_context
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import (
     NonPatientObjectPresentationContexts,
     PresentationContext,
-    negotiate_as_acceptor,
 )
 
 from staticwado_daemon.dicom import transfer_syntaxes
@@ -172,8 +170,11 @@ def stored(classes: Iterable[str] = STORAGE, others: Iterable[str] = ()) -> list
         classes: SOP Class UIDs.
         others: transfer syntaxes accepted besides `STORAGE_SYNTAXES`, after them; a few dozen at most.
     """
-    syntaxes = [*STORAGE_SYNTAXES, *islice(others, _MOST_UNKNOWN)]
-    offered = [build_context(uid, syntaxes) for uid in classes]
+    return _in_either_role(classes, [*STORAGE_SYNTAXES, *islice(others, _MOST_UNKNOWN)])
+
+
+def _in_either_role(classes: Iterable[str], syntaxes: Sequence[str]) -> list[PresentationContext]:
+    offered = [build_context(uid, list(syntaxes)) for uid in classes]
     for each in offered:
         each.scu_role = each.scp_role = True
     return offered
@@ -182,34 +183,11 @@ def stored(classes: Iterable[str] = STORAGE, others: Iterable[str] = ()) -> list
 def stored_as_requested(requested: Sequence[PresentationContext]) -> list[PresentationContext]:
     """What an acceptor offers for storage to one requestor: each class and transfer syntax of what it proposes."""
     wanted = [each for each in requested if is_storage(str(each.abstract_syntax))]
-    unknown = dict.fromkeys(
-        str(syntax) for each in wanted for syntax in each.transfer_syntax if syntax not in _STORAGE_SYNTAXES
-    )
-    return stored(dict.fromkeys(str(each.abstract_syntax) for each in wanted), unknown)
-
-
-def negotiate(
-    requested: Sequence[PresentationContext],
-    supported: Sequence[PresentationContext],
-    roles: Mapping[UID, tuple[bool | None, bool | None]],
-) -> tuple[list[PresentationContext], list[SCP_SCU_RoleSelectionNegotiation]]:
-    """Answer a requestor's presentation contexts and role selections.
-
-    For storage every class and every transfer syntax is accepted, private and unknown ones included, if storage is
-    among what is supported at all; for all other services what is supported.
-
-    Args:
-        requested: as they came, none of them without a transfer syntax.
-        supported: what the services offer.
-        roles: by SOP Class UID, whether the requestor wants to be SCU and SCP.
-
-    Returns:
-        The contexts with their results, and the role selections to answer with.
-    """
-    offered = [each for each in supported if each.abstract_syntax not in _STORAGE]
-    if len(offered) < len(supported):
-        offered += stored_as_requested(requested)
-    return negotiate_as_acceptor(list(requested), offered, dict(roles))
+    # What nobody has proposed can't be accepted, and every syntax costs for every class.
+    proposed = dict.fromkeys(str(syntax) for each in wanted for syntax in each.transfer_syntax)
+    known = [syntax for syntax in STORAGE_SYNTAXES if syntax in proposed]
+    unknown = islice((syntax for syntax in proposed if syntax not in _STORAGE_SYNTAXES), _MOST_UNKNOWN)
+    return _in_either_role(dict.fromkeys(str(each.abstract_syntax) for each in wanted), [*known, *unknown])
 
 
 def sending(stored_as: Iterable[tuple[str, str]]) -> list[PresentationContext]:

@@ -7,6 +7,7 @@ from pynetdicom.association import Association
 
 from staticwado_daemon.dimse.contexts import VERIFICATION, messages
 from staticwado_daemon.dimse.peers import Peer
+from staticwado_daemon.dimse.provider import undisturbed
 from staticwado_daemon.dimse.requestor import Local, associated, ended
 from staticwado_daemon.dimse.statuses import SUCCESS, told
 from staticwado_daemon.errors import StaticwadoError
@@ -31,7 +32,8 @@ def echo(local: Local, peer: Peer) -> float:
 
 
 def _answer(association: Association, peer: Peer) -> Dataset:
-    answer = association.send_c_echo()
+    with undisturbed(association):
+        answer = association.send_c_echo()
     if "Status" not in answer:
         raise ended(association, peer)
     return answer

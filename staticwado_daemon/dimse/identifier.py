@@ -5,6 +5,7 @@ with caps that no honest query comes near. An answer speaks the requestor's char
 and UTF-8 otherwise; what is ASCII needs none (PS3.4 section C.4.1.1.3).
 """
 
+import re
 import struct
 import zlib
 from base64 import b64decode
@@ -15,13 +16,14 @@ from typing import Any, Final
 
 import orjson
 from pydicom import config
+from pydicom.charset import convert_encodings, encode_string, python_encoding
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
 from staticwado_daemon.dicom import with_pydicom
 from staticwado_daemon.dicom.attributes import first_text
-from staticwado_daemon.dicom.character_sets import character_sets
+from staticwado_daemon.dicom.character_sets import TEXT_RESETS, character_sets
 from staticwado_daemon.dicom.data_set import Encoding, Limits, Rules
 from staticwado_daemon.dicom.dictionary import private_creator, value_representation
 from staticwado_daemon.dicom.matching import Attribute, Key, Unmatchable
@@ -44,7 +46,8 @@ _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _CHARACTER_SET: Final = (0x0008, 0x0005)
 _UTF8: Final = ("ISO_IR 192",)
 _DEFAULT_CODEC: Final = "iso8859"
-_NUMBERS: Final = frozenset(("FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"))
+_REALS: Final = frozenset(("FD", "FL"))
+_INTEGERS: Final = frozenset(("SL", "SS", "SV", "UL", "US", "UV"))
 _BINARY: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 
 
@@ -107,7 +110,7 @@ def dataset(attributes: Mapping[str, Attribute], terms: Sequence[str] = ()) -> D
         terms: defined terms of the character sets that are understood where it goes.
     """
     made = _data_set(attributes)
-    if chosen := _chosen(terms, "".join(_texts(attributes.values()))):
+    if chosen := _chosen(terms, list(_texts(attributes.values()))):
         made.SpecificCharacterSet = list(chosen)
     return made
 
@@ -149,9 +152,18 @@ def _nowhere(_sha256: str) -> str:
 def _inflated(data: bytes) -> bytes:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        return inflater.decompress(data, MOST_BYTES + 1)
+        inflated = inflater.decompress(data, MOST_BYTES + 1)
     except zlib.error:
         raise Rejected("the identifier is damaged") from None
+    _check_length(inflated)
+    if not inflater.eof:
+        raise Rejected("the identifier is cut short")
+    return inflated
+
+
+def _check_length(data: bytes) -> None:
+    if len(data) > MOST_BYTES:
+        raise Rejected("the identifier is too long")
 
 
 def _stated_character_set(data: bytes, encoding: Encoding) -> bytes:
@@ -185,40 +197,52 @@ def _value(vr: str, attribute: Attribute) -> Any:
     values = attribute.get("Value", [])
     if vr == "SQ":
         return [_data_set(item) for item in values]
+    if vr in _REALS or vr in _INTEGERS:
+        values = [value for value in values if value is not None]
     converted = [_single(vr, value) for value in values]
     return converted[0] if len(converted) == 1 else converted or None
 
 
 def _single(vr: str, value: Any) -> Any:
-    if value is None:
-        return ""
     if vr == "AT":
         return int(value, 16)
-    if vr == "DS" and isinstance(value, int | float):
-        return str(value) if isinstance(value, int) else format_number_as_ds(value)
-    if vr in _NUMBERS and vr != "IS":
-        return float(value) if vr in ("FD", "FL") else int(value)
+    if vr in _REALS:
+        return float(value)
+    if vr in _INTEGERS:
+        return int(value)
+    if vr in ("DS", "IS") and isinstance(value, str):
+        return ""  # it was stored as text that is no number, which pydicom doesn't write
+    if vr == "DS" and isinstance(value, float):
+        return format_number_as_ds(value)
     return _text(value)
 
 
 def _texts(attributes: Iterable[Attribute]) -> Iterator[str]:
-    """Every text of the attributes that isn't ASCII."""
+    """Every text of the attributes that isn't ASCII, as it is encoded: of a name each component by itself."""
     for attribute in attributes:
         for value in attribute.get("Value", []):
-            if isinstance(value, dict) and attribute["vr"] == "SQ":
+            if attribute["vr"] == "SQ":
                 yield from _texts(value.values())
             elif not (text := _text(value)).isascii():
-                yield text
+                parts = re.split("[=^]", text) if attribute["vr"] == "PN" else [text]
+                yield from (part for part in parts if not part.isascii())
 
 
-def _chosen(terms: Sequence[str], text: str) -> Sequence[str]:
-    """The defined terms of character sets that have all these letters: none, those asked for, or UTF-8."""
-    if not text:
+def _chosen(terms: Sequence[str], texts: Sequence[str]) -> Sequence[str]:
+    """The defined terms of character sets in which these texts can be written: none, those asked for, or UTF-8."""
+    if not texts:
         return ()
-    sets = character_sets("\\".join(terms).encode("latin-1", "replace"))
-    if sets.unknown or not all(any(_has(codec, letter) for codec in sets.codecs) for letter in set(text)):
+    if not python_encoding.keys() >= set(terms):
         return _UTF8
-    return terms
+    sets, encodings = character_sets("\\".join(terms).encode()), convert_encodings(list(terms) or [""])
+    # Only what has the letters may be asked to write them, or pydicom warns of each; and not all that it writes can be
+    # read again: for ISO 2022 IR 58 it leaves out the escape sequences.
+    readable = all(
+        all(any(_has(codec, letter) for codec in sets.codecs) for letter in set(text))
+        and sets.decode(encode_string(text, encodings), TEXT_RESETS) == text
+        for text in texts
+    )
+    return terms if readable else _UTF8
 
 
 @lru_cache(maxsize=65536)

@@ -139,7 +139,7 @@ class Messages(DIMSEServiceProvider):
     def _pass_on(self, context_id: int, control: int, data: bytes) -> None:
         """Give pynetdicom a whole command set or identifier."""
         primitive = P_DATA()
-        primitive.presentation_data_value_list = [[context_id, bytes((control,)) + data]]
+        primitive.presentation_data_value_list.append((context_id, bytes((control,)) + data))
         self.receive_primitive(primitive)
         self.news.set()
 

@@ -117,10 +117,11 @@ class Observed:
         _log.warning("association_rejected", rule=refusal.rule, **_titles(association), peer=peer)
 
     def broken(self, peer: str, why: str) -> None:
-        """A connection ended before it requested an association."""
+        """A connection ended before it requested an association; who only looks whether we listen has no reason."""
         with self._lock:
             self._outcomes["broken"] += 1
-        _log.info("connection_without_association", peer=peer, reason=why)
+        tell = _log.info if why else _log.debug
+        tell("connection_without_association", peer=peer, reason=why)
 
     def report(self, *, running: bool = True) -> NetworkReport:
         """Everything as it is now."""

@@ -37,12 +37,12 @@ __all__ = [
     "Storage",
     "fit",
     "is_over",
-    "paused",
     "request_handler",
     "undisturbed",
 ]
 
 _config.LOG_HANDLER_LEVEL = "none"  # its default handlers decode and format every PDU, for a log that nobody keeps
+_config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False  # so does this with every identifier
 
 _RETRIEVALS: Final = {C_GET: evt.EVT_C_GET, C_MOVE: evt.EVT_C_MOVE}
 
@@ -93,7 +93,7 @@ def fit(
     association.acse_timeout = association.acse_timeout
     association.network_timeout = association.network_timeout
     association.set_socket(Connection(association, connection, limits.idle_seconds))
-    association._serve_request = partial(_serve_request, association, association._serve_request)  # noqa: SLF001 - no public name
+    association._serve_request = partial(_serve_request, association, association._serve_request)  # type: ignore[method-assign]  # noqa: SLF001 - no public name
     return association
 
 
@@ -145,24 +145,6 @@ def is_over(association: Association) -> bool:
     return (
         not association.is_established or not association.dul.is_alive() or association.dul.peek_next_pdu() is not None
     )
-
-
-@contextmanager
-def paused(association: Association, seconds: float) -> Iterator[bool]:
-    """Keep an acceptor from taking the next request while the block lasts, so that one of ours can be sent.
-
-    pynetdicom's own way to send one waits without end for a loop that has just ended; what comes to rest here does so
-    within these seconds. Whether it does is given: nothing may be sent if it doesn't.
-    """
-    deadline = time.monotonic() + seconds
-    association._reactor_checkpoint.clear()  # noqa: SLF001 - no public name, and its own use of it may hang
-    try:
-        _news(association).set()
-        while association.is_alive() and not association._is_paused and time.monotonic() < deadline:  # noqa: SLF001
-            time.sleep(0.001)
-        yield association.is_alive() and association._is_paused  # noqa: SLF001
-    finally:
-        association._reactor_checkpoint.set()  # noqa: SLF001
 
 
 def _news(association: Association) -> threading.Event:

@@ -24,7 +24,7 @@ from pynetdicom.presentation import PresentationContext
 from staticwado_daemon.archive import search
 from staticwado_daemon.archive.query_index import QueryIndex
 from staticwado_daemon.dicom.matching import UNMATCHED_VRS, Attribute, Key, Unmatchable
-from staticwado_daemon.dimse import identifier
+from staticwado_daemon.dimse import identifier, provider
 from staticwado_daemon.dimse.contexts import PATIENT_ROOT_FIND, STUDY_ROOT_FIND, messages
 from staticwado_daemon.dimse.identifier import QUERY_RETRIEVE_LEVEL, Identifier
 from staticwado_daemon.dimse.observed import Observed
@@ -167,7 +167,7 @@ class Query:
         except Transient as why:
             _log.warning("query_not_answered", reason=str(why))
             raise _Ended(_OUT_OF_RESOURCES, "the query index isn't ready: ask again later") from why
-        except (_Ended, GeneratorExit):
+        except _Ended:
             raise
         except Exception as error:
             # Its text may hold what was found; where it happened doesn't.
@@ -236,8 +236,7 @@ def _wait_for_room(event: Any) -> None:
     while True:
         if event.is_cancelled:
             raise _Ended(CANCELLED)
-        services = association.acse
-        if not association.is_established or services.is_aborted() or services.is_release_requested():
+        if provider.is_over(association):
             raise _Ended(CANCELLED, tell=False)
         if association.dul.to_provider_queue.qsize() < _MOST_QUEUED:
             return

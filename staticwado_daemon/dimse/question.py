@@ -16,6 +16,7 @@ from staticwado_daemon.dimse import dates
 from staticwado_daemon.dimse.contexts import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from staticwado_daemon.dimse.identifier import attributes, dataset
 from staticwado_daemon.dimse.peers import Peer
+from staticwado_daemon.dimse.provider import undisturbed
 from staticwado_daemon.dimse.requestor import ended
 from staticwado_daemon.dimse.statuses import CANCELLED, PENDING, SUCCESS, told
 from staticwado_daemon.errors import ConfigError, Rejected, StaticwadoError
@@ -135,20 +136,21 @@ def ask(association: Association, peer: Peer, asked: Dataset, limit: int | None 
         StaticwadoError: if the peer answers with a failure, or with nothing that can be read.
     """
     sop_class, count, cancelled = model(asked.QueryRetrieveLevel), 0, False
-    for status, answer in association.send_c_find(asked, sop_class):
-        if "Status" not in status:
-            raise ended(association, peer)
-        if status.Status == SUCCESS or (cancelled and status.Status == CANCELLED):
-            return
-        if status.Status not in PENDING:
-            raise StaticwadoError(f"{peer} answers C-FIND with: {told(status)}")
-        if cancelled:
-            continue
-        yield _read(answer, peer)
-        count += 1
-        if count == limit:
-            association.send_c_cancel(1, query_model=sop_class)
-            cancelled = True
+    with undisturbed(association):
+        for status, answer in association.send_c_find(asked, sop_class):
+            if "Status" not in status:
+                raise ended(association, peer)
+            if status.Status == SUCCESS or (cancelled and status.Status == CANCELLED):
+                return
+            if status.Status not in PENDING:
+                raise StaticwadoError(f"{peer} answers C-FIND with: {told(status)}")
+            if cancelled:
+                continue
+            yield _read(answer, peer)
+            count += 1
+            if count == limit:
+                association.send_c_cancel(1, query_model=sop_class)
+                cancelled = True
 
 
 def _read(answer: Dataset | None, peer: Peer) -> Answer:

@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydicom.uid import UID
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
@@ -15,6 +16,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
 from staticwado_daemon.dimse.contexts import MAXIMUM
+from staticwado_daemon.dimse.implementation import CLASS_UID, VERSION_NAME
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.provider import Limits, Storage, fit
 from staticwado_daemon.errors import StaticwadoError, Transient
@@ -34,7 +36,7 @@ class Local:
         tls: how we speak with a peer that wants TLS; None if nothing is configured for it.
         connect_seconds: for the connection, with TLS's handshake.
         associate_seconds: for the answer to the association request, and to its release.
-        answer_seconds: for each answer to what we ask for.
+        answer_seconds: for each answer to what we ask for; None if somebody else looks after that.
         limits: on what the peer may send us in turn.
     """
 
@@ -42,7 +44,7 @@ class Local:
     tls: ssl.SSLContext | None = None
     connect_seconds: float = 10.0
     associate_seconds: float = 30.0
-    answer_seconds: float = 60.0
+    answer_seconds: float | None = 60.0
     limits: Limits = field(default_factory=Limits)
 
 
@@ -104,8 +106,8 @@ def _prepared(
     association.acceptor.ae_title = peer.title
     association.requestor.ae_title = local.title
     association.requestor.maximum_length = local.limits.maximum_pdu_length
-    association.requestor.implementation_class_uid = entity.implementation_class_uid
-    association.requestor.implementation_version_name = entity.implementation_version_name
+    association.requestor.implementation_class_uid = UID(CLASS_UID)
+    association.requestor.implementation_version_name = VERSION_NAME
     for uid in provides:
         association.requestor.add_negotiation_item(build_role(uid, scp_role=True))
     association.requestor.requested_contexts = _numbered(contexts)
@@ -203,4 +205,4 @@ def ended(association: Association, peer: Peer) -> Transient:
     """Why an association ended in the middle of an operation, for which pynetdicom answers without a status."""
     if association.is_aborted and not association.is_established:
         return Transient(f"{peer} aborted the association, or the connection was lost")
-    return Transient(f"{peer} didn't answer within {association.dimse_timeout:g} s")
+    return Transient(f"{peer} didn't answer in time")

@@ -13,7 +13,7 @@ from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
 from staticwado_daemon.dimse import contexts, selection, sending
-from staticwado_daemon.dimse.delivery import Delivery
+from staticwado_daemon.dimse.destination import Destination
 from staticwado_daemon.dimse.observed import Observed
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.renditions import Renditions
@@ -21,7 +21,7 @@ from staticwado_daemon.dimse.requestor import Local
 from staticwado_daemon.dimse.selection import Chosen, Mismatch, OpenIndex
 from staticwado_daemon.dimse.sending import Sent
 from staticwado_daemon.dimse.suboperations import SubOperations
-from staticwado_daemon.errors import StaticwadoError, Transient
+from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.operate.network import Operation
 
 Handler: TypeAlias = tuple[evt.EventType, Callable[..., Any]]
@@ -106,12 +106,13 @@ class Retrieve:
         self._serve(event, "C-GET", perform)
 
     def _move(self, event: Event) -> None:
-        title = str(event.request.MoveDestination or "").strip()
-        originator = (str(event.assoc.requestor.ae_title).strip(), int(event.request.MessageID))
+        request: Any = event.request
+        title = str(request.MoveDestination or "").strip()
+        originator = (str(event.assoc.requestor.ae_title).strip(), request.MessageID)
 
         def perform(work: SubOperations, chosen: list[Chosen], renditions: Renditions) -> Generator[Sent, None, None]:
-            delivery = Delivery(self._local, self._peers[title], originator, work.is_stopped, work.keep_alive)
-            return delivery.of(chosen, renditions)
+            destination = Destination(self._local, self._peers[title], originator, work.is_stopped, work.keep_alive)
+            return destination.send(chosen, renditions)
 
         self._serve(event, "C-MOVE", perform, is_known=title in self._peers)
 
@@ -122,9 +123,7 @@ class Retrieve:
         status = _UNABLE_TO_PROCESS
         self._observed.began(event.assoc)
         try:
-            if not is_known:
-                raise _Refused(_UNKNOWN_DESTINATION, "the move destination isn't in our aeConfig")
-            chosen = self._selected(event)
+            chosen = self._selected(event, is_known=is_known)
             work.begin(each.identity.instance for each in chosen)
             renditions = Renditions(self._archive.root, self._archive.directory, self._archive.minimum_free)
             with closing(perform(work, chosen, renditions)) as results:
@@ -142,13 +141,15 @@ class Retrieve:
             seconds = round(time.monotonic() - began, 2)
             _log.info("retrieved", operation=operation, status=f"{status:04X}", seconds=seconds, **work.summary())
 
-    def _selected(self, event: Event) -> list[Chosen]:
+    def _selected(self, event: Event, *, is_known: bool) -> list[Chosen]:
+        if not is_known:
+            raise _Refused(_UNKNOWN_DESTINATION, "the move destination isn't in our aeConfig")
         try:
             request = selection.requested(event.identifier, patient_root=event.context.abstract_syntax in _PATIENT_ROOT)
             chosen = selection.select(self._archive.root, self._archive.open_index, request)
         except Mismatch as why:
             raise _Refused(_MISMATCH, why.reason, why.tag) from why
-        except Transient as why:
+        except StaticwadoError as why:
             raise _Refused(_CANNOT_COUNT, str(why)) from why
         except OSError as error:
             raise _Refused(_CANNOT_COUNT, f"the archive can't be read: {error.strerror}") from error

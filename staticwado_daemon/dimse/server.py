@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import structlog
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ABORT
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationServer
 
@@ -138,7 +139,11 @@ class _Server(AssociationServer):
         self._observed = observed
         self._connections = Connections(node.artim)
         self._here = threading.local()
-        own = [(evt.EVT_CONN_OPEN, self._begin), (evt.EVT_REQUESTED, self._judge)]
+        own: list[Handler] = [
+            (evt.EVT_CONN_OPEN, self._begin),
+            (evt.EVT_REQUESTED, self._judge),
+            (evt.EVT_ACSE_SENT, self._notice),
+        ]
         super().__init__(
             entity,
             address,
@@ -251,16 +256,23 @@ class _Server(AssociationServer):
         else:
             self._observed.opened(association)
 
+    def _notice(self, event: evt.Event) -> None:
+        """Learn that an association is aborted because nothing is said on it, while that can be told."""
+        connection = self._connections.of(event.assoc)
+        sent = event.primitive  # type: ignore[attr-defined]  # each event has its own, which no type knows
+        if connection and isinstance(sent, A_ABORT) and event.assoc.dul.idle_timer_expired():
+            connection.cut = "idle"
+
     def _sum_up(self, connection: Connection, reason: str) -> None:
         association = connection.association
         if association is not None and not connection.pending:
-            self._observed.closed(association, connection.peer, _outcome(association))
+            self._observed.closed(association, connection.peer, _outcome(connection, association))
         elif association is None or not association.is_rejected:
             words = {"artim": "nothing was requested in time", "crowd": "too many of this address wait"}
-            self._observed.broken(connection.peer, words.get(connection.cut or "", reason or "no request came"))
+            self._observed.broken(connection.peer, words.get(connection.cut or "", reason))
 
 
-def _outcome(association: Association) -> Outcome:
+def _outcome(connection: Connection, association: Association) -> Outcome:
     if association.is_released:
         return "released"
-    return "timeout" if association.dul.idle_timer_expired() else "aborted"
+    return "timeout" if connection.cut == "idle" else "aborted"

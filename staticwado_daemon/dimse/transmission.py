@@ -97,9 +97,12 @@ def _answer(association: Association, request: Store) -> Answered | None:
     if is_over(association):
         return None
     _, response = association.dimse.get_msg(block=True)
-    is_answer = isinstance(response, C_STORE) and response.MessageIDBeingRespondedTo == request.message_id
-    if is_answer and response.Status is not None:
-        return Answered(response.Status, str(response.ErrorComment or "").strip())
+    if (
+        isinstance(response, C_STORE)
+        and response.is_valid_response
+        and response.MessageIDBeingRespondedTo == request.message_id
+    ):
+        return Answered(int(response.Status), str(response.ErrorComment or "").strip())
     if not is_over(association):  # no answer in time, or none to what was asked
         association.abort()
     return None

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.dimse.commitment_messages import CLASS_CONFLICT, NO_SUCH_INSTANCE, PROCESSING_FAILURE
@@ -18,7 +20,13 @@ _REASONS: dict[Fault, int] = {
     "damaged": PROCESSING_FAILURE,
     "no_original": PROCESSING_FAILURE,
 }
-_SECOND_LOOK_SECONDS = 1.0
+
+
+class Index(Protocol):
+    """What of the query index is asked here."""
+
+    def instances(self, sop_instance_uid: UID) -> Sequence[Identity]:
+        """Where the instances of a SOP Instance UID are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +37,15 @@ class Archive:
         root: of the tree.
         drop: the drop folder, in which received files wait for the daemon.
         report: the file in which the daemon says how it is.
-        find: where the instances of a SOP Instance UID are; StaticwadoError while that can't be told.
+        open_index: opens the query index; StaticwadoError while that can't answer.
+        again: seconds until the second look at what seems to be wrong.
     """
 
     root: Path
     drop: Path
     report: Path
-    find: Callable[[UID], Sequence[Identity]]
+    open_index: Callable[[], AbstractContextManager[Index]]
+    again: float = 1.0
 
     def has_all(self, references: Iterable[Reference]) -> bool:
         """Whether every instance is known, be it safe or not.
@@ -43,7 +53,8 @@ class Archive:
         Raises:
             StaticwadoError: if that can't be told now.
         """
-        return all(self.find(UID(each.instance)) for each in references)
+        with self.open_index() as index:
+            return all(index.instances(UID(each.instance)) for each in references)
 
     def is_under_way(self) -> bool:
         """Whether what isn't known may come yet.
@@ -63,13 +74,14 @@ class Archive:
         """
         failed = self._look(references)
         if failed:
-            time.sleep(_SECOND_LOOK_SECONDS)
+            time.sleep(self.again)
             failed = self._look([each.reference for each in failed])
         safekeeping.make_durable(self.root)
         return tuple(failed)
 
     def _look(self, references: Sequence[Reference]) -> list[Failure]:
-        places = {each: self.find(UID(each.instance)) for each in references}
+        with self.open_index() as index:
+            places = {each: index.instances(UID(each.instance)) for each in references}
         by_study: dict[UID, set[safekeeping.Wanted]] = {}
         for reference, identities in places.items():
             for identity in identities:

@@ -15,7 +15,6 @@ from pynetdicom.dimse_messages import C_ECHO_RQ, N_ACTION_RQ, N_EVENT_REPORT_RSP
 
 from staticwado_daemon.dimse import contexts, provider
 
-_PAUSE_SECONDS = 2.0
 _HARMLESS = (C_ECHO_RQ, N_ACTION_RQ, N_EVENT_REPORT_RSP)
 """What an association that waits for events is used for besides: all are answered at once."""
 
@@ -49,8 +48,8 @@ class Waiting:
 
     def report(self, event_type: int, information: Dataset) -> int | None:
         """Send an N-EVENT-REPORT; the status of its answer, None if there is none, and then not another one."""
-        with self._sending, provider.paused(self._association, _PAUSE_SECONDS) as at_rest:
-            if not at_rest or not self.usable:
+        with self._sending, provider.undisturbed(self._association):
+            if provider.is_over(self._association) or not self.usable:
                 return None
             try:
                 answer, _ = self._association.send_n_event_report(

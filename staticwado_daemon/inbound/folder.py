@@ -11,7 +11,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -76,7 +76,8 @@ class Folder:
         below = frozenset(path for path in excluded if path.startswith(f"{self.root}/"))
         self.scans = Scans(self.root, below, clock)
         self.lookout = Lookout(self.root, self.hear, clock)
-        self.tracker = Tracker(timing, clock)
+        # Of what was handed over for good no more will come.
+        self.tracker = Tracker(replace(timing, incomplete=timing.settle) if spec.sets_aside else timing, clock)
         self._exclude = tuple(f"{path}/" for path in below)
         self.after_ingest: AfterIngest = spec.after_ingest
         self.sets_aside = spec.sets_aside

@@ -1,6 +1,7 @@
 """What the main process and the publisher say to each other."""
 
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,7 +31,7 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Reindex:
-    """Make the studies index anew from the studies' own files."""
+    """Make the studies index and the query index anew from the studies' own files; a flush waits for both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,3 +162,17 @@ Message: TypeAlias = Batch | Sweep | Reindex | Renew | Remove | Tidy | Purge | F
 
 Reply: TypeAlias = Committed | Obeyed | Flushed | Progress | StaticwadoError
 """What it answers; an error is its first and last word."""
+
+
+def received(connection: Connection, timeout: float | None) -> list[Message]:
+    """What the publisher has been told, waited for up to `timeout` seconds; what came together shares its syncs.
+
+    Raises:
+        EOFError, ConnectionResetError: if the other side is gone.
+    """
+    messages: list[Message] = []
+    if connection.poll(timeout):
+        messages.append(connection.recv())
+    while messages and connection.poll(0):
+        messages.append(connection.recv())
+    return messages

@@ -8,7 +8,6 @@ import itertools
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -29,7 +28,6 @@ from staticwado_daemon.pipeline.messages import (
     Committed,
     Flush,
     Flushed,
-    Message,
     Obeyed,
     Progress,
     Purge,
@@ -38,6 +36,7 @@ from staticwado_daemon.pipeline.messages import (
     Renew,
     Sweep,
     Tidy,
+    received,
 )
 from staticwado_daemon.pipeline.notes import Notes
 from staticwado_daemon.pipeline.purge import purge_due
@@ -80,6 +79,8 @@ class Publisher:
         self._searchable = Searchable(store, query_index, self._listing.index)
         self._failures: dict[str, str] = {}
         self._taken = 0
+        self._flushes: list[int] = []
+        self._reindexing = False
         # An earlier process had marked studies and perhaps not finished.
         for study in (*self._listing.unreadable, *publish.marked(store)):
             self._touch(study, None)
@@ -96,7 +97,7 @@ class Publisher:
     def _serve(self) -> None:
         self._report()
         while True:
-            messages = self._receive(self._pause())
+            messages = received(self._connection, self._pause())
             commits = [self._commit(each) for each in messages if isinstance(each, Batch)]
             for each in messages:
                 if isinstance(each, Sweep):
@@ -121,19 +122,10 @@ class Publisher:
             self._taken += len(messages)
             self._report()
             self._store.tidy()
-            for number in flushes:
-                self._connection.send(Flushed(number, self._failure))
+            self._flushes.extend(flushes)
+            self._answer_flushes(ending=ending)
             if ending:
                 return
-
-    def _receive(self, timeout: float | None) -> list[Message]:
-        """Messages that have come; those that came together share their syncs."""
-        messages: list[Message] = []
-        if self._connection.poll(timeout):
-            messages.append(self._connection.recv())
-        while messages and self._connection.poll(0):
-            messages.append(self._connection.recv())
-        return messages
 
     def _commit(self, batch: Batch) -> Committed:
         """Store a batch, study by study: one that is refused costs no other."""
@@ -171,7 +163,17 @@ class Publisher:
         for each in commits:
             self._connection.send(each)
 
+    def _answer_flushes(self, *, ending: bool) -> None:
+        """Say that everything is written; to who had the index made anew once that is done, portion by portion."""
+        self._reindexing &= self._searchable.due is not None
+        if self._reindexing and not ending and self._failure is None:
+            return
+        for number in self._flushes:
+            self._connection.send(Flushed(number, self._failure))
+        self._flushes.clear()
+
     def _reindex(self) -> None:
+        self._reindexing = True
         self._listing.remake()
         self._searchable.remake(self._listing.index)
         # What is just leaving the tree must not be listed again.
@@ -199,25 +201,10 @@ class Publisher:
         return Obeyed(order.number, tuple(map(str, done)), failure)
 
     def _tidy(self, order: Tidy) -> Obeyed:
-        """Set aside and merge, one after the other: one that is refused costs no other."""
-        done: list[str] = []
+        done, failures = tidy.obey(self._store, self._studies, order)
         failure = None
-        aside = tidy.Aside(self._store, self._studies)
-        steps = (
-            *((each, partial(aside.move, each)) for each in sorted(order.aside)),
-            *((str(Target(each)), partial(tidy.group, self._store, each)) for each in order.grouped),
-        )
-        for what, step in steps:
-            try:
-                self._store.check()
-                if step():
-                    done.append(what)
-            except OSError as error:
-                failure = self._refused("tidy", error)
-        try:
-            self._store.sync()
-        except OSError as error:
-            done, failure = [], self._refused("tidy", error)
+        for each in failures:
+            failure = self._refused("tidy", each)
         if failure is None:
             self._failures.pop("tidy", None)
         return Obeyed(order.number, tuple(done), failure)
@@ -329,7 +316,7 @@ class Publisher:
         try:
             if written:
                 self._store.sync()
-                self._make_searchable_durable()
+                self._searchable.make_durable()
             for uid in written:
                 # The mark of a study that can't be searched for as yet stays until it can.
                 if uid not in self._searchable.owed:
@@ -341,13 +328,6 @@ class Publisher:
             for uid in written:
                 if uid in self._work:
                     self._work[uid].cold_due = time.monotonic() + RETRY_SECONDS
-
-    def _make_searchable_durable(self) -> None:
-        try:
-            self._searchable.make_durable()
-        except (OSError, Transient) as error:
-            self._refused("query index", error)
-            self._searchable.remake(self._listing.index)
 
     def _refused(self, what: str, error: OSError | Transient) -> str:
         """Note that the disk refused something, a study by its UID; until it succeeds that is a failure."""
@@ -369,12 +349,9 @@ class Publisher:
 
     def _pause(self) -> float | None:
         """Seconds until something is due; None for as long as nothing comes."""
-        due = [
-            each
-            for each in (next_due(self._work.values(), self._listing.due), self._searchable.due)
-            if each is not None
-        ]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        due = (next_due(self._work.values(), self._listing.due), self._searchable.due)
+        first = min((each for each in due if each is not None), default=None)
+        return max(0.0, first - time.monotonic()) if first is not None else None
 
     def _report(self) -> None:
         index = self._listing.index

@@ -13,7 +13,7 @@ from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.query_writer import QueryIndexWriter
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
-from staticwado_daemon.errors import Corrupt
+from staticwado_daemon.errors import Corrupt, Transient
 from staticwado_daemon.pipeline.studies import Studies
 
 _log = structlog.get_logger(__name__)
@@ -106,13 +106,13 @@ class Searchable:
         return unreadable
 
     def make_durable(self) -> None:
-        """Have on the disk what was written.
-
-        Raises:
-            Transient, OSError: if that isn't certain. Then nothing of the index is to be believed.
-        """
-        if self._writer:
-            self._writer.make_durable()
+        """Have on the disk what was written; where that isn't certain, all of it is made anew."""
+        try:
+            if self._writer:
+                self._writer.make_durable()
+        except (OSError, Corrupt, Transient) as why:
+            _log.error("query_index_made_anew", reason=str(why))
+            self.remake(self._index)
 
     def close(self) -> None:
         """Close the index."""

@@ -7,18 +7,49 @@ more: what a record has come to speak of since then stays, and so does what a li
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from staticwado_daemon.archive import gzipped, holdings, layout, record
 from staticwado_daemon.archive.pack import from_pack
 from staticwado_daemon.archive.store import Store
+from staticwado_daemon.archive.target import Target
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt, Rejected
 from staticwado_daemon.pipeline import publish
+from staticwado_daemon.pipeline.messages import Tidy
 from staticwado_daemon.pipeline.removal import SERIES_FILES, STUDY_FILES
 from staticwado_daemon.pipeline.studies import Studies, Study
 
 ORPHANS = f"{layout.KEPT}/orphans"
+
+
+def obey(store: Store, studies: Studies, order: Tidy) -> tuple[list[str], list[OSError]]:
+    """Set aside and merge, one after the other: one that is refused costs no other.
+
+    Returns:
+        what it was done to, which is on the disk then; and what the disk refused.
+    """
+    done: list[str] = []
+    failures: list[OSError] = []
+    aside = Aside(store, studies)
+    steps = (
+        *((each, partial(aside.move, each)) for each in sorted(order.aside)),
+        *((str(Target(each)), partial(group, store, each)) for each in order.grouped),
+    )
+    for what, step in steps:
+        try:
+            store.check()
+            if step():
+                done.append(what)
+        except OSError as error:
+            failures.append(error)
+    try:
+        store.sync()
+    except OSError as error:
+        done.clear()
+        failures.append(error)
+    return done, failures
 
 
 def group(store: Store, study: UID) -> bool:

@@ -97,8 +97,8 @@ def at_work(node: Node) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def published(node: Node, instances: int) -> None:
-    """Wait until the daemon of a node has published so many, and rests."""
+    """Wait until the tree of a node has so many instances, and its daemon rests."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while (now := node.status())["published"] < instances or not now["idle"]:
+    while (now := node.status())["instances"] < instances or not now["idle"]:
         assert time.monotonic() < deadline, f"not {instances} published: {now}"
         time.sleep(0.05)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.system import dcmtk
 from tests.system.servers import free_port
 
 _PATIENCE_SECONDS = 30.0
@@ -98,7 +99,9 @@ def orthanc(directory: Path, **settings: object) -> Iterator[Orthanc]:
     configuration, log = directory / "orthanc.json", directory / "orthanc.log"
     configuration.write_text(json.dumps({**_settings(peer, directory), **settings}))
     with log.open("wb") as output:
-        process = subprocess.Popen([program, configuration], cwd=directory, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [program, configuration], cwd=directory, stdout=output, stderr=output, env=dcmtk.environment()
+        )
     try:
         _wait_for(peer, process)
         yield peer

@@ -187,7 +187,7 @@ def test_journal_entries_of_every_process_have_fields(tmp_path: Path, config: Pa
     assert "CT_small" not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("unit", ["staticwado.service", "staticwado-doctor.service"])
+@pytest.mark.parametrize("unit", ["staticwado.service", "staticwado-doctor.service", "staticwado-scp.service"])
 def test_the_sandbox_leaves_little_open(unit: str) -> None:
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", UNITS / unit],
@@ -207,7 +207,7 @@ def test_systemd_has_nothing_to_say_about_the_units(tmp_path: Path) -> None:
         text = unit.read_text().replace("/opt/staticwado/bin/staticwado", sys.executable)
         (tmp_path / unit.name).write_text(text)
         units.append(tmp_path / unit.name)
-    assert len(units) == 3
+    assert len(units) == 4
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from pydicom.uid import UID
 from pynetdicom import AllStoragePresentationContexts, build_context
-from pynetdicom.presentation import PresentationContext
+from pynetdicom.presentation import CXNegotiationReturn, PresentationContext, negotiate_as_acceptor
 
 from staticwado_daemon.dicom import transfer_syntaxes
 from staticwado_daemon.dicom.transfer_syntaxes import (
@@ -26,7 +26,7 @@ WORKLIST = "1.2.840.10008.5.1.4.31"
 PRIVATE_SYNTAX = "1.2.826.0.1.3680043.2.1143.2"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 MPEG2 = "1.2.840.10008.1.2.4.100"
-SUPPORTED = [*contexts.stored(), *contexts.messages([contexts.VERIFICATION, contexts.STUDY_ROOT_FIND])]
+SUPPORTED = contexts.messages([contexts.VERIFICATION, contexts.STUDY_ROOT_FIND])
 
 Roles = dict[UID, tuple[bool | None, bool | None]]
 
@@ -38,9 +38,13 @@ def proposed(*wanted: tuple[str, Sequence[str]]) -> list[PresentationContext]:
     return requested
 
 
+def negotiated(requested: list[PresentationContext], roles: Roles | None = None) -> CXNegotiationReturn:
+    return negotiate_as_acceptor(requested, [*SUPPORTED, *contexts.stored_as_requested(requested)], roles)
+
+
 def accepted(*wanted: tuple[str, Sequence[str]]) -> list[str | None]:
     """The transfer syntax that is taken for each, None where the context is rejected."""
-    results, _ = contexts.negotiate(proposed(*wanted), SUPPORTED, {})
+    results, _ = negotiated(proposed(*wanted))
     return [str(each.transfer_syntax[0]) if each.result == 0 else None for each in results]
 
 
@@ -108,18 +112,11 @@ def test_syntaxes_in_contexts_of_their_own_are_all_taken() -> None:
 def test_a_requestor_may_receive_what_it_gets() -> None:
     roles: Roles = {UID(CT): (False, True), UID(PRIVATE): (False, True)}
     wanted = proposed((CT, [IMPLICIT_VR_LITTLE_ENDIAN]), (PRIVATE, [IMPLICIT_VR_LITTLE_ENDIAN]))
-    results, answers = contexts.negotiate(wanted, SUPPORTED, roles)
+    results, answers = negotiated(wanted, roles)
     assert [(each.as_scu, each.as_scp) for each in results] == [(True, False)] * 2
     assert {each.sop_class_uid: (each.scu_role, each.scp_role) for each in answers} == dict.fromkeys(
         (CT, PRIVATE), (False, True)
     )
-
-
-def test_without_a_storage_service_nothing_is_stored() -> None:
-    supported = contexts.messages([contexts.VERIFICATION])
-    wanted = proposed((CT, [IMPLICIT_VR_LITTLE_ENDIAN]), (contexts.VERIFICATION, [IMPLICIT_VR_LITTLE_ENDIAN]))
-    results, _ = contexts.negotiate(wanted, supported, {})
-    assert [each.result for each in results] == [3, 0]
 
 
 def test_thousands_of_unknown_syntaxes_cost_little() -> None:

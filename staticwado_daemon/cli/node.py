@@ -1,0 +1,134 @@
+"""From settings to our DICOM node: the one place where its parts are put together."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from staticwado_daemon.errors import StaticwadoError
+
+if TYPE_CHECKING:
+    from staticwado_daemon import config
+    from staticwado_daemon.dimse.commitment import Commitment
+    from staticwado_daemon.dimse.observed import Observed
+    from staticwado_daemon.dimse.query import Query
+    from staticwado_daemon.dimse.receive import Receiver
+    from staticwado_daemon.dimse.retrieve import Retrieve
+    from staticwado_daemon.dimse.server import Node
+
+
+def make_tree(configuration: "config.Configuration") -> None:
+    """Let the tree stand with its rights before anything is put beside it; the daemon may never have run.
+
+    Raises:
+        ConfigError: if it can't.
+    """
+    from staticwado_daemon.archive.store import Store
+    from staticwado_daemon.cli.preflight import is_tree
+
+    settings = configuration.scp()
+    if not is_tree(settings.root):
+        try:
+            with Store(settings.root, configuration.storage().group):
+                pass
+        except StaticwadoError:
+            if not is_tree(settings.root):
+                raise
+    settings.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+
+
+@contextmanager
+def receiver(configuration: "config.Configuration", observed: "Observed") -> "Iterator[Receiver]":
+    """What takes objects, until the last association has ended."""
+    from staticwado_daemon.dimse.receive import Receiver
+    from staticwado_daemon.inbound import drop
+    from staticwado_daemon.pipeline.space import Space
+
+    settings, storage = configuration.scp(), configuration.storage()
+    drop.prepare(settings.drop_dir)
+    minimum = (storage.minimum_free_bytes, storage.minimum_free_inodes)
+    spaces = [Space(place, *minimum) for place in (settings.drop_dir, settings.root)]
+    with closing(Receiver(settings.drop_dir.resolve(), spaces, settings.max_object_bytes, observed)) as taking:
+        yield taking
+
+
+def query(configuration: "config.Configuration", observed: "Observed") -> "Query":
+    """What answers queries."""
+    from staticwado_daemon.archive import query_index, query_tables
+    from staticwado_daemon.dimse.query import Query
+
+    settings = configuration.scp()
+    index = settings.state_dir / query_tables.FILE
+    return Query(settings.root, lambda: query_index.reader(index), settings.ae_title, observed)
+
+
+def retrieval(configuration: "config.Configuration", observed: "Observed") -> "Retrieve":
+    """What gives objects back."""
+    from staticwado_daemon.archive import query_index, query_tables
+    from staticwado_daemon.cli.asking import local_of, peers_of
+    from staticwado_daemon.dimse.retrieve import Archive, Retrieve
+    from staticwado_daemon.operate.export.files import make_private
+
+    settings, storage = configuration.scp(), configuration.storage()
+    directory, index = settings.state_dir / "sending", settings.state_dir / query_tables.FILE
+    make_private(directory)
+    archive = Archive(settings.root, lambda: query_index.reader(index), directory, storage.minimum_free_bytes)
+    peers = peers_of(configuration)
+    local = local_of(settings, tls=any(each.tls for each in peers.values()))
+    return Retrieve(archive, local, peers, observed)
+
+
+def commitment(configuration: "config.Configuration", observed: "Observed") -> "Commitment":
+    """What commits to keeping objects."""
+    from staticwado_daemon.archive import query_index, query_tables
+    from staticwado_daemon.cli.asking import local_of, peers_of
+    from staticwado_daemon.dimse.commitment import Commitment
+    from staticwado_daemon.dimse.vouching import Archive
+    from staticwado_daemon.pipeline.report import REPORT
+
+    settings = configuration.scp()
+    index, report = settings.state_dir / query_tables.FILE, settings.state_dir / REPORT
+    archive = Archive(settings.root, settings.drop_dir, report, lambda: query_index.reader(index))
+    peers = peers_of(configuration)
+    local = local_of(settings, tls=any(each.tls for each in peers.values()))
+    return Commitment(settings.state_dir, archive, local, peers, observed)
+
+
+def node_of(settings: "config.Scp") -> "Node":
+    """How we listen, in the words of the network.
+
+    Raises:
+        ConfigError: if an address isn't one, or TLS isn't possible.
+    """
+    from staticwado_daemon.dimse.acceptance import Rules, networks
+    from staticwado_daemon.dimse.provider import Limits
+    from staticwado_daemon.dimse.server import Node
+    from staticwado_daemon.dimse.tls import server_context
+
+    tls = settings.tls
+    return Node(
+        title=settings.ae_title,
+        host=settings.host,
+        port=settings.port,
+        rules=Rules(
+            called=frozenset(settings.called_ae_titles),
+            calling=frozenset(settings.calling_ae_titles),
+            peers=networks(settings.peers),
+            maximum=settings.max_associations,
+            maximum_of_peer=settings.max_associations_per_peer,
+        ),
+        limits=Limits(maximum_pdu_length=settings.max_pdu_length, idle_seconds=settings.idle_seconds),
+        artim=settings.artim_seconds,
+        tls=server_context(
+            tls.certificate, tls.key, tls.authorities, require_client_certificate=tls.require_client_certificate
+        )
+        if tls
+        else None,
+    )
+
+
+def exposure(settings: "config.Scp", node: "Node") -> str | None:
+    """One sentence if whoever reaches the node may associate."""
+    from staticwado_daemon.dimse.acceptance import exposure_warning
+
+    certificates = bool(settings.tls and settings.tls.require_client_certificate)
+    return exposure_warning(node.host, node.rules, client_certificates=certificates)

@@ -1,0 +1,113 @@
+"""What no good peer does: hand-made bytes of the upper layer (PS3.8 9.3), and connections that only take up room."""
+
+import random
+import socket
+import struct
+from pathlib import Path
+
+VERIFICATION = b"1.2.840.10008.1.1"
+CT_STORAGE = b"1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
+ELSEWHERE = "127.0.0.6"
+"""Another machine's address, as far as the node can tell."""
+
+_LENGTHS = (0, 1, 2, 3, 0xFF, 0x7FFF, 0x8000, 0xFFFF)
+
+
+def connect(port: int, source: str = ELSEWHERE) -> socket.socket:
+    """A connection to a node of this machine."""
+    return socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
+
+
+def pdu(kind: int, body: bytes, length: int | None = None) -> bytes:
+    """A PDU, which may say another length than it has."""
+    return struct.pack(">BxI", kind, len(body) if length is None else length) + body
+
+
+def associate_request(called: bytes = b"STATICWADO", calling: bytes = b"HOSTILE") -> bytes:
+    """A good A-ASSOCIATE-RQ for C-ECHO and C-STORE of CT (PS3.8 9.3.2)."""
+    items = _item(0x10, b"1.2.840.10008.3.1.1.1")
+    for number, abstract_syntax in enumerate((VERIFICATION, CT_STORAGE)):
+        syntaxes = _item(0x30, abstract_syntax) + _item(0x40, EXPLICIT_LITTLE_ENDIAN)
+        items += _item(0x20, bytes((2 * number + 1, 0, 0, 0)) + syntaxes)
+    items += _item(0x50, _item(0x51, struct.pack(">I", 16384)) + _item(0x52, b"1.2.3.4"))
+    return pdu(1, struct.pack(">HH16s16s32x", 1, 0, called.ljust(16), calling.ljust(16)) + items)
+
+
+def mutated_request(seed: int) -> bytes:
+    """An A-ASSOCIATE-RQ with one to four things wrong: bits, lengths, ends, pieces that are there twice or not."""
+    chance = random.Random(seed)
+    data = bytearray(associate_request())
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(data))
+        match chance.randrange(6):
+            case 0:
+                data[at] ^= 1 << chance.randrange(8)
+            case 1:
+                data[at : at + 2] = struct.pack(">H", chance.choice(_LENGTHS))
+            case 2:
+                data[2:6] = struct.pack(">I", chance.choice((0, 4, 67, 68, len(data), 0xFFFF, 0x100000, 0xFFFFFFFF)))
+            case 3:
+                del data[max(7, at) :]
+            case 4:
+                data[at:at] = data[at : at + chance.randrange(1, 64)]
+            case _:
+                data[at : at + 8] = chance.randbytes(8)
+    return bytes(data)
+
+
+def established(port: int, source: str = ELSEWHERE) -> socket.socket:
+    """A connection with an association on it."""
+    connection = connect(port, source)
+    connection.sendall(associate_request())
+    kind, length = struct.unpack(">BxI", connection.recv(6, socket.MSG_WAITALL))
+    assert kind == 2, f"an association was answered with a PDU of type {kind}"
+    connection.recv(length, socket.MSG_WAITALL)
+    return connection
+
+
+def store_begun(uid: bytes, data: bytes) -> bytes:
+    """A C-STORE-RQ with the first bytes of its data set, in PDUs (PS3.7 9.3.1)."""
+    command = _element(0x0002, CT_STORAGE) + _element(0x0100, struct.pack("<H", 1)) + _element(0x0110, b"\x01\0")
+    command += _element(0x0700, b"\0\0") + _element(0x0800, b"\0\0") + _element(0x1000, uid)
+    command = _element(0x0000, struct.pack("<I", len(command))) + command
+    return _p_data(3, command) + _p_data(0, data)
+
+
+def _p_data(control: int, data: bytes) -> bytes:
+    return pdu(4, struct.pack(">IBB", len(data) + 2, 3, control) + data)
+
+
+def fragment_begun(length: int) -> bytes:
+    """The headers of a fragment of a data set that has so many bytes."""
+    return pdu(4, struct.pack(">IBB", length + 2, 3, 0), length + 6)
+
+
+def data_end(data: bytes = b"") -> bytes:
+    """The last fragment of a data set."""
+    return _p_data(2, data)
+
+
+def _item(kind: int, data: bytes) -> bytes:
+    return struct.pack(">BxH", kind, len(data)) + data
+
+
+def _element(number: int, value: bytes) -> bytes:
+    value += b"\0" * (len(value) % 2)
+    return struct.pack("<HHI", 0, number, len(value)) + value
+
+
+def resident(process: int) -> int:
+    """Bytes of memory that a process has in use."""
+    fields = Path(f"/proc/{process}/statm").read_text().split()
+    return int(fields[1]) * 4096
+
+
+def descriptors(process: int) -> int:
+    """How many files and connections a process has open."""
+    return sum(1 for _ in Path(f"/proc/{process}/fd").iterdir())
+
+
+def threads(process: int) -> int:
+    """How many threads a process has."""
+    return sum(1 for _ in Path(f"/proc/{process}/task").iterdir())

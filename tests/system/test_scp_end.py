@@ -1,0 +1,141 @@
+"""The end of `staticwado scp`: in time, with what it is just receiving, and with a word in its report."""
+
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.system import hostile_peers
+from tests.system.hostile_peers import data_end, established, store_begun
+from tests.system.listening import until_listening
+from tests.system.nodes import Node, prepare
+from tests.system.programs import PATIENCE, REPOSITORY, STATICWADO, told
+
+STOP_SECONDS = 7.5
+UID = b"1.2.3.4.5.6\0"
+
+
+def _element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
+    return struct.pack("<HH2sH", group, number, vr, len(value)) + value
+
+
+OBJECT = (
+    _element(0x08, 0x16, b"UI", hostile_peers.CT_STORAGE + b"\0")
+    + _element(0x08, 0x18, b"UI", UID)
+    + _element(0x20, 0x0D, b"UI", b"1.2\0")
+    + _element(0x20, 0x0E, b"UI", b"1.2.3\0")
+)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return prepare(tmp_path / "node")
+
+
+@contextmanager
+def _started(node: Node, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+    with node.scp_log.open("ab") as output:
+        process = subprocess.Popen(
+            [*STATICWADO, "-c", str(node.config), "scp"],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "HOME": "/nonexistent", "PYTHONPATH": str(REPOSITORY), **environment},
+        )
+    try:
+        until_listening(node.port, process)
+        yield process
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+
+
+def _seconds_to_end(process: "subprocess.Popen[bytes]", since: float) -> float:
+    assert process.wait(PATIENCE) == 0
+    return time.monotonic() - since
+
+
+def _pdus(connection: socket.socket) -> list[int]:
+    """The types of the PDUs that come until the connection is closed."""
+    kinds = []
+    while header := connection.recv(6, socket.MSG_WAITALL):
+        kind, length = struct.unpack(">BxI", header)
+        connection.recv(length, socket.MSG_WAITALL)
+        kinds.append(kind)
+    return kinds
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_node_ends_at_once(node: Node, number: signal.Signals) -> None:
+    with _started(node) as process, established(node.port) as idle, hostile_peers.connect(node.port):
+        began = time.monotonic()
+        process.send_signal(number)
+        assert _pdus(idle) == [7]
+        assert _seconds_to_end(process, began) < 4
+    report = json.loads((node.state / "scp.json").read_bytes())
+    assert not report["running"]
+    assert report["associations"]["aborted"] == 1
+    assert not [*node.drop.glob(".part/*")]
+
+
+def test_an_object_that_is_being_received_is_finished_and_answered(node: Node) -> None:
+    with _started(node) as process, established(node.port) as sender, established(node.port) as idle:
+        sender.sendall(store_begun(UID.rstrip(b"\0"), OBJECT[:30]))
+        time.sleep(0.5)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert _pdus(idle) == [7]
+        sender.sendall(data_end(OBJECT[30:]))
+        assert _pdus(sender) == [4, 7]
+        assert _seconds_to_end(process, began) < STOP_SECONDS
+    assert len([*node.drop.glob("*.dcm")]) == 1
+    assert json.loads((node.state / "scp.json").read_bytes())["operations"] == {"C-STORE": {"success": 1}}
+
+
+def test_an_object_that_never_ends_is_not_waited_for(node: Node) -> None:
+    with _started(node) as process, established(node.port) as sender:
+        sender.sendall(store_begun(UID.rstrip(b"\0"), OBJECT[:30]))
+        time.sleep(0.5)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert _pdus(sender) == [7]
+        assert 3 < _seconds_to_end(process, began) < STOP_SECONDS
+    assert not [*node.drop.glob("*.dcm"), *node.drop.glob(".part/*")]
+
+
+def test_the_manager_hears_that_it_is_ready_and_that_it_ends(node: Node, tmp_path: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        with _started(node, NOTIFY_SOCKET=str(tmp_path / "notify")) as process:
+            assert manager.recv(1000).decode().splitlines() == [
+                "READY=1",
+                f"STATUS=STATICWADO@127.0.0.1:{node.port}",
+            ]
+            process.send_signal(signal.SIGTERM)
+            assert manager.recv(1000) == b"STOPPING=1"
+
+
+def test_the_status_speaks_of_a_node_for_as_long_as_it_runs(node: Node) -> None:
+    with _started(node) as process, established(node.port) as sender:
+        sender.sendall(store_begun(UID.rstrip(b"\0"), b"") + data_end(OBJECT))
+        assert sender.recv(1) == b"\x04"
+        deadline = time.monotonic() + 10
+        while "1 received" not in (page := told("-c", node.config, "status")):
+            assert time.monotonic() < deadline, page
+            time.sleep(0.2)
+        assert f"STATICWADO@127.0.0.1:{node.port}" in page
+        assert "1 association open" in page
+        assert node.status()["dicom"]["operations"] == {"C-STORE": {"success": 1}}
+        assert f"STATICWADO@127.0.0.1:{node.port} runs, 1 open" in told("-c", node.config, "doctor", expect=3)
+        process.kill()
+        process.wait(PATIENCE)
+        assert node.status()["dicom"] is None, "a report that outlives its process isn't believed"
+    assert "systemctl start staticwado-scp" in " ".join(told("-c", node.config, "doctor", expect=3).split())

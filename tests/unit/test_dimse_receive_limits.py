@@ -1,0 +1,149 @@
+"""What a peer may make us hold, and for how long."""
+
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from staticwado_daemon.dimse.provider import Limits
+from tests.unit.dimse_peer import ABORT, CT, P_DATA, Told, associated, parts, receiving, whole
+from tests.unit.test_dimse_receive import data_set, until
+
+
+@pytest.mark.parametrize("kind", range(1, 8))
+def test_a_pdu_of_four_gigabytes_is_refused_after_six_bytes(tmp_path: Path, kind: int) -> None:
+    with receiving(tmp_path) as port:
+        with associated(port) as peer:
+            peer.connection.sendall(struct.pack(">BxI", kind, 0xFFFFFFFF))
+            assert peer.answer()[0] == ABORT
+            assert peer.answer()[0] == 0
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(struct.pack(">BxI", kind, 0xFFFFFFFF))
+            assert connection.recv(1) == bytes((ABORT,))
+        with associated(port) as peer:
+            assert peer.store(CT, "1.2.3", data_set()) == Told(0)
+
+
+def test_a_pdu_of_the_length_that_we_have_told_is_taken(tmp_path: Path) -> None:
+    limits = Limits(maximum_pdu_length=20_000)
+    with receiving(tmp_path, limits=limits) as port:
+        with associated(port) as peer:
+            assert peer.store(CT, "1.2.3", data_set(size=100_000), piece=20_000 - 6) == Told(0)
+        with associated(port) as peer:
+            peer.request(1, CT, "1.2.3")
+            peer.connection.sendall(struct.pack(">BxI", P_DATA, 25_000))
+            assert peer.answer()[0] == ABORT
+    assert len(whole(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        struct.pack(">IBB", 0, 1, 0),  # an item without its header
+        struct.pack(">IBB", 1, 1, 0),
+        struct.pack(">IBB", 100, 1, 0) + bytes(10),  # longer than its PDU
+        struct.pack(">IBB", 0xFFFFFFFF, 1, 0) + bytes(10),
+        struct.pack(">IBB", 12, 1, 0) + bytes(10),  # data that nothing has announced
+        struct.pack(">IBB", 12, 99, 3) + bytes(10),
+        struct.pack(">IBB", 12, 1, 3) + bytes(10),  # no command set
+        bytes(3),
+    ],
+)
+def test_what_is_no_fragment_ends_the_association(tmp_path: Path, body: bytes) -> None:
+    with receiving(tmp_path) as port:
+        with associated(port) as peer:
+            peer.pdu(P_DATA, body)
+            assert peer.answer()[0] == ABORT
+        with associated(port) as peer:
+            assert peer.store(CT, "1.2.3", data_set()) == Told(0)
+
+
+def test_a_fragment_of_another_context_ends_the_association(tmp_path: Path) -> None:
+    contexts = [(CT, "1.2.840.10008.1.2.1"), (CT, "1.2.840.10008.1.2")]
+    with receiving(tmp_path) as port, associated(port, contexts) as peer:
+        peer.request(1, CT, "1.2.3")
+        peer.fragment(3, 0, bytes(10))
+        assert peer.answer()[0] == ABORT
+        until(lambda: not parts(tmp_path))
+
+
+def test_an_object_in_a_context_that_was_not_accepted_ends_the_association(tmp_path: Path) -> None:
+    with receiving(tmp_path) as port, associated(port) as peer:
+        peer.request(77, CT, "1.2.3")
+        assert peer.answer()[0] == ABORT
+
+
+@pytest.mark.parametrize(("control", "room"), [(1, 1 << 16), (0, 1 << 20)])
+def test_command_sets_and_identifiers_have_their_limits(tmp_path: Path, control: int, room: int) -> None:
+    with receiving(tmp_path) as port, associated(port) as peer:
+        if not control:
+            peer.request(1, CT, "1.2.3", field=0x0020)  # C-FIND-RQ: what follows is an identifier
+        sent, refused = 0, False
+        try:
+            while sent <= 2 * room and not refused:
+                peer.fragment(1, control, bytes(16_000))
+                sent += 16_000
+                peer.connection.settimeout(0.05 if sent > room else 0.001)
+                try:
+                    refused = peer.answer()[0] in {0, ABORT}
+                except TimeoutError:
+                    continue
+        except ConnectionError:
+            refused = True
+        assert refused
+        assert sent <= room + 64_000
+
+
+def test_who_begins_a_pdu_and_does_not_end_it_is_cut_off(tmp_path: Path) -> None:
+    limits = Limits(idle_seconds=0.5)
+    with receiving(tmp_path, limits=limits) as port, associated(port) as peer:
+        peer.request(1, CT, "1.2.3")
+        peer.connection.sendall(struct.pack(">BxI", P_DATA, 10_000))
+        began = time.monotonic()
+        with pytest.raises(ConnectionError):
+            drip(peer.connection)
+        assert time.monotonic() - began < 3
+        until(lambda: not parts(tmp_path))
+
+
+def drip(connection: socket.socket) -> None:
+    for _ in range(100):
+        time.sleep(0.05)
+        connection.sendall(b"\0")
+
+
+def test_who_says_nothing_is_cut_off(tmp_path: Path) -> None:
+    with receiving(tmp_path, limits=Limits(idle_seconds=0.5)) as port, associated(port) as peer:
+        assert peer.answer()[0] in {0, ABORT}
+
+
+def test_idle_associations_cost_threads_that_sleep(tmp_path: Path) -> None:
+    """pynetdicom's own would need a processor for this."""
+    with receiving(tmp_path) as port:
+        with associated(port), associated(port), associated(port), associated(port), associated(port):
+            before, began = time.process_time(), time.monotonic()
+            time.sleep(1.0)
+            share = (time.process_time() - before) / (time.monotonic() - began)
+        assert share < 0.05
+
+
+def test_threads_and_descriptors_are_given_back(tmp_path: Path) -> None:
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with receiving(tmp_path) as port:
+        threads, files = threading.active_count(), descriptors()
+        for number in range(30):
+            with associated(port) as peer:
+                if number % 3 == 0:
+                    assert peer.store(CT, "1.2.3", data_set()) == Told(0)
+                    peer.release()
+                elif number % 3 == 1:
+                    peer.request(1, CT, "1.2.3")
+                    peer.fragment(1, 0, bytes(100))
+            with socket.create_connection(("127.0.0.1", port)):
+                pass
+        until(lambda: threading.active_count() <= threads and descriptors() <= files)
