@@ -261,7 +261,7 @@ _VALUES: dict[str, Callable[[], str]] = {
     "max items": lambda: f"{commitment_messages.MAXIMUM_ITEMS:,}",
     "max open": lambda: f"{transactions.MAXIMUM_OPEN:,}",
     "max references": lambda: f"{transactions.MAXIMUM_REFERENCES:,}",
-    "patience missing": lambda: f"{commitment.Patience().missing:g}",
+    "patience missing": lambda: f"{commitment.Patience().missing / 60:g}",
     "patience silence": lambda: f"{commitment.Patience().silence:g}",
     "patience kept": lambda: f"{commitment.Patience().kept / 86_400:g}",
     "patience longest": lambda: f"{commitment.Patience().longest / 60:g}",

@@ -27,6 +27,7 @@ ORIGINALS = f"{PRIVATE}/originals"
 DIRTY = f"{PRIVATE}/dirty"
 REQUESTS = f"{PRIVATE}/requests"
 HIDDEN = f"{PRIVATE}/hidden"
+REBUILD = f"{PRIVATE}/rebuild"
 ADOPTED = f"{PRIVATE}/adopted"
 ADOPTING = f"{PRIVATE}/adopting"
 

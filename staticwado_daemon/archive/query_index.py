@@ -202,9 +202,10 @@ class QueryIndex:
     def _ask(self, question: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self._lock:
             if _identity(self._path) != self._file:
-                # It was deleted or made anew: what is open has no future.
+                # It was deleted or made anew: what is open has no future. Being open, it can't be taken for the new one.
+                database, file = _opened(self._path)
                 self._database.close()
-                self._database, self._file = _opened(self._path)
+                self._database, self._file = database, file
             self._check()
             return _answered(self._database, question, values)
 

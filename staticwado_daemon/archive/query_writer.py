@@ -89,16 +89,18 @@ class QueryIndexWriter:
                 raise
 
     def _prepare(self) -> None:
-        self._database.execute("PRAGMA synchronous = NORMAL")
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
         if version not in (0, VERSION):
             raise Corrupt(f"{NAME} is of version {version}, not {VERSION}")
+        # Nothing is lost with an empty file, so nobody has to wait for it.
+        self._database.execute("PRAGMA synchronous = OFF" if version == 0 else "PRAGMA synchronous = NORMAL")
         self._database.execute("PRAGMA journal_mode = WAL")
         # Bringing the log into the file waits for the disk, so it is done when that is waited for anyway.
         self._database.execute("PRAGMA wal_autocheckpoint = 0")
         self._database.execute("PRAGMA journal_size_limit = 0")
         if version == 0:
             self._database.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+            self._database.execute("PRAGMA synchronous = NORMAL")
 
     def close(self) -> None:
         """Close the file."""

@@ -9,6 +9,7 @@ What a study or series says of itself is told of all that is in it, even if one 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar
 
@@ -53,6 +54,7 @@ _SUPPORTED: Final[dict[Level, frozenset[str]]] = {
 }
 _ATTENDED: Final = 64
 """Rows between two looks at who waits."""
+_READ_BYTES: Final = 1 << 16
 _FEW: Final = 16
 """UIDs that are looked for in serialised JSON before it is taken apart."""
 
@@ -193,13 +195,31 @@ def _sop_classes(where: _Where, study: UID) -> list[str]:
     return sorted(found.keys() - {""})
 
 
-def _objects(root: Path, path: str) -> list[bytes]:
-    """The serialised objects of a file of the tree; none if it has just left."""
+def _objects(root: Path, path: str) -> Iterator[bytes]:
+    """The serialised objects of a file of the tree, which isn't held as a whole; none if it has just left."""
     try:
         with regular.opened(root / path) as file:
-            data = file.read()
+            pieces = gzipped.unpack_pieces(iter(partial(file.read, _READ_BYTES), b""))
+            lines = _lines(pieces)
+            if next(lines, b"") != b"[":
+                raise Corrupt(f"{path} is no JSON array of this tree")
+            for line in lines:
+                if line not in (b"", b"]"):
+                    yield line.removesuffix(b",")
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
         raise Corrupt(f"{path} can't be read: {error.strerror}") from error
-    return summary.objects(gzipped.unpack(data, gzipped.LONGEST))
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a text, each without its end."""
+    buffer = bytearray()
+    for piece in pieces:
+        looked = len(buffer)
+        buffer += piece
+        while (end := buffer.find(b"\n", looked)) >= 0:
+            yield bytes(buffer[:end])
+            del buffer[: end + 1]
+            looked = 0
+    yield bytes(buffer)

@@ -175,7 +175,7 @@ def _example(key: "Key") -> str:
 def _object(group: "type[Group]") -> str:
     from staticwado_daemon.config.schema import keys
 
-    inner = (f"{each.name}: {_literal(each.example if each.required else each.default)}" for each in keys(group))
+    inner = (f"{each.name}: {_literal(each.example or each.default)}" for each in keys(group))
     return f"{{{', '.join(inner)}}}"
 
 

@@ -8,7 +8,6 @@ import click
 
 from staticwado_daemon.cli.asking import local_of, network_options, peer_of, quieten
 from staticwado_daemon.cli.options import AnyCommand, Common, json_option, shared
-from staticwado_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
     from staticwado_daemon.archive.search import Level
@@ -94,13 +93,14 @@ def _keys(context: click.Context) -> dict[str, str]:
 
 
 def chosen_keys(level: "Level") -> dict[str, str]:
-    """What the options of this command line choose by: values by keyword."""
-    keys = dict(_keys(click.get_current_context()))
-    if level == "STUDY" and "Modality" in keys:
-        keys["ModalitiesInStudy"] = keys.pop("Modality")
-    if level in {"PATIENT", "STUDY"} and "SeriesInstanceUID" in keys:
-        raise ConfigError("--series chooses among series and what is in them: say --level series or --level image")
-    return keys
+    """What the options of this command line choose by: values by keyword.
+
+    Raises:
+        ConfigError: if nothing at this level can be chosen so.
+    """
+    from staticwado_daemon.dimse.question import fitted
+
+    return fitted(level, _keys(click.get_current_context()))
 
 
 @click.command(short_help="Ask a node what it has.", epilog=_EXAMPLES)

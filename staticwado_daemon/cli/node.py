@@ -1,5 +1,7 @@
 """From settings to our DICOM node: the one place where its parts are put together."""
 
+import functools
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from staticwado_daemon.dimse.receive import Receiver
     from staticwado_daemon.dimse.retrieve import Retrieve
     from staticwado_daemon.dimse.server import Node
+
+
+_END_SECONDS = 2.0
+"""For what is just being fetched; it is fetched again."""
 
 
 def make_tree(configuration: "config.Configuration") -> None:
@@ -91,6 +97,30 @@ def commitment(configuration: "config.Configuration", observed: "Observed") -> "
     peers = peers_of(configuration)
     local = local_of(settings, tls=any(each.tls for each in peers.values()))
     return Commitment(settings.state_dir, archive, local, peers, observed)
+
+
+@contextmanager
+def pulling(configuration: "config.Configuration", storage: "Receiver") -> Iterator[None]:
+    """Fetch what the rules of the settings say, for as long as the block lasts."""
+    from staticwado_daemon.cli.asking import local_of
+    from staticwado_daemon.cli.pulling import rules_of
+    from staticwado_daemon.dimse import pull
+    from staticwado_daemon.dimse.pull_rules import Rules
+
+    settings, wanted = configuration.scp(), rules_of(configuration)
+    if not wanted:
+        yield
+        return
+    local = local_of(settings, tls=any(each.peer.tls for each in wanted))
+    rules = Rules(wanted, local, storage, functools.partial(pull.held, settings.root))
+    ended = threading.Event()
+    thread = threading.Thread(target=rules.run, args=(ended,), name="pulling", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(_END_SECONDS)
 
 
 def node_of(settings: "config.Scp") -> "Node":

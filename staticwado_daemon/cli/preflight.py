@@ -73,17 +73,22 @@ def run_errors(configuration: "Configuration") -> Iterator[str]:
 
 def scp_errors(configuration: "Configuration") -> Iterator[str]:
     """Yield a sentence for each thing that `staticwado scp` would refuse to begin with."""
+    from staticwado_daemon.cli.pulling import rules_of
     from staticwado_daemon.config import scp_errors
     from staticwado_daemon.dimse.acceptance import networks
     from staticwado_daemon.dimse.tls import server_context
 
     settings = configuration.scp()
-    yield from scp_errors(settings, configuration.peers())
+    yield from scp_errors(settings)
     yield from nesting_errors(settings.root)
     try:
         networks(settings.peers)
     except ConfigError as error:
         yield f"dicomWebScpConfig.peers: {error}"
+    try:
+        rules_of(configuration)
+    except ConfigError as error:
+        yield str(error)
     if tls := settings.tls:
         try:
             server_context(

@@ -178,11 +178,11 @@ def _show_sent(show: Callable[..., None], done: int, sent: int) -> None:
 @contextmanager
 def receiver_of(configuration: "Configuration") -> "Iterator[Receiver]":
     """What takes objects, by the same rules as our node."""
-    from staticwado_daemon.cli.scp import receiving
+    from staticwado_daemon.cli.node import receiver
     from staticwado_daemon.dimse.observed import Observed
 
     settings = configuration.scp()
-    with receiving(configuration, Observed(settings.ae_title, settings.host, tls=False)) as taking:
+    with receiver(configuration, Observed(settings.ae_title, settings.host, tls=False)) as taking:
         yield taking
 
 

@@ -79,7 +79,7 @@ def _run(configuration: "config.Configuration") -> None:
             assembly.retrieval(configuration, observed),
             commitment,
         ]
-        with serve(node, services, observed, storage) as port:
+        with serve(node, services, observed, storage) as port, assembly.pulling(configuration, storage):
             observed.port = port
             for sentence in _warnings(settings, node):
                 log.warning("attention", reason=sentence)

@@ -4,7 +4,7 @@ import grp
 import os
 import pwd
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
@@ -81,19 +81,13 @@ def daemon_errors(daemon: Daemon) -> Iterator[str]:
             yield f"{key} and {other_key} are the same folder: name it once"
 
 
-def scp_errors(scp: Scp, nodes: Collection[str]) -> Iterator[str]:
-    """Yield a sentence for each thing that `staticwado scp` would refuse to begin with.
-
-    Args:
-        scp: what it is to do.
-        nodes: the AE titles of aeConfig.
-    """
-    yield from _place_errors("daemonConfig.dropDir", scp.drop_dir)
+def scp_errors(scp: Scp) -> Iterator[str]:
+    """Yield a sentence for each thing that `staticwado scp` couldn't receive with."""
+    yield from _place_errors("rootDir", scp.root)
+    if not scp.drop_dir.is_relative_to(scp.root):
+        yield from _place_errors("daemonConfig.dropDir", scp.drop_dir)
     if not scp.state_dir.is_relative_to(scp.root):
         yield from _place_errors("daemonConfig.stateDir", scp.state_dir)
-    for index, each in enumerate(scp.pull):
-        if each.ae not in nodes:
-            yield f"dicomWebScpConfig.pull[{index}].ae: there is no {each.ae} in aeConfig: name it there"
 
 
 def missing_folders(daemon: Daemon) -> Iterator[str]:

@@ -213,7 +213,11 @@ class PullConfig(Group, frozen=True):
     every: Annotated[Interval, _says("How often it is asked, in seconds.")] = 300.0
     filter: Annotated[
         dict[Text, str],
-        _says("Which studies: values by keyword as in a query, `{StudyDate: '20260101-', ModalitiesInStudy: 'CT'}`."),
+        _says(
+            "Which studies: values by keyword as in a query, one at least: "
+            "`{StudyDate: 'today-7-', ModalitiesInStudy: 'CT'}`.",
+            {"StudyDate": "today-7-"},
+        ),
     ] = {}
 
 

@@ -41,7 +41,8 @@ from staticwado_daemon.errors import Corrupt, StaticwadoError, Transient
 
 _log = structlog.get_logger(__name__)
 
-_WORKERS = 4
+_WORKERS = 8
+"""They wait more than they work: for disks, and for peers that don't answer."""
 _POLL_SECONDS = 0.2
 _MAXIMUM_COMMENT = 64  # characters of Error Comment (0000,0902), LO
 
@@ -51,7 +52,7 @@ class Patience:
     """How long things are waited for, in seconds.
 
     Attributes:
-        missing: for instances that may be on their way.
+        missing: for instances that may be on their way; a failure calls for people, who find nothing wrong.
         quiet: for them once nothing seems to be on its way any more: an index may be a little late.
         again: between two looks for them.
         silence: an association has to have been silent for so long before an event is sent on it.
@@ -60,7 +61,7 @@ class Patience:
         kept: from the request until it is given up.
     """
 
-    missing: float = 300.0
+    missing: float = 3600.0
     quiet: float = 5.0
     again: float = 2.0
     silence: float = 0.5
@@ -191,8 +192,7 @@ class Commitment:
                 raise Refused(messages.FAILED, "the request can't be kept now") from error
             waiting = self._waiting.get(association)
             if waiting is None:
-                waiting = self._waiting[association] = Waiting(association)
-            waiting.answered()
+                waiting = self._waiting[association] = Waiting(association, self._observed)
             entry.waiting, entry.due = waiting, 0.0
             self._open[entry.name] = entry
 
@@ -242,13 +242,13 @@ class Commitment:
             self._transactions.keep(transaction)
             instances = len(transaction.references)
             _log.info("commitment_decided", peer=transaction.peer, instances=instances, failed=len(failures))
+        waiting = entry.waiting
+        if waiting is not None and waiting.usable and not waiting.is_silent(self._patience.silence):
+            entry.due = time.monotonic() + self._patience.silence
+            return False
         event_type, information = messages.event(transaction, self._local.title)
-        if entry.waiting is not None and entry.waiting.usable:
-            if not entry.waiting.is_silent(self._patience.silence):
-                entry.due = time.monotonic() + self._patience.silence
-                return False
-            if entry.waiting.report(event_type, information) == statuses.SUCCESS:
-                return True
+        if waiting is not None and waiting.report(event_type, information) == statuses.SUCCESS:
+            return True
         entry.waiting = None
         return self._is_told(entry, transaction, event_type, information)
 

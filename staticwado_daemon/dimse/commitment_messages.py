@@ -57,7 +57,7 @@ ACTION_STATUSES = (ACCEPTED, FAILED, NO_INSTANCE, INVALID, NO_ACTION, EXHAUSTED)
 PROCESSING_FAILURE, NO_SUCH_INSTANCE, CLASS_CONFLICT = 0x0110, 0x0112, 0x0119
 FAILURE_REASONS = {
     PROCESSING_FAILURE: "What is stored is damaged, or doesn't give back what came in, byte for byte",
-    NO_SUCH_INSTANCE: "Not in the archive, also not after some minutes' waiting; or deleted or rejected there",
+    NO_SUCH_INSTANCE: "Not in the archive, and not on its way there; or deleted or rejected",
     CLASS_CONFLICT: "The instance is in the archive, and is of another SOP class",
 }
 """Values of Failure Reason (0008,1197) that are given (PS3.3 C.14.1.1)."""

@@ -1,7 +1,7 @@
 """What is said in association negotiation, as tables: SOP classes, transfer syntaxes and roles of each service.
 
-The services offer what these functions build, `negotiate` answers a requestor, and the conformance statement is made
-from the same tables. UIDs as in PS3.6 annex A, services as in PS3.4.
+Acceptor and requestor propose what these functions build, and the conformance statement is made from the same tables.
+UIDs as in PS3.6 annex A, services as in PS3.4.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,11 +10,8 @@ from itertools import islice
 
 from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import UID
-from pynetdicom import AllStoragePresentationContexts, build_context
-from pynetdicom.presentation import (
-    NonPatientObjectPresentationContexts,
-    PresentationContext,
-)
+from pynetdicom import AllStoragePresentationContexts, StoragePresentationContexts, build_context
+from pynetdicom.presentation import NonPatientObjectPresentationContexts, PresentationContext
 
 from staticwado_daemon.dicom import transfer_syntaxes
 from staticwado_daemon.dicom.transfer_syntaxes import (
@@ -52,7 +49,7 @@ _MOST_UNKNOWN = 32
 _STANDARD = "1.2.840.10008."
 _SOP_CLASSES = "1.2.840.10008.5.1."
 _PATIENTS_STORAGE = "1.2.840.10008.5.1.4.1.1."
-"""Below this the standard has given its new storage classes their UIDs, all but one since 1993."""
+"""Almost all storage classes of the standard have their UIDs below this."""
 
 _NO_PATIENTS = frozenset(str(each.abstract_syntax) for each in NonPatientObjectPresentationContexts)
 
@@ -75,6 +72,9 @@ STORAGE = _storage_classes()
 
 _STORAGE = frozenset(STORAGE)
 
+COMMON_STORAGE = tuple(str(each.abstract_syntax) for each in StoragePresentationContexts)
+"""Those of them that are met most; they fit into one association together, with a few contexts to spare."""
+
 MESSAGE_SYNTAXES = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 """Of identifiers and other data sets that aren't stored. A deflated one could be of any size once it is inflated."""
 
@@ -95,8 +95,10 @@ _LOSSLESS_FIRST = (
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
 
-STORAGE_SYNTAXES = tuple(dict.fromkeys((*_LOSSLESS_FIRST, *(each.uid for each in transfer_syntaxes.known()))))
-"""Every transfer syntax that has a name; of several in one context the first of these is accepted.
+STORAGE_SYNTAXES = tuple(
+    dict.fromkeys((*_LOSSLESS_FIRST, *(each.uid for each in transfer_syntaxes.known() if each.uid in UID_dictionary)))
+)
+"""Every transfer syntax of the standard; of several in one context the first of these is accepted.
 
 A requestor usually proposes each syntax in a context of its own, and sends an object in the one it has. Where it
 proposes several in one context it has to convert what it has in another one, so the choice is what every conversion
@@ -163,31 +165,21 @@ def messages(classes: Iterable[str]) -> list[PresentationContext]:
     return [build_context(uid, list(MESSAGE_SYNTAXES)) for uid in classes]
 
 
-def stored(classes: Iterable[str] = STORAGE, others: Iterable[str] = ()) -> list[PresentationContext]:
-    """What an acceptor offers for storage, to a requestor in either role: C-GET makes it the receiver.
-
-    Args:
-        classes: SOP Class UIDs.
-        others: transfer syntaxes accepted besides `STORAGE_SYNTAXES`, after them; a few dozen at most.
-    """
-    return _in_either_role(classes, [*STORAGE_SYNTAXES, *islice(others, _MOST_UNKNOWN)])
-
-
-def _in_either_role(classes: Iterable[str], syntaxes: Sequence[str]) -> list[PresentationContext]:
-    offered = [build_context(uid, list(syntaxes)) for uid in classes]
-    for each in offered:
-        each.scu_role = each.scp_role = True
-    return offered
-
-
 def stored_as_requested(requested: Sequence[PresentationContext]) -> list[PresentationContext]:
-    """What an acceptor offers for storage to one requestor: each class and transfer syntax of what it proposes."""
+    """What an acceptor offers for storage to one requestor: each class and transfer syntax of what it proposes.
+
+    The requestor may be the SCP as well: C-GET makes it the receiver.
+    """
     wanted = [each for each in requested if is_storage(str(each.abstract_syntax))]
     # What nobody has proposed can't be accepted, and every syntax costs for every class.
     proposed = dict.fromkeys(str(syntax) for each in wanted for syntax in each.transfer_syntax)
     known = [syntax for syntax in STORAGE_SYNTAXES if syntax in proposed]
     unknown = islice((syntax for syntax in proposed if syntax not in _STORAGE_SYNTAXES), _MOST_UNKNOWN)
-    return _in_either_role(dict.fromkeys(str(each.abstract_syntax) for each in wanted), [*known, *unknown])
+    syntaxes = [*known, *unknown]
+    offered = [build_context(uid, syntaxes) for uid in dict.fromkeys(str(each.abstract_syntax) for each in wanted)]
+    for each in offered:
+        each.scu_role = each.scp_role = True
+    return offered
 
 
 def sending(stored_as: Iterable[tuple[str, str]]) -> list[PresentationContext]:
@@ -209,7 +201,9 @@ def sending(stored_as: Iterable[tuple[str, str]]) -> list[PresentationContext]:
     ]
 
 
-def receiving(classes: Iterable[str], syntaxes: Sequence[str] = STORAGE_SYNTAXES) -> list[PresentationContext]:
+def receiving(
+    classes: Iterable[str] = COMMON_STORAGE, syntaxes: Sequence[str] = STORAGE_SYNTAXES
+) -> list[PresentationContext]:
     """What a requestor proposes who receives by C-GET; for each of the classes it proposes to be the SCP as well.
 
     Args:

@@ -28,7 +28,7 @@ class Patience:
         tries: how often in a row nothing may come of it before it is given up.
         first_seconds: the first pause.
         longest_seconds: no pause is longer.
-        wait: waits so many seconds.
+        wait: waits so many seconds; what it returns is true if there is nobody to wait for.
     """
 
     tries: int = 6
@@ -40,8 +40,7 @@ class Patience:
         """Wait after so many tries in a row that brought nothing; False if they were enough."""
         if tries >= self.tries:
             return False
-        self.wait(min(self.longest_seconds, self.first_seconds * 2.0 ** max(0, tries - 1)))
-        return True
+        return not self.wait(min(self.longest_seconds, self.first_seconds * 2.0 ** max(0, tries - 1)))
 
 
 PATIENT = Patience()

@@ -47,6 +47,8 @@ _CHARACTER_SET: Final = (0x0008, 0x0005)
 _UTF8: Final = ("ISO_IR 192",)
 _DEFAULT_CODEC: Final = "iso8859"
 _REALS: Final = frozenset(("FD", "FL"))
+_TEXTS: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+"""VRs whose letters are those of Specific Character Set; all others have ASCII alone (PS3.5 section 6.1.2)."""
 _INTEGERS: Final = frozenset(("SL", "SS", "SV", "UL", "US", "UV"))
 _BINARY: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 
@@ -214,7 +216,9 @@ def _single(vr: str, value: Any) -> Any:
         return ""  # it was stored as text that is no number, which pydicom doesn't write
     if vr == "DS" and isinstance(value, float):
         return format_number_as_ds(value)
-    return _text(value)
+    text = _text(value)
+    # What was stored wrongly must not keep everybody from being told of everything else.
+    return text if vr in _TEXTS else text.encode("ascii", "replace").decode()
 
 
 def _texts(attributes: Iterable[Attribute]) -> Iterator[str]:
@@ -223,7 +227,7 @@ def _texts(attributes: Iterable[Attribute]) -> Iterator[str]:
         for value in attribute.get("Value", []):
             if attribute["vr"] == "SQ":
                 yield from _texts(value.values())
-            elif not (text := _text(value)).isascii():
+            elif attribute["vr"] in _TEXTS and not (text := _text(value)).isascii():
                 parts = re.split("[=^]", text) if attribute["vr"] == "PN" else [text]
                 yield from (part for part in parts if not part.isascii())
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _COMMAND, _LAST = 1, 2  # bits of the message control header (PS3.8 E.2)
 _BUFFER: Final = 131_072
+_MOST_WAITING: Final = 64
+"""Messages that may wait to be served. A peer has one request under way at a time, and a few answers."""
 
 ReadInto = Callable[[memoryview], None]
 
@@ -108,7 +110,7 @@ class Messages(DIMSEServiceProvider):
         self.news.set()
 
     def _receive_command(self, context_id: int, control: int, length: int, read_into: ReadInto) -> bool:
-        if self._under_way is not None or self.message is not None:
+        if self._under_way is not None or self.message is not None or self.msg_queue.qsize() > _MOST_WAITING:
             return False
         if len(self._command) + length > self._limits.maximum_command_length:
             return False

@@ -25,6 +25,7 @@ class _Tally:
     """What was done on one association."""
 
     began: float
+    changed: float
     done: Counter[tuple[Operation, StatusClass]] = field(default_factory=Counter)
     under_way: int = 0
     received_bytes: int = 0
@@ -56,13 +57,14 @@ class Observed:
     def opened(self, association: Association) -> None:
         """An association was accepted."""
         with self._lock:
-            self._open[association] = _Tally(time.monotonic())
+            self._open[association] = _Tally(now := time.monotonic(), now)
 
     def began(self, association: Association) -> None:
         """Something has begun that `note` will end, and that the end of the process should wait for a little."""
         with self._lock:
             if tally := self._open.get(association):
                 tally.under_way += 1
+                tally.changed = time.monotonic()
 
     def note(self, association: Association, operation: Operation, status: int, size: int = 0) -> None:
         """An operation ended.
@@ -86,12 +88,19 @@ class Observed:
                 tally.sent_bytes += sent
                 tally.received_bytes += received
                 tally.under_way = max(0, tally.under_way - 1)
+                tally.changed = time.monotonic()
 
     def is_busy(self, association: Association) -> bool:
         """Whether something has begun and not ended."""
         with self._lock:
             tally = self._open.get(association)
             return tally is not None and tally.under_way > 0
+
+    def silence(self, association: Association) -> float:
+        """For how many seconds nothing has begun or ended; 0 while something is under way."""
+        with self._lock:
+            tally = self._open.get(association)
+            return time.monotonic() - tally.changed if tally and not tally.under_way else 0.0
 
     def closed(self, association: Association, peer: str, outcome: Outcome) -> None:
         """An association that was accepted has ended: the line of the log that sums it up."""

@@ -113,7 +113,6 @@ class Rules:
         return found.problem is None
 
     def _round(self, rule: Rule, found: _Round, stopped: threading.Event) -> None:
-        patience = replace(_ONCE, wait=stopped.wait)
         lacks = []
         with associated(self._local, rule.peer, pull.proposals()) as association:
             ways = pull.ways(association)
@@ -128,14 +127,15 @@ class Rules:
             if stopped.is_set():
                 return
             found.lacked += len(lack.items)
-            pulled = self._fetch(rule.peer, lack, ways[0], patience)
+            pulled = self._fetch(rule.peer, lack, ways[0], stopped)
             found.fetched += pulled.fetched
             found.problem = found.problem or pulled.problem
 
-    def _fetch(self, peer: Peer, lack: pull.Lack, way: pull.Way, patience: Patience) -> pull.Pulled:
+    def _fetch(self, peer: Peer, lack: pull.Lack, way: pull.Way, stopped: threading.Event) -> pull.Pulled:
+        patience = replace(_ONCE, wait=stopped.wait)
         if way == "move":
             return pull.move(self._local, peer, lack, patience=patience)
-        arrivals = Arrivals(self._storage)
+        arrivals = Arrivals(self._storage, is_given_up=stopped.is_set)
         pulled = pull.get(self._local, peer, lack, arrivals, patience)
         # What came but isn't known yet waits for the daemon, or was rejected by it: neither is to come again.
         self._fetched.setdefault(lack.study, set()).update(arrivals.stored)

@@ -137,15 +137,16 @@ class Query:
         """Yield one response for each match, and a last one if it isn't success."""
         self._observed.began(event.assoc)
         status = CANCELLED  # unless told otherwise: whoever has gone away wants nothing more
+        last: Dataset | None = None
         try:
             yield from self._matches(event)
             status = SUCCESS
         except _Ended as end:
-            status = end.status
-            if end.response is not None:
-                yield end.response, None
+            status, last = end.status, end.response
         finally:
             self._observed.note(event.assoc, "C-FIND", status)
+        if last is not None:
+            yield last, None
 
     def _matches(self, event: Any) -> Iterator[_Response]:
         try:

@@ -74,6 +74,20 @@ def check(keyword: str, value: str) -> tuple[str, str]:
     return f"{tag:08X}", vr
 
 
+def fitted(level: Level, keys: Mapping[str, str]) -> dict[str, str]:
+    """The keys as a level has them: studies are of several modalities (PS3.4 C.6.2.1).
+
+    Raises:
+        ConfigError: if one is of a level below.
+    """
+    found = dict(keys)
+    if level == "STUDY" and "Modality" in found:
+        found["ModalitiesInStudy"] = found.pop("Modality")
+    if level in {"PATIENT", "STUDY"} and "SeriesInstanceUID" in found:
+        raise ConfigError("a Series Instance UID chooses among series, and not among studies or patients")
+    return found
+
+
 def identifier(level: Level, keys: Mapping[str, str], today: date) -> Dataset:
     """A question's identifier.
 

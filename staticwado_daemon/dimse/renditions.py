@@ -99,10 +99,11 @@ class Renditions:
             # The tree's writer merges packs and moves what is superseded: what was known may be of before that.
             self._forget()
             version, file = self._original(chosen, write)
-        syntax = _transfer_syntax(file) if self._originals.lacks(version) else chosen.transfer_syntax
+        is_original = self._originals.lacks(version) is None
+        syntax = chosen.transfer_syntax if is_original else _transfer_syntax(file)
         if syntax in accepted:
             start = part10.data_set_offset(file)
-            return Rendition(syntax, Part(file, start, len(file) - start), is_original=True)
+            return Rendition(syntax, Part(file, start, len(file) - start), is_original)
         for other in uncompressed.SYNTAXES:
             if other in accepted:
                 return Rendition(other, write(uncompressed.data_set(file, other)), is_original=False)

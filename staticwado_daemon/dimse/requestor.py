@@ -76,8 +76,11 @@ def associated(
     listener = (evt.EVT_ACSE_RECV, lambda event: heard.append(event.primitive))
     association = _prepared(local, peer, contexts, provides)
     connection = connect(local, peer)
-    association.acceptor.address_info = AddressInformation.from_tuple(connection.getpeername())
-    association.requestor.address_info = AddressInformation.from_tuple(connection.getsockname())
+    try:
+        association.acceptor.address_info = AddressInformation.from_tuple(connection.getpeername())
+        association.requestor.address_info = AddressInformation.from_tuple(connection.getsockname())
+    except OSError:  # it is closed already, as by who doesn't like our certificate
+        raise _closed(peer) from None
     for event, handler in (*handlers, listener):
         association.bind(event, handler)
     fit(association, connection, local.limits, storage)
@@ -174,9 +177,13 @@ def _unwelcome(local: Local, peer: Peer, heard: Sequence[object]) -> StaticwadoE
     if isinstance(answer, A_ABORT):
         return Transient(f"{peer} aborted the association while it was negotiated; its log says why")
     if isinstance(answer, A_P_ABORT):
-        tls = "; does it expect TLS, or a certificate of ours?" if not peer.tls or local.tls else ""
-        return Transient(f"{peer} closed the connection instead of answering{tls}")
+        return _closed(peer)
     return Transient(f"{peer} didn't answer our association request within {local.associate_seconds:g} s")
+
+
+def _closed(peer: Peer) -> Transient:
+    hint = "does it accept our certificate?" if peer.tls else "does it expect TLS?"
+    return Transient(f"{peer} closed the connection instead of answering: {hint}")
 
 
 _REASONS = {

@@ -58,6 +58,7 @@ class Arrivals:
     Attributes:
         storage: where objects go.
         told: is told of each that is stored.
+        is_given_up: asked now and then whether nobody wants the rest.
         stored: SOP Instance UIDs of what was answered with success.
         refused: our own answers to the others, by SOP Instance UID.
         moved_at: when something came last, by the monotonic clock.
@@ -65,6 +66,7 @@ class Arrivals:
 
     storage: Storage
     told: Callable[[], None] = lambda: None
+    is_given_up: Callable[[], bool] = lambda: False
     stored: set[str] = field(default_factory=set)
     refused: dict[str, Answer] = field(default_factory=dict)
     moved_at: float = field(default_factory=time.monotonic)
@@ -106,7 +108,7 @@ def receiving(classes: Sequence[str]) -> list[PresentationContext]:
             one context for each class that is common, of which the peer chooses the transfer syntax.
     """
     if not classes:
-        return contexts.receiving(contexts.STORAGE[: contexts.MAXIMUM - 1])
+        return contexts.receiving()
     return [build_context(uid, [syntax]) for uid in classes for syntax in contexts.STORAGE_SYNTAXES]
 
 
@@ -174,7 +176,7 @@ def _watched(association: Association, arrivals: Arrivals, seconds: float) -> It
 
     def watch() -> None:
         while not done.wait(_LOOK_SECONDS):
-            if time.monotonic() - arrivals.moved_at > seconds:
+            if arrivals.is_given_up() or time.monotonic() - arrivals.moved_at > seconds:
                 association.abort()
                 association.dimse.msg_queue.put((None, None))  # whoever waits for an answer
                 return

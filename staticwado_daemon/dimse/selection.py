@@ -20,6 +20,8 @@ from staticwado_daemon.dicom.matching import Key
 from staticwado_daemon.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Rejected
+from staticwado_daemon.operate.export.originals import Originals
+from staticwado_daemon.operate.export.selection import Version
 
 Level: TypeAlias = Literal["PATIENT", "STUDY", "SERIES", "IMAGE"]
 OpenIndex: TypeAlias = Callable[[], AbstractContextManager[QueryIndex]]
@@ -180,15 +182,20 @@ def _is_meant(request: Request, identity: Identity) -> bool:
 
 
 def _chosen(root: Path, studies: Iterable[UID], is_meant: Callable[[Identity], bool]) -> Iterator[Chosen]:
+    originals = Originals(root)
     for study in sorted(set(studies)):
         for identity, known in merge(holdings.held(root, study)).items():
             if known.winner and is_meant(identity):
-                yield _of_record(known.winner)
+                version = Version(known.winner, published=True)
+                yield _of_record(known.winner, has_original=originals.lacks(version) is None)
 
 
-def _of_record(record: Record) -> Chosen:
+def _of_record(record: Record, *, has_original: bool) -> Chosen:
     attributes = orjson.loads(record.dataset)
-    syntax = record.source_transfer_syntax or first_text(attributes, _AVAILABLE_TRANSFER_SYNTAX_UID)
+    syntax = first_text(attributes, _AVAILABLE_TRANSFER_SYNTAX_UID) or EXPLICIT_VR_LITTLE_ENDIAN
     return Chosen(
-        record.identity, record.content, first_text(attributes, _SOP_CLASS_UID), syntax or EXPLICIT_VR_LITTLE_ENDIAN
+        record.identity,
+        record.content,
+        first_text(attributes, _SOP_CLASS_UID),
+        record.source_transfer_syntax if has_original else syntax,
     )

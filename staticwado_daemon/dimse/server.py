@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ABORT
@@ -24,6 +25,7 @@ from pynetdicom.transport import AssociationServer
 
 from staticwado_daemon.dimse.acceptance import Refusal, Request, Rules, decide
 from staticwado_daemon.dimse.connections import Connection, Connections
+from staticwado_daemon.dimse.implementation import CLASS_UID, VERSION_NAME
 from staticwado_daemon.dimse.observed import Observed
 from staticwado_daemon.dimse.provider import Limits, Storage, request_handler
 from staticwado_daemon.errors import ConfigError
@@ -105,6 +107,7 @@ def serve(node: Node, services: Sequence[Service], observed: Observed, storage: 
 
 def _open(node: Node, services: Sequence[Service], observed: Observed, storage: Storage | None) -> "_Server":
     entity = AE(node.title)
+    entity.implementation_class_uid, entity.implementation_version_name = UID(CLASS_UID), VERSION_NAME
     entity.maximum_associations = _NO_LIMIT
     entity.maximum_pdu_size = node.limits.maximum_pdu_length
     entity.acse_timeout = node.artim

@@ -59,7 +59,7 @@ class Limits:
     maximum_pdu_length: int = 131_072
     maximum_associate_length: int = 1 << 20
     maximum_command_length: int = 1 << 16
-    maximum_identifier_length: int = 1 << 20
+    maximum_identifier_length: int = 4 << 20
     idle_seconds: float = 60.0
 
     def allows(self, kind: int, length: int) -> bool:
@@ -187,9 +187,10 @@ class UpperLayer(DULServiceProvider):
         self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._bell_lock = threading.Lock()
         self._ended = False
+        self._reads = False
         # Both ways pynetdicom only puts; whoever takes sleeps meanwhile.
         self.to_user_queue = _Told(messages.news.set)
-        self.to_provider_queue = _Told(self.ring)
+        self.to_provider_queue = _Told(self._be_busy)
 
     @property
     def patience(self) -> float:
@@ -215,13 +216,20 @@ class UpperLayer(DULServiceProvider):
             if not self._ended:
                 os.eventfd_write(self.bell, 1)
 
+    def _be_busy(self) -> None:
+        """Something is to be sent: the peer was silent because it waited for that."""
+        self._idle_timer.restart()
+        self.ring()
+
     def send(self, pdu: bytes) -> None:
         """Send a PDU from this thread; should that fail, the state machine will know."""
         self._connection.send(pdu)
 
     def listen(self, seconds: float) -> None:
         """Wait for the bell, which is silent afterwards."""
-        select.select([self.bell], [], [], seconds)
+        poll = select.poll()  # `select` knows only the first 1024 descriptors
+        poll.register(self.bell, select.POLLIN)
+        poll.poll(1000 * seconds)
         with suppress(BlockingIOError):
             os.eventfd_read(self.bell)
 
@@ -270,8 +278,21 @@ class UpperLayer(DULServiceProvider):
         # Whoever waits for an association request would wait for as long as one may take.
         self.to_user_queue.put(None)
 
+    def idle_timer_expired(self) -> bool:
+        """Whether the peer has been silent for too long; not while what it said is still dealt with."""
+        return not self._reads and super().idle_timer_expired()
+
     def _read_pdu_data(self) -> None:
         """Read one PDU; what it means for the state machine is in the event queue afterwards."""
+        self._reads = True
+        try:
+            self._read_pdu()
+        finally:
+            # A large object may have taken its time on its way to the disk: the peer was waiting, not silent.
+            self._idle_timer.restart()
+            self._reads = False
+
+    def _read_pdu(self) -> None:
         connection = self._connection
         connection.begin()
         try:

@@ -186,14 +186,15 @@ class Folder:
         self._next_scan = self._clock()
 
     def _on_directory(self, path: str) -> None:
-        if self._is_input(path):
+        if self.is_input(path):
             self.scans.want(path, _DEBOUNCE)
 
     def _on_file(self, path: str, closed: bool) -> None:
-        if self._is_input(path):
+        if self.is_input(path):
             self.tracker.heard(path, closed=closed)
 
-    def _is_input(self, path: str) -> bool:
+    def is_input(self, path: str) -> bool:
+        """Whether a file of this path would be taken."""
         return self.holds(path) and not names.skip_path(path[len(self.root) + 1 :])
 
     def _look(self) -> None:

@@ -139,9 +139,9 @@ class Inbound:
             self._wake()
 
     def look_again(self, path: Path) -> bool:
-        """Look at one file now, say because its receipt was withdrawn; False if no inbound folder holds it."""
+        """Look at one file now, say because its receipt was withdrawn; False if no inbound folder takes it."""
         for folder in self._folders:
-            if folder.holds(str(path)):
+            if folder.is_input(str(path)):
                 with self._lock:
                     self._left_over.pop(str(path), None)
                     self._denied.discard(str(path))

@@ -10,7 +10,7 @@ from pathlib import Path
 from staticwado_daemon.archive import layout
 from staticwado_daemon.errors import Corrupt
 
-REBUILD = f"{layout.PRIVATE}/rebuild"
+REBUILD = layout.REBUILD
 """Below the root, so that the daemon may read there, and so that nothing leaves the archive's own disk."""
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import structlog
 
 from staticwado_daemon.errors import StaticwadoError, Transient
-from staticwado_daemon.inbound import names
 from staticwado_daemon.inbound.inbox import Inbound
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.named import look
@@ -230,7 +229,7 @@ class Requests:
         for each in found:
             if isinstance(each, Receipt):
                 under_way.note(each)
-            elif not names.skip_path(str(each)) and self._inbound.look_again(each):
+            elif self._inbound.look_again(each):
                 under_way.expected[each] = None
             else:
                 self._take(under_way, each)

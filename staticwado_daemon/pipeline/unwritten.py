@@ -11,6 +11,8 @@ from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.pipeline.staged import Finished
 
+_PASSING = f"/{layout.REBUILD}/"
+
 _log = structlog.get_logger(__name__)
 
 
@@ -47,7 +49,7 @@ class Unwritten:
         if not self._finished:
             return []
         # What comes out of the tree itself, to be stored anew, is nobody's file: it gets no receipt that lasts.
-        lasting = (each for each in self._finished if layout.PRIVATE not in each.source.path.parts)
+        lasting = (each for each in self._finished if _PASSING not in str(each.source.path))
         receipts = [each.result for each in lasting if isinstance(each.result, Receipt)]
         try:
             if receipts:

@@ -80,7 +80,7 @@ def _one_large(frames: int, directory: Path) -> Iterator[Row]:
     """The SCP's memory with an object that is far larger than it may get."""
     node = nodes.prepare(directory)
     slide = large.slide(directory / "slide.dcm", frames)
-    name = f"one object of {slide.path.stat().st_size / 1e9:.1f} GB"
+    name = f"one object of {slide.path.stat().st_size / 1e6:,.0f} MB"
     with nodes.at_work(node) as scp:
         started = time.perf_counter()
         receivers.send([slide.path], _receiver(node))

@@ -36,7 +36,6 @@ from staticwado_daemon.pipeline.staged import Staged
 from tests import corpus
 from tests.crash.disks import Interposed
 from tests.crash.oracle import differences, leftovers, originals, records, tree, unreadable
-from tests.querying import assert_searchable
 
 RULES = Rules(Images(), Limits())
 
@@ -211,7 +210,6 @@ class Reference:
         assert tree(root / layout.HIDDEN) == self.notes
         assert records(root) == self.records
         assert originals(root) == self.sources
-        assert_searchable(root)
 
 
 class Material:

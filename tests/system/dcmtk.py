@@ -54,10 +54,10 @@ def run(name: str, *arguments: str | Path | int, expect: int | None = 0, seconds
 
 
 @contextmanager
-def storescp(directory: Path, *options: str, title: str = "WITNESS") -> Iterator[Storescp]:
+def storescp(directory: Path, *options: str, title: str = "WITNESS", port: int | None = None) -> Iterator[Storescp]:
     """Run a storescp that takes every transfer syntax it knows and writes into a new directory."""
     directory.mkdir(parents=True)
-    port = free_port()
+    port = port or free_port()
     command = [program("storescp"), "+xa", "+B", *options, "-aet", title, "-od", str(directory), str(port)]
     log = directory.with_name(f"{directory.name}.log")
     with log.open("wb") as output:

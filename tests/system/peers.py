@@ -78,8 +78,10 @@ class Archive:
         holdings: what it is asked for.
         answer: the status of the nth C-STORE, counted from 0 over all associations; None: it aborts instead.
         gives: how many objects of a C-GET it sends before it aborts; None: all.
+        always: it aborts each time, and not but once.
         stored: what it has accepted, in order, by SOP Instance UID.
         asked: how many objects it was sent.
+        given: how many it has sent.
         associations: how many were established.
         port: where it listens.
     """
@@ -87,6 +89,7 @@ class Archive:
     holdings: list[Dataset] = field(default_factory=list)
     answer: Callable[[int], int | None] = lambda _number: 0x0000
     gives: int | None = None
+    always: bool = False
     stored: list[str] = field(default_factory=list)
     asked: int = 0
     given: int = 0
@@ -121,7 +124,7 @@ class Archive:
         yield len(chosen)
         for each in chosen:
             if self.gives is not None and self.given >= self.gives:
-                self.gives = None
+                self.gives = self.gives if self.always else None
                 event.assoc.abort()
                 return
             self.given += 1
@@ -167,14 +170,20 @@ def archive(
         peer.associations += 1
 
     entity = AE(title)
-    entity.supported_contexts = [*contexts.messages([contexts.VERIFICATION, *offers]), *contexts.stored()]
+    # Set on the entity they would lose their roles.
+    supported = [
+        *contexts.messages([contexts.VERIFICATION, *offers]),
+        *contexts.stored_as_requested(contexts.receiving(contexts.STORAGE)),
+    ]
     handlers = [
         (evt.EVT_ESTABLISHED, count),
         (evt.EVT_C_STORE, peer.store),
         (evt.EVT_C_FIND, peer.find),
         (evt.EVT_C_GET, peer.get),
     ]
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
+    server = entity.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls, contexts=supported
+    )
     try:
         peer.port = server.server_address[1]
         yield peer

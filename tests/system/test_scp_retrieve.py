@@ -329,7 +329,7 @@ def test_a_requestor_who_goes_leaves_nothing_behind(archive: Archive) -> None:
                     time.sleep(0.3)
                 return SUCCESS
 
-            witness.answer = abort
+            witness.answer, association.dimse_timeout = abort, 1
             with pytest.raises(AssertionError, match="the association ended"):
                 final(association.send_c_move(_several(archive), "WITNESS", STUDY_MOVE))
         assert witness.requests == 3

@@ -15,7 +15,7 @@ from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.target import Target
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Transient
-from staticwado_daemon.inbound import drop
+from staticwado_daemon.inbound import drop, names
 from staticwado_daemon.inbound.inbox import Inbound
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Receipt
@@ -68,7 +68,7 @@ class Folders:
     looked: list[Path] = field(default_factory=list)
 
     def look_again(self, path: Path) -> bool:
-        if path.is_relative_to(self.root):
+        if path.is_relative_to(self.root) and not names.skip_path(str(path.relative_to(self.root))):
             self.looked.append(path)
             return True
         return False

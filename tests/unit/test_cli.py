@@ -21,6 +21,7 @@ from staticwado_daemon.cli.server import dicomwebserver_command
 from staticwado_daemon.errors import ConfigError, Corrupt
 from staticwado_daemon.pipeline.requests import Answer
 from staticwado_daemon.web.app import bind
+from tests.system import certificates
 
 REPOSITORY = Path(__file__).parents[2]
 CLI = (sys.executable, "-m", "staticwado_daemon.cli")
@@ -152,7 +153,7 @@ def test_unused_settings_of_static_wado_are_mentioned_on_stderr(
 
 def test_check_names_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "x.json5"
-    file.write_text("{staticWadoConfig: {rotDir: '/x'},\n daemonConfig: {workers: 'many'},\n aeConfig: {}}")
+    file.write_text("{staticWadoConfig: {rotDir: '/x'},\n daemonConfig: {workers: 'many'},\n awsConfig: {}}")
     assert _run("config", "check", "-c", file) == 2
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["error", "error", "warning"]
@@ -236,7 +237,11 @@ def test_init_writes_a_file_that_checks_with_and_without_its_comments(
     assert "exists" in capsys.readouterr().err
     settings = [line.replace("// ", "", 1) if ": " in line and line.endswith(",") else line for line in _lines(file)]
     (tmp_path / "dicom").mkdir()
-    uncommented = "\n".join(settings).replace('"/dicom"', f'"{tmp_path}/dicom"')
+    certificate, key = certificates.authority(tmp_path / "authority").sign("node")
+    uncommented = "\n".join(settings)
+    uncommented = uncommented.replace("/etc/staticwado/tls.crt", str(certificate))
+    uncommented = uncommented.replace("/etc/staticwado/tls.key", str(key))
+    uncommented = uncommented.replace('"/dicom"', f'"{tmp_path}/dicom"')
     file.write_text(uncommented)
     assert "inbound: [{dir:" in uncommented
     assert _run("config", "check") == 0, capsys.readouterr().out

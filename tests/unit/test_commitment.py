@@ -1,6 +1,7 @@
 """Storage commitment: promised is what is whole on the disk, everything is answered, and what is asked outlives us."""
 
 import queue
+import random
 import shutil
 import threading
 import time
@@ -12,11 +13,12 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from pynetdicom.dsutils import encode
 
 from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.archive.merge import merge
 from staticwado_daemon.dicom.uids import UID, Identity
-from staticwado_daemon.dimse import commitment_messages
+from staticwado_daemon.dimse import commitment_messages, implementation
 from staticwado_daemon.dimse.acceptance import Rules
 from staticwado_daemon.dimse.commitment import Commitment, Patience
 from staticwado_daemon.dimse.observed import Observed
@@ -262,6 +264,33 @@ def test_a_request_that_cannot_be_understood_is_refused(place: Place, informatio
         assert not place.kept
 
 
+def test_no_damage_to_a_request_does_more_than_have_it_refused() -> None:
+    whole = encode(request("1.2.3", [(CT, f"1.2.{number}") for number in range(5)]), False, True)
+    assert whole
+    chance = random.Random(5)
+    for _ in range(2000):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        try:
+            _, references = commitment_messages.read(
+                bytes(damaged[: chance.randint(0, len(whole))]), "1.2.840.10008.1.2.1"
+            )
+        except commitment_messages.Refused as why:
+            assert why.status in commitment_messages.ACTION_STATUSES  # noqa: PT017
+        else:
+            assert references
+
+
+def test_a_file_that_is_no_request_is_no_obstacle(place: Place) -> None:
+    uid = place.identities[0].instance
+    (place.directory / "state" / DIRECTORY).mkdir(parents=True)
+    (place.directory / "state" / DIRECTORY / f"{'0' * 64}.json").write_text("{")
+    with place.serving() as port, asking(port) as modality:
+        assert modality.ask(request("1.2.3", [(CT, uid)])) == 0x0000
+        assert committed(modality.answer()[1]) == [uid]
+
+
 def test_another_action_or_instance_is_refused(place: Place) -> None:
     asked = request("1.2.3", [(CT, "1.2")])
     with place.serving() as port, asking(port) as modality:
@@ -320,3 +349,15 @@ def test_what_is_under_way_is_seen(tmp_path: Path) -> None:
     assert safekeeping.is_under_way(tmp_path, drop, tmp_path / "none")  # nobody to ask
     (drop / "ward/object").touch()
     assert safekeeping.is_under_way(tmp_path, drop, tmp_path / "none")
+
+
+def test_a_request_of_thousands_is_taken_and_we_say_who_we_are(place: Place) -> None:
+    uids = [each.instance for each in place.identities]
+    asked = [(CT, f"1.2.826.0.1.3680043.8.498.12345678901234567890.{number}") for number in range(9_000)]
+    with place.serving() as port, asking(port) as modality:
+        assert modality.association.acceptor.implementation_class_uid == implementation.CLASS_UID
+        assert modality.ask(request("1.2.3", [*asked, (CT, uids[0])])) == 0x0000
+        event_type, information = modality.answer()
+        assert event_type == 2
+        assert len(failed(information)) == len(asked)
+        assert committed(information) == uids[:1]

@@ -13,11 +13,15 @@ from staticwado_daemon.config import (
     Configuration,
     Images,
     InboundFolder,
+    Node,
+    Pull,
+    Tls,
     daemon_errors,
     document,
     find,
     load,
     missing_folders,
+    scp_errors,
     storage_errors,
 )
 from staticwado_daemon.config import check as checks
@@ -95,6 +99,18 @@ def _load(file: Path, text: str, **options: object) -> Configuration:
             "{daemonConfig: {serve: {quux: 1}}}",
             "1: daemonConfig.serve.quux isn't a setting; known here: host, port, ohif, allowOrigin",
         ),
+        (
+            "{aeConfig: {PACS: {\nhost: 'h', port: 1, prot: 104}}}",
+            "2: aeConfig.PACS.prot isn't a setting; did you mean port?",
+        ),
+        ("{aeConfig: {\nPACS: 'h:104'}}", '2: aeConfig.PACS must be an object {…}, not "h:104"'),
+        ("{aeConfig: []}", "1: aeConfig must be an object {…}, not a list […]"),
+        ("{aeConfgi: {}}", "1: aeConfgi isn't a section; did you mean aeConfig?"),
+        (
+            "{dicomWebScpConfig: {pull: [{ae: 'P', filter: {PatientID: 5}}]}}",
+            "1: dicomWebScpConfig.pull[0].filter must be an object {…}, each value text in quotes, not an object {…}",
+        ),
+        ("{dicomWebScpConfig: {\ntls: {key: 'k'}}}", "2: dicomWebScpConfig.tls lacks certificate"),
     ],
 )
 def test_an_error_names_file_line_key_and_the_way_out(file: Path, text: str, sentence: str) -> None:
@@ -234,11 +250,100 @@ def test_another_root_does_not_use_the_configured_journal(file: Path) -> None:
 
 
 def test_settings_of_static_wado_are_named_as_unused(file: Path) -> None:
-    file.write_text("{staticWadoConfig: {\n recompressThumb: ['jp2']},\n aeConfig: {X: {host: 'h', port: 1}}}")
+    file.write_text("{staticWadoConfig: {\n recompressThumb: ['jp2']},\n awsConfig: {region: 'x'}}")
     source = document.read(file)
     assert list(checks.errors(source)) == []
     assert [sentence.removeprefix(f"{file}:").split(":")[0] for sentence in checks.warnings(source)] == ["2", "3"]
     assert all("isn't used by staticwado" in sentence for sentence in checks.warnings(source))
+
+
+STATIC_WADOS = """{
+    staticWadoConfig: {staticWadoAe: 'DICOMWEB'},
+    dicomWebScpConfig: {isInstance: false, isGroup: true, isDeduplicate: true, isStudyData: true,
+        maximumInlinePublicLength: 131074, maximumInlinePrivateLength: 64},
+    aeConfig: {
+        DICOMWEB: {description: 'A name for the DICOMweb SCP', host: 'localhost', port: 11112},
+        dcmqrscp: {description: 'A test SCP', host: 'localhost', port: 11113},
+        AE_PROXY_NAME: {description: 'A proxy', host: 'localhost', port: 11114},
+    },
+}"""
+
+
+def test_static_wados_own_network_settings_load(file: Path) -> None:
+    configuration = _load(file, STATIC_WADOS)
+    assert configuration.peers()["dcmqrscp"] == Node("A test SCP", "localhost", 11113, tls=False)
+    assert list(configuration.peers()) == ["DICOMWEB", "dcmqrscp", "AE_PROXY_NAME"]
+    unused = list(checks.warnings(document.read(file)))
+    assert len(unused) == 7
+    assert any("staticWadoAe isn't used by staticwado: say dicomWebScpConfig.aeTitle" in each for each in unused)
+
+
+def test_the_node_by_default_is_for_this_machine_alone(tmp_path: Path) -> None:
+    scp = load().scp()
+    root = tmp_path / "home/dicomweb"
+    assert (scp.host, scp.port, scp.ae_title, scp.tls) == ("127.0.0.1", 11112, "STATICWADO", None)
+    assert (scp.root, scp.state_dir, scp.drop_dir) == (root, root / ".staticwado", root / ".staticwado/drop")
+    assert (scp.called_ae_titles, scp.calling_ae_titles, scp.peers, scp.pull) == ((), (), (), ())
+    assert list(scp_errors(scp)) == []
+    assert load().peers() == {}
+
+
+def test_daemon_and_node_have_the_same_drop_folder(file: Path) -> None:
+    for text in (
+        "{staticWadoConfig: {rootDir: '/r'}}",
+        "{staticWadoConfig: {rootDir: '/r'}, daemonConfig: {dropDir: null}}",
+    ):
+        configuration = _load(file, text)
+        assert configuration.daemon().drop_dir == configuration.scp().drop_dir == Path("/r/.staticwado/drop")
+        elsewhere = _load(file, text, rootDir="/two")
+        assert elsewhere.daemon().drop_dir == elsewhere.scp().drop_dir == Path("/two/.staticwado/drop")
+    configuration = _load(file, "{staticWadoConfig: {rootDir: '/r'}, daemonConfig: {dropDir: '/d'}}")
+    assert configuration.daemon().drop_dir == configuration.scp().drop_dir == Path("/d")
+
+
+def test_a_node_of_another_tree_is_that_trees(file: Path) -> None:
+    text = """{staticWadoConfig: {rootDir: '/r'}, daemonConfig: {dropDir: '/d', stateDir: '/s'},
+        dicomWebScpConfig: {rootDir: '/other'}}"""
+    scp = _load(file, text).scp()
+    places = (scp.root, scp.state_dir, scp.drop_dir)
+    assert places == (Path("/other"), Path("/other/.staticwado"), Path("/other/.staticwado/drop"))
+
+
+def test_the_node_as_it_is_written(file: Path) -> None:
+    text = """{
+        dicomWebScpConfig: {host: '::', port: 104, aeTitle: 'MY ARCHIVE', callingAeTitles: ['CT1'],
+            tls: {certificate: 'tls.crt', key: '/etc/tls.key', authorities: 'ca.crt', requireClientCertificate: true},
+            pull: [{ae: 'PACS', filter: {ModalitiesInStudy: 'CT'}}]},
+        aeConfig: {PACS: {host: '10.1.2.3', port: 104, tls: true}},
+    }"""
+    configuration = _load(file, text, port=1104)
+    scp = configuration.scp()
+    assert (scp.host, scp.port, scp.ae_title) == ("::", 1104, "MY ARCHIVE")
+    assert scp.tls == Tls(file.parent / "tls.crt", Path("/etc/tls.key"), file.parent / "ca.crt", True)
+    assert scp.pull == (Pull("PACS", 300.0, {"ModalitiesInStudy": "CT"}),)
+    assert configuration.peers()["PACS"].tls
+    assert configuration.effective("aeConfig")["PACS"].origin == f"{file}:5"
+    assert list(scp_errors(scp)) == []
+
+
+def test_a_daemon_may_have_nothing_but_the_node_to_wait_for(file: Path) -> None:
+    assert list(daemon_errors(_load(file, "{dicomWebScpConfig: {port: 104}}").daemon())) == []
+    assert list(daemon_errors(_load(file, "{daemonConfig: {dropDir: 'd'}}").daemon())) == []
+
+
+@pytest.mark.parametrize("title", ["", "ABCDEFGHIJKLMNOPQ", "A\\\\B", " A", "A ", "\u00c4RZTE", "A\\tB", "   "])
+def test_what_is_no_ae_title(file: Path, title: str) -> None:
+    assert len(_errors(file, f'{{aeConfig: {{"{title}": {{host: "h", port: 1}}}}}}')) == 1
+    assert "must be an AE title" in _errors(file, f'{{dicomWebScpConfig: {{aeTitle: "{title}"}}}}')[0]
+    assert "each an AE title" in _errors(file, f'{{dicomWebScpConfig: {{callingAeTitles: ["{title}"]}}}}')[0]
+
+
+@pytest.mark.parametrize("title", ["A", "ABCDEFGHIJKLMNOP", "my archive", "CT_1-2.3/X", "A[B]"])
+def test_ae_titles(file: Path, title: str) -> None:
+    assert (
+        _errors(file, f'{{aeConfig: {{"{title}": {{host: "h", port: 1}}}}, dicomWebScpConfig: {{aeTitle: "{title}"}}}}')
+        == []
+    )
 
 
 def test_a_setting_that_would_move_the_studies_is_refused(file: Path) -> None:

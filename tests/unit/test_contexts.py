@@ -122,7 +122,7 @@ def test_a_requestor_may_receive_what_it_gets() -> None:
 def test_thousands_of_unknown_syntaxes_cost_little() -> None:
     many = [f"1.2.3.{number}" for number in range(2000)]
     assert accepted((CT, many)) == [many[0]]
-    offered = contexts.stored([CT], many)
+    offered = contexts.stored_as_requested(proposed((CT, many)))
     assert len(offered[0].transfer_syntax) < len(contexts.STORAGE_SYNTAXES) + 100
 
 
@@ -148,3 +148,10 @@ def test_what_is_received_is_proposed_in_one_context_for_each_class() -> None:
 def test_services_have_distinct_classes() -> None:
     every = [uid for service in contexts.SERVICES for uid in service.classes]
     assert len(every) == len(set(every))
+
+
+def test_the_common_storage_classes_fit_into_one_association() -> None:
+    assert len(contexts.COMMON_STORAGE) < contexts.MAXIMUM
+    assert set(contexts.COMMON_STORAGE) <= set(contexts.STORAGE)
+    segmentation, report, dose = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.33", "481.2"
+    assert {CT, segmentation, report, f"1.2.840.10008.5.1.4.1.1.{dose}"} <= set(contexts.COMMON_STORAGE)

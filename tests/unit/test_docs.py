@@ -10,11 +10,11 @@ import click
 import pytest
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.cli import dicomwebserver_command, mkdicomweb_command, staticwado
+from staticwado_daemon.cli import dicomwebscp_command, dicomwebserver_command, mkdicomweb_command, staticwado
 from staticwado_daemon.cli.assembly import JOURNAL
 from staticwado_daemon.config.check import expected
 from staticwado_daemon.config.reference import REFUSED, UNUSED
-from staticwado_daemon.config.schema import SECTIONS, Group, Key, keys
+from staticwado_daemon.config.schema import MAPS, SECTIONS, Group, Key, keys
 from staticwado_daemon.operate import metrics
 from staticwado_daemon.operate.status import Status
 from tests import commands
@@ -23,6 +23,7 @@ PROGRAMS: dict[str, click.Command] = {
     "staticwado": staticwado,
     "mkdicomweb": mkdicomweb_command,
     "dicomwebserver": dicomwebserver_command,
+    "dicomwebscp": dicomwebscp_command,
 }
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
@@ -59,7 +60,7 @@ def _default(key: Key) -> str:
 
 
 def _groups() -> Iterator[tuple[str, type[Group]]]:
-    for section, group in SECTIONS.items():
+    for section, group in (SECTIONS | MAPS).items():
         yield section, group
         for key in keys(group):
             if key.group:

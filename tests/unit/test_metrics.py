@@ -17,9 +17,13 @@ from staticwado_daemon import __version__
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.hidden import Hidden
 from staticwado_daemon.archive.lock import Role, take
-from staticwado_daemon.operate import health
+from staticwado_daemon.operate import health, network
+from staticwado_daemon.operate.doctor.finding import attention
+from staticwado_daemon.operate.doctor.network import works
 from staticwado_daemon.operate.metrics import Watched, exposition
+from staticwado_daemon.operate.network import NetworkReport
 from staticwado_daemon.pipeline.report import FRESH_SECONDS, REPORT, Report, ReportFile
+from staticwado_daemon.pipeline.struct_file import StructFile
 
 FOLDER = "/srv/Doe^Jane"
 TROUBLE = f"{FOLDER} can't be read: it is polled"
@@ -110,7 +114,66 @@ def test_a_daemon_at_work(tmp_path: Path) -> None:
         "staticwado_folders{polling}": 1,
         "staticwado_folders{unavailable}": 0,
         "staticwado_folders{starting}": 0,
+        "staticwado_dicom_up": 0,
     }
+
+
+def node(**changes: Any) -> NetworkReport:
+    """What a node says of itself."""
+    usual = {"running": True, "pid": os.getpid(), "title": "ARCHIVE", "host": "::1", "port": 104, "tls": False}
+    return NetworkReport(**{**usual, **changes})
+
+
+def test_a_node_at_work(tmp_path: Path) -> None:
+    watched = write(tmp_path)
+    report = node(
+        open=3,
+        associations={"released": 10, "rejected": 2},
+        operations={"C-STORE": {"success": 40, "failure": 1}, "C-FIND": {"success": 5}},
+        received_bytes=1000,
+        sent_bytes=50,
+    )
+    StructFile[NetworkReport](tmp_path / network.REPORT).write(report)
+    found = {name: value for name, value in samples(watched).items() if "dicom" in name and value}
+    assert found == {
+        "staticwado_dicom_up": 1,
+        "staticwado_dicom_associations_open": 3,
+        "staticwado_dicom_associations_total{released}": 10,
+        "staticwado_dicom_associations_total{rejected}": 2,
+        "staticwado_dicom_operations_total{C-STORE}{success}": 40,
+        "staticwado_dicom_operations_total{C-STORE}{failure}": 1,
+        "staticwado_dicom_operations_total{C-FIND}{success}": 5,
+        "staticwado_dicom_received_bytes_total": 1000,
+        "staticwado_dicom_sent_bytes_total": 50,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "age"), [({"running": False}, 0.0), ({"pid": ended_process()}, 0.0), ({}, FRESH_SECONDS + 5)]
+)
+def test_a_node_that_is_no_more(tmp_path: Path, changes: dict[str, Any], age: float) -> None:
+    watched = write(tmp_path)
+    StructFile[NetworkReport](tmp_path / network.REPORT).write(node(**changes))
+    then = time.time() - age
+    os.utime(tmp_path / network.REPORT, (then, then))
+    assert {name: value for name, value in samples(watched).items() if "dicom" in name} == {"staticwado_dicom_up": 0}
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b'{"running": true}', b"\xff"])
+def test_a_nodes_report_that_is_none(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / network.REPORT).write_bytes(data)
+    assert network.read(tmp_path) is None
+
+
+def test_a_node_is_looked_at_as_it_is_configured(tmp_path: Path) -> None:
+    StructFile[NetworkReport](tmp_path / network.REPORT).write(node())
+    assert works(tmp_path, "ARCHIVE@[::1]:104", None).ok
+    moved = works(tmp_path, "ARCHIVE@[::1]:11112", None)
+    assert not moved.ok
+    assert "restart staticwado-scp" in moved.sentence
+    assert works(tmp_path, "ARCHIVE@[::1]:104", "it is open") == attention("it is open")
+    (tmp_path / network.REPORT).unlink()
+    assert "start staticwado-scp" in works(tmp_path, "ARCHIVE@[::1]:104", None).sentence
 
 
 @pytest.mark.usefixtures("locked")
@@ -132,7 +195,12 @@ def test_nothing_published_yet(tmp_path: Path) -> None:
 
 def test_without_a_report_or_a_tree(tmp_path: Path) -> None:
     found = samples(Watched(tmp_path / "none", tmp_path / "nowhere"))
-    assert found == {f"staticwado_build_info{{{__version__}}}": 1, "staticwado_up": 0, "staticwado_degraded": 1}
+    assert found == {
+        f"staticwado_build_info{{{__version__}}}": 1,
+        "staticwado_up": 0,
+        "staticwado_degraded": 1,
+        "staticwado_dicom_up": 0,
+    }
 
 
 @pytest.mark.usefixtures("locked")

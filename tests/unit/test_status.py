@@ -218,6 +218,7 @@ def test_the_object_has_what_others_rely_on(root: Path, capsys: pytest.CaptureFi
         "conflicts": 3,
         "rejectedInstances": 2,
         "deletedInstances": 1,
+        "dicom": None,
     }
 
 

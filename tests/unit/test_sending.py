@@ -1,0 +1,264 @@
+"""What is asked for, who is sent what, and how an object goes over the wire."""
+
+import struct
+import threading
+import time
+from collections.abc import Callable, Collection
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+from staticwado_daemon.dicom.uids import UID, Identity
+from staticwado_daemon.dimse import command, contexts, sending, transmission
+from staticwado_daemon.dimse.renditions import Rendition
+from staticwado_daemon.dimse.selection import Chosen, Mismatch, requested
+from staticwado_daemon.dimse.sending import Sent
+from staticwado_daemon.dimse.transmission import Answered, Store
+from staticwado_daemon.errors import Corrupt
+
+CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
+EXPLICIT, IMPLICIT = contexts.MESSAGE_SYNTAXES
+HTJ2K = "1.2.840.10008.1.2.4.201"
+
+
+def _chosen(number: int, sop_class: str = CT, syntax: str = EXPLICIT) -> Chosen:
+    return Chosen(Identity(UID("1.2"), UID("1.2.3"), UID(f"1.2.3.{number}")), "0" * 64, sop_class, syntax)
+
+
+def _identifier(**keys: Any) -> Dataset:
+    made = Dataset()
+    for keyword, value in keys.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def test_unique_keys_are_read_by_their_levels() -> None:
+    asked = requested(
+        _identifier(
+            QueryRetrieveLevel="IMAGE",
+            PatientID="A 1 ",
+            StudyInstanceUID="1.2",
+            SeriesInstanceUID="1.2.3",
+            SOPInstanceUID=["1.2.3.4", "1.2.3.5", "1.2.3.4"],
+        ),
+        patient_root=True,
+    )
+    assert (asked.level, asked.patient, asked.studies, asked.series) == ("IMAGE", "A 1", ("1.2",), ("1.2.3",))
+    assert asked.instances == ("1.2.3.4", "1.2.3.5")
+
+
+@pytest.mark.parametrize(
+    ("patient_root", "keys", "where"),
+    [
+        (True, {}, "(0008,0052) is none of PATIENT, STUDY, SERIES, IMAGE"),
+        (False, {"QueryRetrieveLevel": "PATIENT", "PatientID": "1"}, "(0008,0052) is none of STUDY, SERIES, IMAGE"),
+        (True, {"QueryRetrieveLevel": "PATIENT"}, "(0010,0020) is missing"),
+        (True, {"QueryRetrieveLevel": "PATIENT", "PatientID": ["1", "2"]}, "(0010,0020) must have a single value"),
+        (True, {"QueryRetrieveLevel": "PATIENT", "PatientID": "A*"}, "(0010,0020) has wild cards"),
+        (False, {"QueryRetrieveLevel": "STUDY"}, "(0020,000D) is missing"),
+        (False, {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1..2"}, "(0020,000D) is no UID"),
+        (False, {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "../1"}, "(0020,000D) is no UID"),
+        (
+            False,
+            {"QueryRetrieveLevel": "SERIES", "StudyInstanceUID": ["1.2", "1.3"], "SeriesInstanceUID": "1.2.3"},
+            "(0020,000D) must have a single value",
+        ),
+        (False, {"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": "1.2", "SOPInstanceUID": "1"}, "(0020,000E)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value")
+def test_an_identifier_against_the_rules(patient_root: bool, keys: dict[str, Any], where: str) -> None:
+    with pytest.raises(Mismatch) as caught:
+        requested(_identifier(**keys), patient_root=patient_root)
+    assert str(caught.value).startswith(where)
+    assert f"({caught.value.tag >> 16:04X},{caught.value.tag & 0xFFFF:04X})" == where[:11]
+
+
+def test_each_class_is_proposed_as_it_is_and_uncompressed() -> None:
+    (batch,) = sending.batches([_chosen(1), _chosen(2, MR, HTJ2K), _chosen(3, MR, EXPLICIT)])
+    proposed = {(str(each.abstract_syntax), str(*each.transfer_syntax)) for each in batch.contexts}
+    assert proposed == {(CT, EXPLICIT), (CT, IMPLICIT), (MR, HTJ2K), (MR, EXPLICIT), (MR, IMPLICIT)}
+    assert len(batch.chosen) == 3
+
+
+def test_no_association_gets_more_contexts_than_it_can_hold() -> None:
+    many = [_chosen(number, f"1.2.3.{number % 70}", (EXPLICIT, HTJ2K)[number % 2]) for number in range(280)]
+    strange = [_chosen(number, CT, f"1.2.840.113619.{number}") for number in range(300)]
+    batches = sending.batches([*many, *strange])
+    assert len(batches) > 3
+    assert {each for batch in batches for each in batch.chosen} == {*many, *strange}
+    assert sum(len(batch.chosen) for batch in batches) == 580
+    for batch in batches:
+        assert len(batch.contexts) <= contexts.MAXIMUM
+        proposed = {
+            (str(each.abstract_syntax), str(syntax)) for each in batch.contexts for syntax in each.transfer_syntax
+        }
+        assert len(proposed) == len(batch.contexts)
+        for each in batch.chosen:
+            assert {(each.sop_class, syntax) for syntax in (each.transfer_syntax, EXPLICIT, IMPLICIT)} <= proposed
+
+
+def _association(*, acceptor: bool, roles: Collection[str] = ()) -> Any:
+    accepted = [
+        SimpleNamespace(context_id=2 * number + 1, abstract_syntax=uid, transfer_syntax=[syntax], as_scu=as_scu)
+        for number, (uid, syntax, as_scu) in enumerate(
+            [
+                (CT, EXPLICIT, True),
+                (CT, HTJ2K, True),
+                (CT, EXPLICIT, True),
+                (MR, IMPLICIT, True),
+                ("1.2.3", IMPLICIT, False),
+            ]
+        )
+    ]
+    selected = {uid: SimpleNamespace(scp_role=True) for uid in roles}
+    return SimpleNamespace(
+        accepted_contexts=accepted,
+        is_acceptor=acceptor,
+        is_requestor=not acceptor,
+        requestor=SimpleNamespace(role_selection=selected),
+    )
+
+
+def test_only_contexts_in_which_the_peer_receives_are_used() -> None:
+    assert sending.accepted(_association(acceptor=False)) == {CT: {EXPLICIT: 1, HTJ2K: 3}, MR: {IMPLICIT: 7}}
+    assert sending.accepted(_association(acceptor=True, roles={MR})) == {MR: {IMPLICIT: 7}}
+    assert sending.accepted(_association(acceptor=True)) == {}
+
+
+@pytest.mark.parametrize("maximum", [0, 7, 100, 16_384, 131_072])
+@pytest.mark.parametrize("length", [0, 1, 94, 188, 70_000])
+def test_an_object_goes_over_the_wire_as_pdus_that_fit(maximum: int, length: int) -> None:
+    data_set = bytes(range(256)) * (length // 256 + 1)
+    data_set = data_set[:length]
+    head = command.encoded_request(5, CT, "1.2.3.4", ("ASKER", 6))
+    first = b"".join(command.pdus(3, head, maximum))
+    sent = b"".join(transmission._portions(first, 3, data_set, maximum))
+    commands, data, controls = b"", b"", []
+    while sent:
+        kind, size, item, context, control = struct.unpack_from(">BxIIBB", sent)
+        assert (kind, context, size) == (4, 3, item + 4)
+        assert not maximum or size <= maximum
+        fragment, sent = sent[12 : 6 + size], sent[6 + size :]
+        controls.append(control)
+        if control & 1:
+            commands += fragment
+        else:
+            data += fragment
+    assert (commands, data) == (head, data_set)
+    assert [control for control in controls if control & 2] == [3, 2]
+    assert controls[-1] == 2
+    request = command.store_request(command.elements(commands) or {})
+    assert request == command.StoreRequest(5, CT, "1.2.3.4")
+
+
+@pytest.mark.parametrize(
+    ("status", "completed", "warning"),
+    [
+        (0x0000, True, False),
+        (0xB000, False, True),
+        (0xB007, False, True),
+        (0xA700, False, False),
+        (0x0110, False, False),
+    ],
+)
+def test_statuses_are_counted_by_their_class(status: int, completed: bool, warning: bool) -> None:
+    sent = Sent(_chosen(1), status)
+    assert (sent.is_completed, sent.is_warning, sent.is_failed) == (completed, warning, not completed and not warning)
+
+
+class _Renditions:
+    """Makes renditions of some bytes, as slowly as a test wants."""
+
+    def __init__(self, make: Callable[[Chosen], Rendition]) -> None:
+        self.make = make
+        self.begun: list[Chosen] = []
+        self.given_up = 0
+
+    def prepare(self, chosen: Chosen, accepted: Collection[str], is_given_up: Callable[[], bool]) -> Rendition:
+        assert set(accepted) == {EXPLICIT, HTJ2K}
+        self.begun.append(chosen)
+        try:
+            return self.make(chosen)
+        finally:
+            self.given_up += is_given_up()
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Store]]:
+    """Everything that is sent, and answered with success."""
+    seen: list[tuple[int, Store]] = []
+
+    def store(_association: Any, context_id: int, request: Store, _data_set: Any) -> Answered | None:
+        seen.append((context_id, request))
+        return Answered(0, "")
+
+    monkeypatch.setattr(sending, "store", store)
+    monkeypatch.setattr(sending, "is_over", lambda _: False)
+    monkeypatch.setattr(sending, "undisturbed", lambda _: threading.Lock())
+    return seen
+
+
+def test_all_are_sent_in_their_order_with_numbers_of_their_own(answered: list[tuple[int, Store]]) -> None:
+    def make(chosen: Chosen) -> Rendition:
+        time.sleep(0.001 * (hash(chosen) % 5))
+        if chosen.identity.instance.endswith("7"):
+            raise Corrupt("it is damaged")
+        return Rendition(chosen.transfer_syntax, b"12345678", is_original=True)
+
+    chosen = [_chosen(number, CT, (EXPLICIT, HTJ2K)[number % 2]) for number in range(40)]
+    results = [*sending.send(_association(acceptor=False), chosen, _Renditions(make))]  # type: ignore[arg-type]
+    assert [each.chosen for each in results] == chosen
+    failed = [each for each in results if each.is_failed]
+    assert {(each.status, each.reason, each.length) for each in failed} == {(None, "it is damaged", 0)}
+    assert len(failed) == 4
+    assert {context_id for context_id, _ in answered} == {1, 3}
+    numbers = [request.message_id for _, request in answered]
+    assert numbers == sorted(set(numbers))
+
+
+def test_not_much_is_prepared_ahead_and_nothing_after_the_end(answered: list[tuple[int, Store]]) -> None:
+    made = _Renditions(lambda chosen: Rendition(chosen.transfer_syntax, bytes(16 << 20), is_original=True))
+    results = sending.send(
+        _association(acceptor=False),
+        [_chosen(number) for number in range(100)],
+        made,  # type: ignore[arg-type]
+    )
+    next(results)
+    next(results)
+    time.sleep(0.2)
+    assert len(made.begun) <= 2 + 5, "64 MiB and one"
+    results.close()
+    begun = len(made.begun)
+    time.sleep(0.05)
+    assert len(made.begun) == begun
+    assert len(answered) == 2
+
+
+def test_it_stops_when_told_and_calls_while_it_waits(
+    answered: list[tuple[int, Store]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "_LOOK_SECONDS", 0.01)
+    waited: list[None] = []
+    slow = _Renditions(lambda chosen: (time.sleep(0.1), Rendition(EXPLICIT, b"", is_original=True))[1])
+    results = sending.send(
+        _association(acceptor=False),
+        [_chosen(number) for number in range(10)],
+        slow,  # type: ignore[arg-type]
+        is_stopped=lambda: len(answered) == 3,
+        waiting=lambda: waited.append(None),
+    )
+    assert len([*results]) == 3
+    assert waited
+
+
+def test_a_lost_association_is_the_last_that_is_told(
+    answered: list[tuple[int, Store]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "store", lambda *_: None)
+    made = _Renditions(lambda _: Rendition(EXPLICIT, b"", is_original=True))
+    (only,) = sending.send(_association(acceptor=False), [_chosen(1), _chosen(2)], made)  # type: ignore[arg-type]
+    assert (only.lost, only.is_failed, only.status) == (True, True, None)
+    assert not answered
