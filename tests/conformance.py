@@ -255,6 +255,7 @@ _VALUES: dict[str, Callable[[], str]] = {
     "find keys": _find_keys,
     "find statuses": lambda: _statuses(_FIND_STATUSES),
     "retrieve statuses": lambda: _statuses(_RETRIEVE_STATUSES),
+    "common": lambda: str(len(contexts.COMMON_STORAGE)),
     "asked keys": _asked_keys,
     "action statuses": _action_statuses,
     "failure reasons": lambda: _statuses(commitment_messages.FAILURE_REASONS).replace("status", "reason", 1),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 C_STORE_RQ: Final = 0x0001
+N_EVENT_REPORT_RQ: Final = 0x0100
 _C_STORE_RSP: Final = 0x8001
 
 _GROUP_LENGTH: Final = 0x00000000
@@ -64,6 +65,12 @@ def elements(command_set: bytes) -> Elements | None:
         found[group << 16 | element] = command_set[position : position + length]
         position += length
     return found if position == len(command_set) else None
+
+
+def command_field(found: Elements) -> int | None:
+    """Which message it is (PS3.7 annex E); None if that isn't said."""
+    value = found.get(_COMMAND_FIELD, b"")
+    return int(_US.unpack(value)[0]) if len(value) == _US.size else None
 
 
 def store_request(found: Elements) -> StoreRequest | None:

@@ -130,11 +130,13 @@ def _key(tag: str, attribute: Attribute, creator: str) -> Key:
     stated = attribute["vr"]
     known = value_representation(int(tag, 16), creator, 0, 0)
     values = attribute.get("Value", [])
+    if "InlineBinary" in attribute:
+        values = [attribute["InlineBinary"]]  # to be known for a value, though nothing is matched by it
     if stated == "SQ":
         if len(values) > 1:
             raise Unmatchable(tag, "has more than one item")
         return Key(tag, stated, items=tuple(_keys(item) for item in values))
-    if known == "SQ" and (values or "InlineBinary" in attribute):
+    if known == "SQ" and values:
         raise Unmatchable(tag, "is no sequence")
     # A peer may call a date what it likes; it is matched as one.
     return Key(tag, stated if known == "UN" else known, tuple(filter(None, map(_text, values))))

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _COMMAND, _LAST = 1, 2  # bits of the message control header (PS3.8 E.2)
 _BUFFER: Final = 131_072
-_MOST_WAITING: Final = 64
-"""Messages that may wait to be served. A peer has one request under way at a time, and a few answers."""
+_MOST_REQUESTS, _MOST_ANSWERS = 2, 64
+"""Messages that may wait for us. A requestor has one request under way at a time, whose answers may come in a hurry."""
 
 ReadInto = Callable[[memoryview], None]
 
@@ -76,7 +76,14 @@ class Messages(DIMSEServiceProvider):
             if not self.msg_queue.qsize() and not upper_layer.to_user_queue.qsize() and upper_layer.is_alive():
                 self.news.wait(upper_layer.time_left)
             self.news.clear()
-        return super().get_msg(block)
+        message = super().get_msg(block)
+        cast("UpperLayer", self.dul).ring()  # there may be room for more again
+        return message
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many messages wait that no more should be read: what waits is in memory."""
+        return self.msg_queue.qsize() >= (_MOST_ANSWERS if self.assoc.is_requestor else _MOST_REQUESTS)
 
     def receive(self, context_id: int, control: int, length: int, read_into: ReadInto) -> bool:
         """Take one fragment of so many bytes; False if it has no place here, and the association has to end.
@@ -110,7 +117,7 @@ class Messages(DIMSEServiceProvider):
         self.news.set()
 
     def _receive_command(self, context_id: int, control: int, length: int, read_into: ReadInto) -> bool:
-        if self._under_way is not None or self.message is not None or self.msg_queue.qsize() > _MOST_WAITING:
+        if self._under_way is not None or self.message is not None:
             return False
         if len(self._command) + length > self._limits.maximum_command_length:
             return False
@@ -119,7 +126,10 @@ class Messages(DIMSEServiceProvider):
             return True
         whole, self._command, self._context_id = bytes(self._command), bytearray(), context_id
         found = command.elements(whole)
-        request = command.store_request(found) if found is not None and self._storage is not None else None
+        # For each event report pynetdicom starts a thread; we ask for none.
+        if found is None or command.command_field(found) in {None, command.N_EVENT_REPORT_RQ}:
+            return False
+        request = command.store_request(found)
         if request is None or self._storage is None:
             self._pass_on(context_id, control, whole)
             return True

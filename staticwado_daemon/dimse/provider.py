@@ -52,7 +52,8 @@ _log = structlog.get_logger(__name__)
 def send_parcel(association: Association, data: bytes) -> Parcel:
     """Have PDUs sent after what is to be sent already; `gone` says when they are, or won't be any more."""
     parcel = Parcel(data)
-    association.dul.to_provider_queue.put(parcel)
+    upper_layer: Any = association.dul
+    upper_layer.to_provider_queue.put(parcel)
     return parcel
 
 

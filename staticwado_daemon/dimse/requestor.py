@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -84,9 +85,10 @@ def associated(
     for event, handler in (*handlers, listener):
         association.bind(event, handler)
     fit(association, connection, local.limits, storage)
+    began = time.monotonic()
     association.request()
     if not association.is_established:
-        raise _unwelcome(local, peer, heard)
+        raise _unwelcome(local, peer, heard, time.monotonic() - began)
     association.start()
     try:
         yield association
@@ -167,7 +169,7 @@ def _reason(error: OSError, local: Local) -> str:
     return error.strerror or "the connection was closed"
 
 
-def _unwelcome(local: Local, peer: Peer, heard: Sequence[object]) -> StaticwadoError:
+def _unwelcome(local: Local, peer: Peer, heard: Sequence[object], seconds: float) -> StaticwadoError:
     """Why there is no association, from what came back."""
     answer = next((each for each in heard if isinstance(each, A_ASSOCIATE | A_ABORT | A_P_ABORT)), None)
     if isinstance(answer, A_ASSOCIATE):
@@ -176,7 +178,7 @@ def _unwelcome(local: Local, peer: Peer, heard: Sequence[object]) -> StaticwadoE
         return _rejected(local, peer, answer)
     if isinstance(answer, A_ABORT):
         return Transient(f"{peer} aborted the association while it was negotiated; its log says why")
-    if isinstance(answer, A_P_ABORT):
+    if isinstance(answer, A_P_ABORT) or seconds < local.associate_seconds:
         return _closed(peer)
     return Transient(f"{peer} didn't answer our association request within {local.associate_seconds:g} s")
 
@@ -210,6 +212,9 @@ def _rejected(local: Local, peer: Peer, answer: A_ASSOCIATE) -> StaticwadoError:
 
 def ended(association: Association, peer: Peer) -> Transient:
     """Why an association ended in the middle of an operation, for which pynetdicom answers without a status."""
-    if association.is_aborted and not association.is_established:
-        return Transient(f"{peer} aborted the association, or the connection was lost")
+    # Its own thread, which would note it, rests meanwhile.
+    if association.is_aborted or association.acse.is_aborted("a-abort"):
+        return Transient(f"{peer} aborted the association")
+    if association.acse.is_aborted("a-p-abort"):
+        return Transient(f"the connection with {peer} was lost")
     return Transient(f"{peer} didn't answer in time")

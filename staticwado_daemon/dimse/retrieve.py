@@ -12,16 +12,17 @@ from pynetdicom import evt
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
-from staticwado_daemon.dimse import contexts, selection, sending
+from staticwado_daemon.dicom.matching import Unmatchable
+from staticwado_daemon.dimse import contexts, identifier, selection, sending
 from staticwado_daemon.dimse.destination import Destination
 from staticwado_daemon.dimse.observed import Observed
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.renditions import Renditions
 from staticwado_daemon.dimse.requestor import Local
-from staticwado_daemon.dimse.selection import Chosen, Mismatch, OpenIndex
+from staticwado_daemon.dimse.selection import Chosen, OpenIndex
 from staticwado_daemon.dimse.sending import Sent
 from staticwado_daemon.dimse.suboperations import SubOperations
-from staticwado_daemon.errors import StaticwadoError
+from staticwado_daemon.errors import Rejected, StaticwadoError
 from staticwado_daemon.operate.network import Operation
 
 Handler: TypeAlias = tuple[evt.EventType, Callable[..., Any]]
@@ -144,11 +145,17 @@ class Retrieve:
     def _selected(self, event: Event, *, is_known: bool) -> list[Chosen]:
         if not is_known:
             raise _Refused(_UNKNOWN_DESTINATION, "the move destination isn't in our aeConfig")
+        message: Any = event.request
+        encoded = message.Identifier.getvalue() if message.Identifier else b""
         try:
-            request = selection.requested(event.identifier, patient_root=event.context.abstract_syntax in _PATIENT_ROOT)
+            asked = identifier.read(encoded, str(event.context.transfer_syntax))
+            request = selection.requested(asked, patient_root=event.context.abstract_syntax in _PATIENT_ROOT)
+        except Unmatchable as why:
+            raise _Refused(_MISMATCH, why.reason, int(why.tag, 16)) from why
+        except Rejected as why:
+            raise _Refused(_MISMATCH, why.reason) from why
+        try:
             chosen = selection.select(self._archive.root, self._archive.open_index, request)
-        except Mismatch as why:
-            raise _Refused(_MISMATCH, why.reason, why.tag) from why
         except StaticwadoError as why:
             raise _Refused(_CANNOT_COUNT, str(why)) from why
         except OSError as error:

@@ -4,11 +4,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import orjson
-from pydicom.datadict import keyword_for_tag
-from pydicom.dataset import Dataset
 
 from staticwado_daemon.archive import holdings, search
 from staticwado_daemon.archive.merge import merge
@@ -16,9 +14,10 @@ from staticwado_daemon.archive.query_index import QueryIndex
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.archive.target import Target
 from staticwado_daemon.dicom.attributes import first_text
-from staticwado_daemon.dicom.matching import Key
+from staticwado_daemon.dicom.matching import Key, Unmatchable
 from staticwado_daemon.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from staticwado_daemon.dicom.uids import UID, Identity
+from staticwado_daemon.dimse.identifier import QUERY_RETRIEVE_LEVEL, Identifier
 from staticwado_daemon.errors import Rejected
 from staticwado_daemon.operate.export.originals import Originals
 from staticwado_daemon.operate.export.selection import Version
@@ -26,28 +25,19 @@ from staticwado_daemon.operate.export.selection import Version
 Level: TypeAlias = Literal["PATIENT", "STUDY", "SERIES", "IMAGE"]
 OpenIndex: TypeAlias = Callable[[], AbstractContextManager[QueryIndex]]
 
-_LEVEL: Final = 0x00080052
-_PATIENT_ID: Final = 0x00100020
-_STUDY_INSTANCE_UID: Final = 0x0020000D
-_UNIQUE_KEYS: Final[dict[Level, int]] = {
+_PATIENT_ID: Final = "00100020"
+_STUDY_INSTANCE_UID: Final = "0020000D"
+_UNIQUE_KEYS: Final[dict[Level, str]] = {
     "PATIENT": _PATIENT_ID,
     "STUDY": _STUDY_INSTANCE_UID,
-    "SERIES": 0x0020000E,
-    "IMAGE": 0x00080018,
+    "SERIES": "0020000E",
+    "IMAGE": "00080018",
 }
 """By level, from the highest to the lowest (PS3.4 C.6)."""
 
 _WILD_CARDS: Final = frozenset("*?")
 _SOP_CLASS_UID: Final = "00080016"
 _AVAILABLE_TRANSFER_SYNTAX_UID: Final = "00083002"
-
-
-class Mismatch(Rejected):
-    """The identifier doesn't fit the request; the text says so without its values, `tag` where."""
-
-    def __init__(self, tag: int, fault: str) -> None:
-        super().__init__(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {fault}")
-        self.tag = tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +76,22 @@ class Chosen:
     transfer_syntax: str
 
 
-def requested(identifier: Dataset, *, patient_root: bool) -> Request:
-    """Read the identifier of a C-GET or C-MOVE request.
+def requested(asked: Identifier, *, patient_root: bool) -> Request:
+    """Check the identifier of a C-GET or C-MOVE request against its information model (PS3.4 C.4.2.1.4, C.4.2.2.1).
 
     Args:
-        identifier: as it was decoded.
-        patient_root: the information model is Patient Root, not Study Root.
+        asked: the identifier; keys that aren't unique ones are passed over.
+        patient_root: the model is Patient Root, not Study Root.
 
     Raises:
-        Mismatch: if it lacks a unique key, or has several values or wild cards where one value is needed.
+        Unmatchable: if it lacks a unique key, or has several values or wild cards where one value is needed.
     """
     levels = [level for level in _UNIQUE_KEYS if patient_root or level != "PATIENT"]
-    wanted = "".join(_values(identifier, _LEVEL))
-    level = next((each for each in levels if each == wanted), None)
+    level = next((each for each in levels if each == asked.level), None)
     if level is None:
-        raise Mismatch(_LEVEL, f"is none of {', '.join(levels)}")
+        raise Unmatchable(QUERY_RETRIEVE_LEVEL, f"is none of {', '.join(levels)}")
     above = levels[: levels.index(level)]
-    found = {each: _unique_key(identifier, each, single=each in above) for each in (*above, level)}
+    found = {each: _unique_key(asked, each, single=each in above) for each in (*above, level)}
     return Request(
         level,
         patient=found.get("PATIENT", ("",))[0],
@@ -136,43 +125,34 @@ def select_targets(root: Path, targets: Collection[Target]) -> list[Chosen]:
     return list(_chosen(root, studies, lambda identity: any(target.names(identity) for target in targets)))
 
 
-def _values(identifier: Dataset, tag: int) -> list[str]:
-    """The values of a key as text, without padding; as far as they can be read."""
-    try:
-        value: Any = identifier[tag].value if tag in identifier else None
-    except Exception as error:  # pydicom decodes when it is asked to, and raises many things
-        raise Mismatch(tag, "can't be read") from error
-    values = [value] if isinstance(value, str) or value is None else list(value)
-    return [text for each in values if each is not None and (text := str(each).strip(" \0"))]
-
-
-def _unique_key(identifier: Dataset, level: Level, *, single: bool) -> tuple[str, ...]:
+def _unique_key(asked: Identifier, level: Level, *, single: bool) -> tuple[str, ...]:
     tag = _UNIQUE_KEYS[level]
-    values = _values(identifier, tag)
+    key = asked.key(tag)
+    values = tuple(dict.fromkeys(text for each in (key.values if key else ()) if (text := each.strip(" \0"))))
     if not values:
-        raise Mismatch(tag, f"is missing: {keyword_for_tag(tag)}")
+        raise Unmatchable(tag, "is missing")
     if len(values) > 1 and (single or level == "PATIENT"):
-        raise Mismatch(tag, "must have a single value here")
+        raise Unmatchable(tag, "must have a single value here")
     if any(_WILD_CARDS.intersection(each) for each in values):
-        raise Mismatch(tag, "has wild cards, which retrieval doesn't know")
-    return tuple(values)
+        raise Unmatchable(tag, "has wild cards, which retrieval doesn't know")
+    return values
 
 
 def _uids(found: dict[Level, tuple[str, ...]], level: Level) -> tuple[UID, ...]:
     try:
-        return tuple(UID(each) for each in dict.fromkeys(found.get(level, ())))
+        return tuple(map(UID, found.get(level, ())))
     except Rejected as why:
-        raise Mismatch(_UNIQUE_KEYS[level], f"is {why.reason}") from why
+        raise Unmatchable(_UNIQUE_KEYS[level], f"is {why.reason}") from why
 
 
 def _of_patient(root: Path, index: QueryIndex, request: Request) -> Iterator[UID]:
     """The studies of a patient, those that are named or all."""
     keys = [
-        Key(f"{_PATIENT_ID:08X}", "LO", (request.patient,)),
-        Key(f"{_STUDY_INSTANCE_UID:08X}", "UI", request.studies),
+        Key(_PATIENT_ID, "LO", (request.patient,)),
+        Key(_STUDY_INSTANCE_UID, "UI", request.studies),
     ]
     for answer in search.search(index, root, "STUDY", keys):
-        yield UID(first_text(answer, f"{_STUDY_INSTANCE_UID:08X}"))
+        yield UID(first_text(answer, _STUDY_INSTANCE_UID))
 
 
 def _is_meant(request: Request, identity: Identity) -> bool:

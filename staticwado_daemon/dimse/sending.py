@@ -17,7 +17,7 @@ from pynetdicom.presentation import PresentationContext
 
 from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.provider import is_over, undisturbed
-from staticwado_daemon.dimse.renditions import Rendition, Renditions
+from staticwado_daemon.dimse.renditions import HELD_BYTES, Rendition, Renditions
 from staticwado_daemon.dimse.selection import Chosen
 from staticwado_daemon.dimse.statuses import SUCCESS, is_warning, words
 from staticwado_daemon.dimse.transmission import Store, store
@@ -233,4 +233,4 @@ class _Ahead:
     def _held(self) -> int:
         """Bytes of memory that the made ones take; those being made will take as much as others did."""
         made = [each.result().held for each in self._begun if each.done() and not each.exception()]
-        return sum(made) + (len(self._begun) - len(made)) * max(made, default=0)
+        return sum(made) + (len(self._begun) - len(made)) * max(made, default=HELD_BYTES)

@@ -20,7 +20,7 @@ MAXIMUM_OPEN = 1_000
 MAXIMUM_REFERENCES = 1_000_000
 """So many transactions are kept, and so many references in all of them together."""
 
-_SUFFIX = ".json"
+_SUFFIX, _PART = ".json", ".part"
 
 
 class Reference(msgspec.Struct, frozen=True, array_like=True):
@@ -73,6 +73,8 @@ class Transactions:
     def __init__(self, state_dir: Path) -> None:
         self._directory = state_dir / DIRECTORY
         self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for part in self._directory.glob(f"*{_PART}"):  # what a crash has left
+            part.unlink(missing_ok=True)
 
     def names(self) -> list[str]:
         """Those that are kept."""
@@ -98,7 +100,7 @@ class Transactions:
             Transient: if that isn't possible now.
         """
         path = self._path(transaction.name)
-        part = path.with_suffix(".part")
+        part = path.with_suffix(_PART)
         try:
             with part.open("wb") as file:
                 file.write(msgspec.json.encode(transaction))

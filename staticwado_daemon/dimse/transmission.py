@@ -8,7 +8,7 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
@@ -102,7 +102,8 @@ def _answer(association: Association, request: Store) -> Answered | None:
         and response.is_valid_response
         and response.MessageIDBeingRespondedTo == request.message_id
     ):
-        return Answered(int(response.Status), str(response.ErrorComment or "").strip())
+        status: Any = response.Status
+        return Answered(status, str(response.ErrorComment or "").strip())
     if not is_over(association):  # no answer in time, or none to what was asked
         association.abort()
     return None

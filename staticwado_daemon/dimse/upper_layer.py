@@ -101,10 +101,10 @@ class Connection(AssociationSocket):
     def ready(self) -> bool:
         """Wait until there is something to read (True) or to do (False)."""
         connection, upper_layer = self.socket, self._upper_layer
-        if connection is None or not self._is_connected:
+        if connection is None or not self._is_connected or upper_layer.is_crowded:
             upper_layer.listen(upper_layer.patience)
             return False
-        if isinstance(connection, ssl.SSLSocket) and connection.pending():
+        if self._returned or (isinstance(connection, ssl.SSLSocket) and connection.pending()):
             return True
         try:
             events = dict(self._poll.poll(1000 * upper_layer.patience))
@@ -112,7 +112,22 @@ class Connection(AssociationSocket):
             events = {connection.fileno(): select.POLLNVAL}
         if upper_layer.bell in events:
             upper_layer.listen(0)
-        return connection.fileno() in events
+        has_come = connection.fileno() in events
+        return self._is_for_us(connection) if has_come and isinstance(connection, ssl.SSLSocket) else has_come
+
+    def _is_for_us(self, connection: ssl.SSLSocket) -> bool:
+        """Whether what has come is more than TLS's own, such as tickets: a read would wait for what is more."""
+        seconds = connection.gettimeout()
+        connection.settimeout(0)
+        try:
+            self._returned = connection.recv(1)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except OSError:
+            return True  # whoever reads will meet it
+        finally:
+            connection.settimeout(seconds)
+        return True
 
     def begin(self) -> None:
         """Set the deadline of the PDU that is read next."""
@@ -128,9 +143,6 @@ class Connection(AssociationSocket):
         Raises:
             OSError: if it fails, or isn't quick enough.
         """
-        if self._returned:
-            data, self._returned = bytearray(self._returned), b""
-            return data
         data = bytearray(nr_bytes)
         del data[self._fill(memoryview(data)) :]
         return data
@@ -146,13 +158,15 @@ class Connection(AssociationSocket):
 
     def discard(self) -> int:
         """Read what is there, which is for nobody, and say how much it was."""
-        return len(self.socket.recv(_DISCARDED)) if self.socket else 0
+        returned, self._returned = self._returned, b""
+        return len(returned or self.socket.recv(_DISCARDED)) if self.socket else 0
 
     def _fill(self, view: memoryview) -> int:
         connection = self.socket
         if connection is None:
             raise ConnectionResetError
-        done, wanted = 0, len(view)
+        done, wanted = min(len(self._returned), len(view)), len(view)
+        view[:done], self._returned = self._returned[:done], self._returned[done:]
         while done < wanted:
             read = connection.recv_into(view[done:])
             if not read:
@@ -205,6 +219,11 @@ class UpperLayer(DULServiceProvider):
     def time_left(self) -> float:
         """For how many seconds the peer may yet be silent, as far as that is to be waited for in one go."""
         return min(_LONGEST_WAIT, max(0.0, self._idle_timer.remaining))
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the peer has sent more than we have dealt with, and has to wait."""
+        return self._messages.is_crowded
 
     @property
     def _connection(self) -> "Connection":

@@ -103,7 +103,10 @@ def is_under_way(root: Path, drop: Path, report: Path) -> bool:
     if _holds_files(drop):
         return True
     how = health.look(report, root)
-    return how.status == "down" or how.report is None or not how.report.idle or how.report.backlog > 0
+    if how.status == "down" or how.report is None:
+        return True
+    # What ended too early and waits for the rest may do so for good.
+    return how.report.backlog > how.report.waiting
 
 
 def _holds_files(drop: Path) -> bool:

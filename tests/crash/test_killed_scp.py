@@ -150,6 +150,7 @@ def test_what_was_answered_is_published_once_and_nothing_in_part(tmp_path: Path,
     assert len(before) > runs, "hardly anything was answered before the end"
     assert min(ordeal.deaths[each] for each in ("scp", "sender")) > runs // 10, ordeal.deaths
     assert (status["instances"], status["rejected"]) == (len(files), 0)
+    assert status["receipts"]["published"] == len(files)
     assert Counter(map(_data_set, originals(node.root).elements())) == Counter(
         _data_set(each.read_bytes()) for each in files
     )

@@ -15,21 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pynetdicom import AE
-from pynetdicom.association import Association
 
-from tests import corpus
-from tests.system import hostile_peers as hostile
-from tests.system import nodes
+from tests.system import by_hand, nodes
 from tests.system.nodes import Node
 
 QUICK_SECONDS = 5.0
 """In which a good peer has associated, stored or asked, and released: a loaded machine included."""
 MEMORY_BYTES = 64 << 20
 """By which the process may grow under attack; each association may hold a PDU or two."""
-CT = corpus.test_files()["pydicom/test_files/CT_small.dcm"]
-CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
-VERIFICATION = "1.2.840.10008.1.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +42,7 @@ class Target:
     def recovers(self, seconds: float = 20.0) -> None:
         """Wait until what it had for the attack is given back."""
         deadline = time.monotonic() + seconds
-        while (now := (hostile.descriptors(self.process), hostile.threads(self.process))) > (
+        while (now := (by_hand.descriptors(self.process), by_hand.threads(self.process))) > (
             self.descriptors,
             self.threads,
         ):
@@ -66,9 +59,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         yield Target(
             node,
             process.pid,
-            hostile.resident(process.pid),
-            hostile.descriptors(process.pid),
-            hostile.threads(process.pid),
+            by_hand.resident(process.pid),
+            by_hand.descriptors(process.pid),
+            by_hand.threads(process.pid),
         )
 
 
@@ -79,22 +72,12 @@ def _nothing_is_left(target: Target) -> Iterator[None]:
     _serve_well(target.port)
 
 
-def _associate(port: int) -> Association:
-    entity = AE("GOOD")
-    entity.add_requested_context(VERIFICATION)
-    entity.add_requested_context(CT_STORAGE, "1.2.840.10008.1.2.1")
-    association = entity.associate("127.0.0.1", port)
-    assert association.is_established
-    return association
-
-
 def _serve_well(port: int) -> float:
-    """Associate, ask, store and release as a good peer does; seconds that it took."""
+    """Associate, store and release as a good peer does; seconds that it took."""
     began = time.monotonic()
-    association = _associate(port)
-    assert association.send_c_echo().Status == 0x0000
-    assert association.send_c_store(CT).Status == 0x0000
-    association.release()
+    connection = by_hand.established(port, "127.0.0.1")
+    assert by_hand.store(connection) == 0x0000
+    by_hand.release(connection)
     return time.monotonic() - began
 
 
@@ -127,25 +110,25 @@ def _until_closed(connection: socket.socket) -> bytes:
     return heard
 
 
-@pytest.mark.parametrize("source", [hostile.ELSEWHERE, "127.0.0.1"], ids=["another machine", "the same machine"])
+@pytest.mark.parametrize("source", [by_hand.ELSEWHERE, "127.0.0.1"], ids=["another machine", "the same machine"])
 def test_five_hundred_idle_connections(target: Target, source: str) -> None:
     with ExitStack() as idle:
         with _good_peer(target) as turns:
             for _ in range(500):
-                idle.enter_context(hostile.connect(target.port, source))
+                idle.enter_context(by_hand.connect(target.port, source))
             during = len(turns)
             while len(turns) < during + 3:
                 time.sleep(0.02)
-            grown = hostile.resident(target.process) - target.memory
+            grown = by_hand.resident(target.process) - target.memory
         assert grown < MEMORY_BYTES
-        assert hostile.threads(target.process) < target.threads + 100
+        assert by_hand.threads(target.process) < target.threads + 100
 
 
 def test_requests_that_come_byte_by_byte(target: Target) -> None:
-    request = hostile.associate_request()
+    request = by_hand.associate_request()
     with ExitStack() as slow, _good_peer(target):
         began = time.monotonic()
-        crowd = [slow.enter_context(hostile.connect(target.port)) for _ in range(40)]
+        crowd = [slow.enter_context(by_hand.connect(target.port)) for _ in range(40)]
         ended: set[socket.socket] = set()
         for byte in request:
             for each in crowd:
@@ -163,13 +146,13 @@ def test_requests_that_come_byte_by_byte(target: Target) -> None:
 def test_objects_that_come_byte_by_byte(target: Target) -> None:
     """As many as one address may have at a time; more are rejected at once. Each PDU has its term."""
     with ExitStack() as slow, _good_peer(target):
-        crowd = [slow.enter_context(hostile.established(target.port)) for _ in range(30)]
-        with hostile.connect(target.port) as more:
-            more.sendall(hostile.associate_request())
+        crowd = [slow.enter_context(by_hand.established(target.port)) for _ in range(30)]
+        with by_hand.connect(target.port) as more:
+            more.sendall(by_hand.associate_request())
             assert more.recv(16)[:1] == b"\x03"
         for number, each in enumerate(crowd):
-            each.sendall(hostile.store_begun(b"1.2.3.%d" % number, b"\x08\0\x05\0"))
-            each.sendall(hostile.fragment_begun(1000))
+            each.sendall(by_hand.store_begun(b"1.2.3.%d" % number, b"\x08\0\x05\0"))
+            each.sendall(by_hand.fragment_begun(1000))
         began = time.monotonic()
         deadline = time.monotonic() + 15
         alive = crowd
@@ -193,7 +176,7 @@ def _takes(connection: socket.socket, data: bytes) -> bool:
 def test_a_pdu_that_claims_four_gigabytes(target: Target, kind: int) -> None:
     lie = struct.pack(">BxI", kind, 0xFFFFFFFF)
     with _good_peer(target):
-        for begin in (hostile.connect, hostile.established):
+        for begin in (by_hand.connect, by_hand.established):
             with begin(target.port) as connection:
                 began = time.monotonic()
                 with suppress(OSError):
@@ -202,12 +185,12 @@ def test_a_pdu_that_claims_four_gigabytes(target: Target, kind: int) -> None:
                         connection.sendall(bytes(1 << 16))
                 _until_closed(connection)
                 assert time.monotonic() - began < QUICK_SECONDS
-        assert hostile.resident(target.process) - target.memory < MEMORY_BYTES
+        assert by_hand.resident(target.process) - target.memory < MEMORY_BYTES
 
 
 def test_an_object_without_end_in_length(target: Target) -> None:
     """A fragment may not be longer than its PDU, and a PDU not longer than was agreed on."""
-    with _good_peer(target), hostile.established(target.port) as connection:
+    with _good_peer(target), by_hand.established(target.port) as connection:
         connection.sendall(struct.pack(">BxIIBB", 4, 100, 0xFFFFFFF0, 3, 3))
         assert _until_closed(connection)[:1] == b"\x07"
 
@@ -215,18 +198,21 @@ def test_an_object_without_end_in_length(target: Target) -> None:
 @pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.soak)])
 def test_mutated_association_requests(target: Target, count: int) -> None:
     def attack(seed: int) -> bytes:
-        with hostile.connect(target.port) as connection:
+        with by_hand.connect(target.port) as connection:
             connection.settimeout(30)
             with suppress(OSError):
-                connection.sendall(hostile.mutated_request(seed))
+                connection.sendall(by_hand.mutated_request(seed))
                 connection.shutdown(socket.SHUT_WR)
             return _until_closed(connection)[:1]
 
     with _good_peer(target), ThreadPoolExecutor(6) as pool:
         answers = [*pool.map(attack, range(count))]
-        assert hostile.resident(target.process) - target.memory < MEMORY_BYTES
+        assert by_hand.resident(target.process) - target.memory < MEMORY_BYTES
     # Some are still good requests, and some are refused; whatever it is, it is of the protocol or nothing.
     assert {b"\x02", b"\x07", b""} <= set(answers) <= {b"\x02", b"\x03", b"\x07", b""}
+
+
+_PADDING = struct.pack("<HH2sxxI", 0xFFFC, 0xFFFC, b"OB", 40_000) + bytes(40_000)
 
 
 @contextmanager
@@ -246,9 +232,9 @@ def _on_small_disk(directory: Path) -> Iterator[tuple[Node, Path, Callable[[], i
         node = nodes.prepare(directory / "node", daemon={"dropDir": str(disk / "drop")})
         node.config.write_text(node.config.read_text().replace('"rootDir"', '"minFreeBytes": 0, "rootDir"'))
         with nodes.receiving(node):
-            association = _associate(node.port)
-            yield node, disk, lambda: int(association.send_c_store(CT).Status)
-            association.release()
+            sender = by_hand.established(node.port)
+            yield node, disk, lambda: by_hand.store(sender, by_hand.OBJECT + _PADDING)
+            by_hand.release(sender)
 
 
 def test_a_full_disk_is_told_and_passes(tmp_path: Path) -> None:
@@ -260,7 +246,7 @@ def test_a_full_disk_is_told_and_passes(tmp_path: Path) -> None:
             while True:
                 file.write(bytes(4096))
         assert {store() for _ in range(20)} == {0xA700}
-        assert _associate(node.port).send_c_echo().Status == 0x0000
+        by_hand.release(by_hand.established(node.port))
         assert not [*disk.glob("drop/.part/*/*")]
         ballast.unlink()
         assert store() == 0x0000
@@ -272,6 +258,6 @@ def test_a_drop_folder_that_takes_nothing_is_told_and_passes(tmp_path: Path) -> 
         assert store() == 0x0000
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         assert store() == 0xA700
-        assert _associate(node.port).send_c_echo().Status == 0x0000
+        by_hand.release(by_hand.established(node.port))
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
         assert store() == 0x0000

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,26 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import hostile_peers
-from tests.system.hostile_peers import data_end, established, store_begun
+from tests.system.by_hand import OBJECT, UID, connect, data_end, established, read_pdu, store, store_begun
 from tests.system.listening import until_listening
 from tests.system.nodes import Node, prepare
 from tests.system.programs import PATIENCE, REPOSITORY, STATICWADO, told
 
 STOP_SECONDS = 7.5
-UID = b"1.2.3.4.5.6\0"
-
-
-def _element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
-    return struct.pack("<HH2sH", group, number, vr, len(value)) + value
-
-
-OBJECT = (
-    _element(0x08, 0x16, b"UI", hostile_peers.CT_STORAGE + b"\0")
-    + _element(0x08, 0x18, b"UI", UID)
-    + _element(0x20, 0x0D, b"UI", b"1.2\0")
-    + _element(0x20, 0x0E, b"UI", b"1.2.3\0")
-)
 
 
 @pytest.fixture
@@ -64,17 +49,12 @@ def _seconds_to_end(process: "subprocess.Popen[bytes]", since: float) -> float:
 
 def _pdus(connection: socket.socket) -> list[int]:
     """The types of the PDUs that come until the connection is closed."""
-    kinds = []
-    while header := connection.recv(6, socket.MSG_WAITALL):
-        kind, length = struct.unpack(">BxI", header)
-        connection.recv(length, socket.MSG_WAITALL)
-        kinds.append(kind)
-    return kinds
+    return [*iter(lambda: read_pdu(connection)[0], 0)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_node_ends_at_once(node: Node, number: signal.Signals) -> None:
-    with _started(node) as process, established(node.port) as idle, hostile_peers.connect(node.port):
+    with _started(node) as process, established(node.port) as idle, connect(node.port):
         began = time.monotonic()
         process.send_signal(number)
         assert _pdus(idle) == [7]
@@ -87,7 +67,7 @@ def test_an_idle_node_ends_at_once(node: Node, number: signal.Signals) -> None:
 
 def test_an_object_that_is_being_received_is_finished_and_answered(node: Node) -> None:
     with _started(node) as process, established(node.port) as sender, established(node.port) as idle:
-        sender.sendall(store_begun(UID.rstrip(b"\0"), OBJECT[:30]))
+        sender.sendall(store_begun(UID, OBJECT[:30]))
         time.sleep(0.5)
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -101,7 +81,7 @@ def test_an_object_that_is_being_received_is_finished_and_answered(node: Node) -
 
 def test_an_object_that_never_ends_is_not_waited_for(node: Node) -> None:
     with _started(node) as process, established(node.port) as sender:
-        sender.sendall(store_begun(UID.rstrip(b"\0"), OBJECT[:30]))
+        sender.sendall(store_begun(UID, OBJECT[:30]))
         time.sleep(0.5)
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -125,8 +105,7 @@ def test_the_manager_hears_that_it_is_ready_and_that_it_ends(node: Node, tmp_pat
 
 def test_the_status_speaks_of_a_node_for_as_long_as_it_runs(node: Node) -> None:
     with _started(node) as process, established(node.port) as sender:
-        sender.sendall(store_begun(UID.rstrip(b"\0"), b"") + data_end(OBJECT))
-        assert sender.recv(1) == b"\x04"
+        assert store(sender) == 0x0000
         deadline = time.monotonic() + 10
         while "1 received" not in (page := told("-c", node.config, "status")):
             assert time.monotonic() < deadline, page

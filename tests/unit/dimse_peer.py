@@ -12,7 +12,7 @@ from staticwado_daemon.dimse.acceptance import Rules
 from staticwado_daemon.dimse.observed import Observed
 from staticwado_daemon.dimse.provider import Limits
 from staticwado_daemon.dimse.receive import Receiver
-from staticwado_daemon.dimse.server import Node, serve
+from staticwado_daemon.dimse.server import Node, Service, serve
 from staticwado_daemon.dimse.verification import Verification
 from staticwado_daemon.inbound import drop
 from staticwado_daemon.pipeline.space import Space
@@ -26,7 +26,12 @@ ASSOCIATE_AC, P_DATA, RELEASE_RP, ABORT = 2, 4, 6, 7
 
 @contextmanager
 def receiving(
-    folder: Path, *, limits: Limits | None = None, spaces: Sequence[Space] = (), maximum: int = 1 << 40
+    folder: Path,
+    *,
+    limits: Limits | None = None,
+    spaces: Sequence[Space] = (),
+    maximum: int = 1 << 40,
+    services: Sequence[Service] = (),
 ) -> Iterator[int]:
     """A node in this process that stores into a drop folder; its port."""
     drop.prepare(folder)
@@ -34,7 +39,7 @@ def receiving(
     receiver = Receiver(folder.resolve(), spaces, maximum, observed)
     node = Node("STATICWADO", "127.0.0.1", 0, Rules(), limits or Limits(), 30.0)
     try:
-        with serve(node, [Verification(observed), receiver], observed, receiver) as port:
+        with serve(node, [Verification(observed), receiver, *services], observed, receiver) as port:
             yield port
     finally:
         receiver.close()

@@ -285,10 +285,12 @@ def test_no_damage_to_a_request_does_more_than_have_it_refused() -> None:
 def test_a_file_that_is_no_request_is_no_obstacle(place: Place) -> None:
     uid = place.identities[0].instance
     (place.directory / "state" / DIRECTORY).mkdir(parents=True)
-    (place.directory / "state" / DIRECTORY / f"{'0' * 64}.json").write_text("{")
+    for name in ("json", "part"):
+        (place.directory / "state" / DIRECTORY / f"{'0' * 64}.{name}").write_text("{")
     with place.serving() as port, asking(port) as modality:
         assert modality.ask(request("1.2.3", [(CT, uid)])) == 0x0000
         assert committed(modality.answer()[1]) == [uid]
+        until(lambda: [each.suffix for each in place.kept] == [".json"])
 
 
 def test_another_action_or_instance_is_refused(place: Place) -> None:
@@ -321,7 +323,7 @@ def test_a_silent_association_is_no_obstacle_to_a_release(place: Place) -> None:
     with listening() as (own, told):
         place.peers["MODALITY"] = Peer("MODALITY", "127.0.0.1", own)
         with place.serving(Patience(silence=0.02, again=0.05, retry=0.2)) as port:
-            for number in range(10):
+            for number in range(6):
                 modality = Asking(port)
                 assert modality.ask(request(f"1.2.{number}", [(CT, uid)])) == 0x0000
                 time.sleep(number * 0.01)

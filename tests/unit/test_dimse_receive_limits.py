@@ -4,12 +4,15 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pynetdicom import evt
 
+from staticwado_daemon.dimse.contexts import STUDY_ROOT_FIND, messages
 from staticwado_daemon.dimse.provider import Limits
-from tests.unit.dimse_peer import ABORT, CT, P_DATA, Told, associated, parts, receiving, whole
+from tests.unit.dimse_peer import ABORT, CT, EXPLICIT, P_DATA, Peer, Told, associated, parts, receiving, whole
 from tests.unit.test_dimse_receive import data_set, until
 
 
@@ -78,7 +81,8 @@ def test_an_object_in_a_context_that_was_not_accepted_ends_the_association(tmp_p
 
 @pytest.mark.parametrize(("control", "room"), [(1, 1 << 16), (0, 1 << 20)])
 def test_command_sets_and_identifiers_have_their_limits(tmp_path: Path, control: int, room: int) -> None:
-    with receiving(tmp_path) as port, associated(port) as peer:
+    limits = Limits(maximum_identifier_length=1 << 20)
+    with receiving(tmp_path, limits=limits) as port, associated(port) as peer:
         if not control:
             peer.request(1, CT, "1.2.3", field=0x0020)  # C-FIND-RQ: what follows is an identifier
         sent, refused = 0, False
@@ -147,3 +151,44 @@ def test_threads_and_descriptors_are_given_back(tmp_path: Path) -> None:
             with socket.create_connection(("127.0.0.1", port)):
                 pass
         until(lambda: threading.active_count() <= threads and descriptors() <= files)
+
+
+class Slow:
+    """A service that takes its time."""
+
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+        self.contexts = messages([STUDY_ROOT_FIND])
+        self.handlers = ((evt.EVT_C_FIND, self._answer),)
+
+    def _answer(self, _: evt.Event) -> Iterator[tuple[int, None]]:
+        self.may_end.wait(20)
+        yield 0x0000, None
+
+
+def test_requests_that_wait_are_not_read_by_the_thousand(tmp_path: Path) -> None:
+    slow = Slow()
+    contexts = [(STUDY_ROOT_FIND, EXPLICIT)]
+    with receiving(tmp_path, services=[slow]) as port, associated(port, contexts) as peer:
+        peer.connection.settimeout(0.5)
+        taken = 0
+        with pytest.raises(TimeoutError):
+            for taken in ask_again_and_again(peer):  # noqa: B007 - looked at below
+                pass
+        assert taken < 30 << 20
+        slow.may_end.set()
+
+
+def ask_again_and_again(peer: Peer) -> Iterator[int]:
+    """Send a gigabyte of queries; how much of it was taken."""
+    for number in range(1 << 14):
+        if number % 16 == 0:
+            peer.request(1, STUDY_ROOT_FIND, "1.2.3", field=0x0020)
+        peer.fragment(1, 2 if number % 16 == 15 else 0, bytes(1 << 16))
+        yield number << 16
+
+
+def test_an_event_report_that_nobody_asked_for_ends_the_association(tmp_path: Path) -> None:
+    with receiving(tmp_path) as port, associated(port) as peer:
+        peer.request(1, CT, "1.2.3", field=0x0100)
+        assert peer.answer()[0] == ABORT

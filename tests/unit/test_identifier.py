@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pynetdicom.dsutils import decode, encode
 
-from staticwado_daemon.dicom.matching import Key, Unmatchable
+from staticwado_daemon.dicom.matching import Key, Unmatchable, matches
 from staticwado_daemon.dicom.transfer_syntaxes import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
@@ -180,6 +180,16 @@ def test_private_keys_have_the_creators_vr():
         Key("00190010", "LO", ("SIEMENS MR HEADER",)),
         Key("0019100C", "IS", ("1000",)),
     )
+
+
+def test_a_private_key_that_nobody_knows_is_none_to_match_by():
+    made = asked(QueryRetrieveLevel="IMAGE")
+    made.private_block(0x0019, "NOBODY", create=True).add_new(0x0C, "LO", "1000")
+    key = read(made, IMPLICIT_VR_LITTLE_ENDIAN).keys[1]
+    assert (key.tag, key.vr) == ("0019100C", "UN")
+    assert key.values, "so that the answer can say that it wasn't matched"
+    assert matches([key], {})
+    assert read(made, EXPLICIT_VR_LITTLE_ENDIAN).keys[1] == Key("0019100C", "LO", ("1000",))
 
 
 def test_a_sequence_of_several_items_is_refused_with_its_tag():

@@ -205,6 +205,30 @@ def test_hierarchy(level: str, present: str, model: str, relational: bool, missi
         assert question(asked, model, relational=relational).level == level
 
 
+@pytest.mark.parametrize(
+    ("key", "is_partial"),
+    [
+        (Key("00100010", "PN", ("Doe*",)), False),
+        (Key("0020000E", "UI"), True),  # of a level below
+        (Key("00104000", "LT"), True),  # of no list
+        (Key("00201200", "IS"), True),  # of patients alone
+        (Key("00080054", "AE", ("US",)), False),
+        (Key("00080056", "CS"), False),
+        (Key("00080062", "UI"), False),
+    ],
+)
+def test_what_is_not_supported_makes_an_answer_partial(key: Key, is_partial: bool) -> None:
+    found = question(Identifier("STUDY", (key,)), STUDY_ROOT_FIND, relational=False)
+    assert found.is_partial == is_partial
+    assert found.availability == (key.tag == "00080056")
+
+
+def test_a_binary_value_cannot_be_matched_by() -> None:
+    for values, is_partial in (((), False), (("AA==",), True)):
+        key = Key("00091001", "UN", values)
+        assert question(Identifier("IMAGE", (key,)), STUDY_ROOT_FIND, relational=True).is_partial == is_partial
+
+
 def test_what_is_told_of_a_sequence_is_what_was_asked_of_it() -> None:
     code = {"00080100": {"vr": "SH", "Value": ["1"]}, "00080104": {"vr": "LO", "Value": ["One"]}}
     answer = {"00081032": {"vr": "SQ", "Value": [code, {}]}}

@@ -16,9 +16,9 @@ from staticwado_daemon.dimse.echo import echo
 from staticwado_daemon.dimse.peers import Peer, is_title, named
 from staticwado_daemon.dimse.requestor import Local, associated
 from staticwado_daemon.dimse.statuses import is_passing, is_stored, words
-from staticwado_daemon.dimse.tls import client_context, server_context
+from staticwado_daemon.dimse.tls import client_context
 from staticwado_daemon.errors import ConfigError, StaticwadoError, Transient
-from tests.system import peers
+from tests.system import dcmtk, peers
 from tests.system.certificates import authority
 
 LOCAL = Local("STATICWADO", connect_seconds=5, associate_seconds=5, answer_seconds=5)
@@ -164,13 +164,13 @@ def test_a_service_that_is_not_offered_is_told() -> None:
 
 
 def test_tls_is_spoken_where_it_is_wanted(tmp_path: Path) -> None:
-    own = authority(tmp_path / "own")
-    stranger = authority(tmp_path / "stranger")
-    server = server_context(*own.sign("server"), own.certificate, require_client_certificate=True)
+    own, stranger = authority(tmp_path / "own"), authority(tmp_path / "stranger")
     ours = client_context(*own.sign("client"), own.certificate)
     unknown = client_context(*stranger.sign("stranger"), own.certificate)
-    with peers.archive(tls=server) as archive:
-        secure = Peer("ARCHIVE", "127.0.0.1", archive.port, tls=True)
+    certificate, key = own.sign("server", "rsa")
+    secured = ("+tls", str(key), str(certificate), "+cf", str(own.certificate), "-rc")
+    with dcmtk.storescp(tmp_path / "out", *secured, title="ARCHIVE") as storescp:
+        secure = Peer("ARCHIVE", "127.0.0.1", storescp.port, tls=True)
         assert echo(_speaking(ours), secure) < 5
         with pytest.raises(StaticwadoError, match=r"TLS, and dicomWebScpConfig\.tls isn't configured"):
             echo(LOCAL, secure)
@@ -179,7 +179,7 @@ def test_tls_is_spoken_where_it_is_wanted(tmp_path: Path) -> None:
         with pytest.raises(StaticwadoError, match=r"does it accept our certificate\?"):
             echo(_speaking(unknown), secure)
         with pytest.raises(StaticwadoError, match="does it expect TLS"):
-            echo(LOCAL, Peer("ARCHIVE", "127.0.0.1", archive.port))
+            echo(LOCAL, replace(secure, tls=False))
 
 
 def test_tls_is_not_spoken_with_who_does_not(tmp_path: Path) -> None:

@@ -160,6 +160,14 @@ def test_answers_come_one_at_a_time(tmp_path):
         assert first_text(next(answers), INSTANCE) == "1.3.1.1"
 
 
+def test_instances_with_much_to_say_are_read_piece_by_piece(tmp_path):
+    said = [f"{number}\n" + "x" * 200_000 * number for number in range(4)]
+    many = [instance("1.1", "1.1.1", f"1.1.1.{number}", TextValue=text) for number, text in enumerate(said)]
+    with query_index.reader(make_tree(tmp_path, many)) as index:
+        answers = list(search(index, tmp_path, "IMAGE", []))
+    assert [first_text(answer, "0040A160") for answer in answers] == said
+
+
 def test_what_each_level_knows():
     assert is_supported("PATIENT", PATIENT_ID)
     assert not is_supported("PATIENT", DATE)

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from pynetdicom.dsutils import encode
 
+from staticwado_daemon.dicom.matching import Unmatchable
 from staticwado_daemon.dicom.uids import UID, Identity
-from staticwado_daemon.dimse import command, contexts, sending, transmission
+from staticwado_daemon.dimse import command, contexts, identifier, sending, transmission
+from staticwado_daemon.dimse.identifier import Identifier
 from staticwado_daemon.dimse.renditions import Rendition
-from staticwado_daemon.dimse.selection import Chosen, Mismatch, requested
+from staticwado_daemon.dimse.selection import Chosen, requested
 from staticwado_daemon.dimse.sending import Sent
 from staticwado_daemon.dimse.transmission import Answered, Store
 from staticwado_daemon.errors import Corrupt
@@ -27,11 +30,11 @@ def _chosen(number: int, sop_class: str = CT, syntax: str = EXPLICIT) -> Chosen:
     return Chosen(Identity(UID("1.2"), UID("1.2.3"), UID(f"1.2.3.{number}")), "0" * 64, sop_class, syntax)
 
 
-def _identifier(**keys: Any) -> Dataset:
+def _identifier(**keys: Any) -> Identifier:
     made = Dataset()
     for keyword, value in keys.items():
         setattr(made, keyword, value)
-    return made
+    return identifier.read(encode(made, True, True), IMPLICIT)
 
 
 def test_unique_keys_are_read_by_their_levels() -> None:
@@ -70,10 +73,10 @@ def test_unique_keys_are_read_by_their_levels() -> None:
 )
 @pytest.mark.filterwarnings("ignore:Invalid value")
 def test_an_identifier_against_the_rules(patient_root: bool, keys: dict[str, Any], where: str) -> None:
-    with pytest.raises(Mismatch) as caught:
+    with pytest.raises(Unmatchable) as caught:
         requested(_identifier(**keys), patient_root=patient_root)
     assert str(caught.value).startswith(where)
-    assert f"({caught.value.tag >> 16:04X},{caught.value.tag & 0xFFFF:04X})" == where[:11]
+    assert f"({caught.value.tag[:4]},{caught.value.tag[4:]})" == where[:11]
 
 
 def test_each_class_is_proposed_as_it_is_and_uncompressed() -> None:
@@ -242,11 +245,15 @@ def test_it_stops_when_told_and_calls_while_it_waits(
 ) -> None:
     monkeypatch.setattr(sending, "_LOOK_SECONDS", 0.01)
     waited: list[None] = []
-    slow = _Renditions(lambda chosen: (time.sleep(0.1), Rendition(EXPLICIT, b"", is_original=True))[1])
+
+    def make(chosen: Chosen) -> Rendition:
+        time.sleep(0.1)
+        return Rendition(chosen.transfer_syntax, b"", is_original=True)
+
     results = sending.send(
         _association(acceptor=False),
         [_chosen(number) for number in range(10)],
-        slow,  # type: ignore[arg-type]
+        _Renditions(make),  # type: ignore[arg-type]
         is_stopped=lambda: len(answered) == 3,
         waiting=lambda: waited.append(None),
     )

@@ -1,4 +1,4 @@
-"""What no good peer does: hand-made bytes of the upper layer (PS3.8 9.3), and connections that only take up room."""
+"""Peers by hand, good and hostile: bytes of the upper layer (PS3.8 9.3) and of DIMSE messages (PS3.7 9.3)."""
 
 import random
 import socket
@@ -10,6 +10,8 @@ CT_STORAGE = b"1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
 ELSEWHERE = "127.0.0.6"
 """Another machine's address, as far as the node can tell."""
+
+ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 2, 3, 4, 5, 6, 7
 
 _LENGTHS = (0, 1, 2, 3, 0xFF, 0x7FFF, 0x8000, 0xFFFF)
 
@@ -60,10 +62,34 @@ def established(port: int, source: str = ELSEWHERE) -> socket.socket:
     """A connection with an association on it."""
     connection = connect(port, source)
     connection.sendall(associate_request())
-    kind, length = struct.unpack(">BxI", connection.recv(6, socket.MSG_WAITALL))
-    assert kind == 2, f"an association was answered with a PDU of type {kind}"
-    connection.recv(length, socket.MSG_WAITALL)
+    kind, _ = read_pdu(connection)
+    assert kind == ASSOCIATE_AC, f"an association was answered with a PDU of type {kind}"
     return connection
+
+
+def read_pdu(connection: socket.socket) -> tuple[int, bytes]:
+    """The type of the next PDU and its body; 0 if the connection ends instead."""
+    header = connection.recv(6, socket.MSG_WAITALL)
+    if not header:
+        return 0, b""
+    kind, length = struct.unpack(">BxI", header)
+    return kind, connection.recv(length, socket.MSG_WAITALL)
+
+
+def store(connection: socket.socket, data: bytes | None = None) -> int:
+    """Store an object as a good peer does; the status that is answered (PS3.7 9.3.1.2)."""
+    connection.sendall(store_begun(UID, b"") + data_end(OBJECT if data is None else data))
+    kind, body = read_pdu(connection)
+    assert kind == P_DATA
+    (status,) = struct.unpack("<H", body.partition(_element(0x0900, b"\0\0")[:8])[2][:2])
+    return int(status)
+
+
+def release(connection: socket.socket) -> None:
+    """End an association as a good peer does."""
+    connection.sendall(pdu(RELEASE_RQ, bytes(4)))
+    assert read_pdu(connection)[0] == RELEASE_RP
+    connection.close()
 
 
 def store_begun(uid: bytes, data: bytes) -> bytes:
@@ -95,6 +121,20 @@ def _item(kind: int, data: bytes) -> bytes:
 def _element(number: int, value: bytes) -> bytes:
     value += b"\0" * (len(value) % 2)
     return struct.pack("<HHI", 0, number, len(value)) + value
+
+
+def _data_element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
+    return struct.pack("<HH2sH", group, number, vr, len(value)) + value
+
+
+UID = b"1.2.3.4.5.6"
+OBJECT = (
+    _data_element(0x08, 0x16, b"UI", CT_STORAGE + b"\0")
+    + _data_element(0x08, 0x18, b"UI", UID + b"\0")
+    + _data_element(0x20, 0x0D, b"UI", b"1.2\0")
+    + _data_element(0x20, 0x0E, b"UI", b"1.2.3\0")
+)
+"""The data set of the smallest object that is stored."""
 
 
 def resident(process: int) -> int:
