@@ -18,12 +18,13 @@ from staticwado_daemon.dicom.data_set import (
     Buffer,
     Encoding,
 )
-from staticwado_daemon.dicom.fragments import end_of_items
+from staticwado_daemon.dicom.fragments import items
 from staticwado_daemon.errors import Incomplete, Rejected
 
 _WINDOW: Final = 1 << 14
 _MAXIMUM_DEPTH: Final = 64
 _LONGEST_VALUE: Final = 1024
+_MOST_HEADERS: Final = 200_000
 
 _ITEM: Final = 0xFFFEE000
 _ITEM_DELIMITER: Final = 0xFFFEE00D
@@ -91,6 +92,7 @@ class _Walk:
     end: int = 0
     window: bytes = b""
     window_start: int = 0
+    headers: int = 0
     item: struct.Struct = field(init=False)
     short: struct.Struct = field(init=False)
 
@@ -113,13 +115,14 @@ class _Walk:
                 if tag in self.wanted:
                     self.values[tag] = bytes(self.buffer[start : start + min(length, _LONGEST_VALUE)])
             elif tag in PIXEL_DATA_TAGS:
-                position = end_of_items(self.buffer, start, little_endian=self.encoding.little_endian)
+                position = self.fragments_end(start)
             else:
                 # A sequence whose VR is unknown is in implicit VR (PS3.5 6.2.2 note 7).
                 position = self.sequence(start, implicit=implicit or vr == b"UN", depth=1)
 
     def element(self, position: int, *, implicit: bool) -> tuple[int, bytes, int, int]:
         """Read a header: tag, VR (if any), where the value starts, and its length."""
+        self.count()
         at = self.at(position)
         group, number, length = self.item.unpack_from(self.window, at)
         tag = group << 16 | number
@@ -157,9 +160,22 @@ class _Walk:
             if length != UNDEFINED_LENGTH:
                 position = start + length
             elif tag in PIXEL_DATA_TAGS:  # an icon's
-                position = end_of_items(self.buffer, start, little_endian=self.encoding.little_endian)
+                position = self.fragments_end(start)
             else:
                 position = self.sequence(start, implicit=implicit or vr == b"UN", depth=depth + 1)
+
+    def fragments_end(self, position: int) -> int:
+        """Return the position after encapsulated pixel data."""
+        for start, length in items(self.buffer, position, little_endian=self.encoding.little_endian):
+            self.count()
+            position = start + length
+        return position + 8
+
+    def count(self) -> None:
+        """Count a header: there can be more of them than anybody should wait for."""
+        self.headers += 1
+        if self.headers > _MOST_HEADERS:
+            raise _OddError
 
     def at(self, position: int) -> int:
         """Bring a header into the window; return where in it the header is."""

@@ -31,12 +31,12 @@ class FileMeta:
     receiving: str = ""
 
     def encoded(self) -> bytes:
-        """Preamble, prefix and file meta information; the data set follows."""
+        """Preamble, prefix and file meta information; the data set follows. UIDs needn't be any."""
         sending, receiving = _title(self.sending), _title(self.receiving)
         elements = [
             _LONG.pack(0x0002, 0x0001, b"OB", 2) + b"\0\1",
             *(
-                _element(number, b"UI", text.encode("ascii"), b"\0")
+                _element(number, b"UI", text.encode("ascii", "replace"), b"\0")
                 for number, text in (
                     (0x0002, self.sop_class_uid),
                     (0x0003, self.sop_instance_uid),

@@ -87,7 +87,8 @@ class Observed:
                 tally.done[operation, kind] += 1
                 tally.sent_bytes += sent
                 tally.received_bytes += received
-                tally.under_way = max(0, tally.under_way - 1)
+                if operation != "sent":  # which is part of what is under way
+                    tally.under_way = max(0, tally.under_way - 1)
                 tally.changed = time.monotonic()
 
     def is_busy(self, association: Association) -> bool:

@@ -1,7 +1,7 @@
 """Associations as pynetdicom has them, with caps, deadlines and threads that wait instead of asking.
 
-Here, in `upper_layer` and in `messages`, and nowhere else, pynetdicom's parts are extended by what they don't document;
-hence its narrow version range.
+Here, in `transport`, `upper_layer` and `messages`, and nowhere else, pynetdicom's parts are extended by what they don't
+document; hence its narrow version range.
 What is changed, and why:
 
 * A PDU's length is looked at before anything of it is read: what is too long ends the association after six bytes.
@@ -27,7 +27,8 @@ from pynetdicom.dimse_primitives import C_GET, C_MOVE
 from pynetdicom.transport import RequestHandler
 
 from staticwado_daemon.dimse.messages import Answer, Messages, Reception, Storage
-from staticwado_daemon.dimse.upper_layer import Connection, Limits, Parcel, UpperLayer
+from staticwado_daemon.dimse.transport import Connection
+from staticwado_daemon.dimse.upper_layer import Limits, Parcel, UpperLayer
 
 __all__ = [
     "Answer",

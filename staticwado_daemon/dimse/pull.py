@@ -114,6 +114,8 @@ def lack(association: Association, peer: Peer, study: UID, here: Container[str])
 def get(local: Local, peer: Peer, wanted: Lack, arrivals: Arrivals, patience: Patience = PATIENT) -> Pulled:
     """Fetch what is lacked of a study by C-GET; where the association is lost, the rest is asked for again.
 
+    What the peer fails to send is asked for once more without compression.
+
     Args:
         local: we.
         peer: from whom.
@@ -121,21 +123,24 @@ def get(local: Local, peer: Peer, wanted: Lack, arrivals: Arrivals, patience: Pa
         arrivals: where it goes, and what of it has come.
         patience: with associations that are lost.
     """
-    tries, problem = 0, None
+    tries, plain, whole, problem = 0, False, wanted.whole, None
     while left := [each for each in wanted.items if _is_to_come(each, arrivals)]:
         before = len(arrivals.stored)
         tries += 1
         try:
-            _get(local, peer, left, wanted.whole if tries == 1 else frozenset(), arrivals)
+            _get(local, peer, left, whole, arrivals, plain=plain)
+            problem = f"{peer} didn't send all that it lists"
         except Transient as error:
-            problem, tries = str(error), 1 if len(arrivals.stored) > before else tries
+            problem, whole = str(error), frozenset()
+            tries = 1 if len(arrivals.stored) > before else tries
             if patience.pause(tries):
                 continue
+            break
         except StaticwadoError as error:
             problem = str(error)
-        else:
-            problem = f"{peer} didn't send all that it lists"
-        break
+        if plain:
+            break
+        plain, whole = True, frozenset()
     return _outcome(wanted, arrivals, problem)
 
 
@@ -155,12 +160,14 @@ def _outcome(wanted: Lack, arrivals: Arrivals, problem: str | None) -> Pulled:
     return Pulled(wanted, stored, problem)
 
 
-def _get(local: Local, peer: Peer, items: Sequence[Item], whole: frozenset[UID], arrivals: Arrivals) -> None:
+def _get(
+    local: Local, peer: Peer, items: Sequence[Item], whole: frozenset[UID], arrivals: Arrivals, *, plain: bool
+) -> None:
     """Fetch instances, on as many associations as their SOP classes need."""
     # Nothing on the association itself says how long a message may take: that is looked after where objects arrive.
     ours = Local(local.title, local.tls, local.connect_seconds, local.associate_seconds, None, local.limits)
     for classes, some in _by_classes(items):
-        proposed = contexts.messages([contexts.STUDY_ROOT_GET]) + retrieval.receiving(classes)
+        proposed = contexts.messages([contexts.STUDY_ROOT_GET]) + retrieval.receiving(classes, plain=plain)
         provides = dict.fromkeys(str(each.abstract_syntax) for each in proposed[1:])
         with associated(ours, peer, proposed, provides=provides, storage=arrivals) as association:
             apart = {item.identity.series for item in items if item.sop_class not in classes} if classes else set()

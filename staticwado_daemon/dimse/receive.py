@@ -24,6 +24,7 @@ from staticwado_daemon.dimse.file_meta import FileMeta
 from staticwado_daemon.dimse.observed import Observed
 from staticwado_daemon.dimse.provider import Answer, Reception
 from staticwado_daemon.dimse.refusal import Refusals
+from staticwado_daemon.errors import Transient
 from staticwado_daemon.inbound.parts import Parts
 from staticwado_daemon.pipeline.space import Space
 
@@ -138,7 +139,7 @@ class _Object:
             if fault is None:
                 self._receiver.folder.take(descriptor, path, self._receiver.parts.name())
                 return Answer(SUCCESS)
-        except OSError as error:
+        except (OSError, Transient) as error:
             return self._refused(error)
         self._receiver.refusals.keep(path, self._receiver.parts.name(), fault, self._meta().sending)
         return Answer(fault.status, fault.reason)
@@ -174,8 +175,8 @@ class _Object:
         if short := self._receiver.shortage():
             self._fail("too little space is left", reason=short)
 
-    def _refused(self, error: OSError) -> Answer:
-        why = error.strerror or type(error).__name__
+    def _refused(self, error: OSError | Transient) -> Answer:
+        why = getattr(error, "strerror", None) or type(error).__name__
         return self._fail(f"can't be stored: {why}", reason=why)
 
     def _fail(self, comment: str, *, reason: str) -> Answer:

@@ -100,15 +100,18 @@ class _Arriving:
         self.reception.abandon()
 
 
-def receiving(classes: Sequence[str]) -> list[PresentationContext]:
+def receiving(classes: Sequence[str], *, plain: bool = False) -> list[PresentationContext]:
     """What is proposed besides C-GET itself: each class in each transfer syntax, so that it comes as it is stored.
 
     Args:
         classes: SOP Class UIDs, at most `MOST_CLASSES` of them; none if the peer doesn't say. Then there is room for
             one context for each class that is common, of which the peer chooses the transfer syntax.
+        plain: no transfer syntax but the uncompressed ones, for peers that take the first best context for an object
+            and fail because it is none of its transfer syntax.
     """
-    if not classes:
-        return contexts.receiving()
+    if plain or not classes:
+        syntaxes = contexts.MESSAGE_SYNTAXES if plain else contexts.STORAGE_SYNTAXES
+        return contexts.receiving(classes or contexts.STORAGE[: contexts.MAXIMUM - 1], syntaxes)
     return [build_context(uid, [syntax]) for uid in classes for syntax in contexts.STORAGE_SYNTAXES]
 
 

@@ -125,7 +125,7 @@ class Retrieve:
         self._observed.began(event.assoc)
         try:
             chosen = self._selected(event, is_known=is_known)
-            work.begin(each.identity.instance for each in chosen)
+            work.begin(len(chosen))
             renditions = Renditions(self._archive.root, self._archive.directory, self._archive.minimum_free)
             with closing(perform(work, chosen, renditions)) as results:
                 for sent in results:

@@ -86,7 +86,8 @@ def requested(asked: Identifier, *, patient_root: bool) -> Request:
     Raises:
         Unmatchable: if it lacks a unique key, or has several values or wild cards where one value is needed.
     """
-    levels = [level for level in _UNIQUE_KEYS if patient_root or level != "PATIENT"]
+    # Study Root has no level PATIENT; Orthanc asks for it there all the same.
+    levels = [level for level in _UNIQUE_KEYS if patient_root or level != "PATIENT" or asked.level == "PATIENT"]
     level = next((each for each in levels if each == asked.level), None)
     if level is None:
         raise Unmatchable(QUERY_RETRIEVE_LEVEL, f"is none of {', '.join(levels)}")

@@ -23,7 +23,7 @@ from pynetdicom.pdu_primitives import A_ABORT
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationServer
 
-from staticwado_daemon.dimse.acceptance import Refusal, Request, Rules, decide
+from staticwado_daemon.dimse.acceptance import Refusal, Request, Rules, address_of, decide
 from staticwado_daemon.dimse.connections import Connection, Connections
 from staticwado_daemon.dimse.implementation import CLASS_UID, VERSION_NAME
 from staticwado_daemon.dimse.observed import Observed
@@ -156,9 +156,17 @@ class _Server(AssociationServer):
             request_handler=request_handler(node.limits, storage),
         )
 
+    def get_request(self) -> Any:
+        """Accept a connection; where there are no more descriptors, not at once again and again."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(_POLL_SECONDS)
+            raise
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """Take a new connection."""
-        connection = self._connections.add(request, str(client_address[0]))
+        connection = self._connections.add(request, str(address_of(client_address[0])))
         try:
             threading.Thread(
                 target=self._attend, args=(connection, client_address), name="connection", daemon=True

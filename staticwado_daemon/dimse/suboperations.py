@@ -48,8 +48,8 @@ class SubOperations:
 
     def __init__(self, event: Event) -> None:
         self._event = event
-        self._left: dict[UID, None] = {}
         self._total = 0
+        self._done = 0
         self._completed = 0
         self._warnings = 0
         self._failed: list[UID] = []
@@ -57,18 +57,16 @@ class SubOperations:
         self._bytes = 0
         self._answered = 0.0
 
-    def begin(self, instances: Iterable[UID]) -> None:
+    def begin(self, total: int) -> None:
         """So many are to be done."""
-        self._left = dict.fromkeys(instances)
-        self._total = len(self._left)
+        self._total = total
 
     def note(self, sent: Sent) -> None:
         """One is done; the requestor hears of it unless it did a moment ago."""
-        instance = sent.chosen.identity.instance
-        self._left.pop(instance, None)
+        self._done += 1
         self._bytes += sent.length
         if sent.is_failed:
-            self._failed.append(instance)
+            self._failed.append(sent.chosen.identity.instance)
             self._reason = self._reason or sent.reason
         elif sent.is_warning:
             self._warnings += 1
@@ -86,16 +84,14 @@ class SubOperations:
 
     def finish(self) -> int:
         """Give the final answer, if there is somebody to hear it; returns its status."""
-        if self._left and self.is_stopped():
-            self._answer(CANCELLED, self._counts(len(self._left)))
+        if self._done < self._total and self.is_stopped():
+            self._answer(CANCELLED, self._counts())
             return CANCELLED
-        self._failed += self._left
-        counts = self._counts(0)
         if self._failed and len(self._failed) == self._total:
             status = CANNOT_PERFORM
         else:
             status = _SOME_FAILED if self._failed or self._warnings else SUCCESS
-        self._answer(status, counts, self._reason)
+        self._answer(status, self._counts(), self._reason)
         return status
 
     def refuse(self, status: int, comment: str, tag: int | None) -> None:
@@ -108,12 +104,12 @@ class SubOperations:
         reason = {"reason": self._reason} if self._reason else {}
         return {**counts, "sent_bytes": self._bytes, **reason}
 
-    def _counts(self, remaining: int) -> _Counts:
-        return _Counts(remaining, self._completed, len(self._failed), self._warnings)
+    def _counts(self) -> _Counts:
+        return _Counts(self._total - self._done, self._completed, len(self._failed), self._warnings)
 
     def _tell_of_progress(self, seconds: float) -> None:
-        if self._left and time.monotonic() >= self._answered + seconds:
-            self._answer(_PENDING, self._counts(len(self._left)))
+        if self._done < self._total and time.monotonic() >= self._answered + seconds:
+            self._answer(_PENDING, self._counts())
 
     def _answer(self, status: int, counts: _Counts | None, comment: str = "", tag: int | None = None) -> None:
         if is_over(self._event.assoc):

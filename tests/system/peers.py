@@ -2,6 +2,7 @@
 
 import ssl
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pynetdicom.events import Event
 
 from staticwado_daemon.dimse import contexts
 from tests.system import dcmtk
+from tests.system.listening import until_listening
 from tests.system.servers import free_port
 
 _PATIENCE_SECONDS = 30.0
@@ -53,7 +55,7 @@ def dcmqrscp(
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=dcmtk.environment())
     try:
-        dcmtk.until_listening(port, process)
+        until_listening(port, process)
         yield port
     except BaseException as error:
         error.add_note(f"dcmqrscp's log ends with:\n{log.read_text(errors='replace')[-4000:]}")
@@ -78,6 +80,7 @@ class Archive:
         holdings: what it is asked for.
         answer: the status of the nth C-STORE, counted from 0 over all associations; None: it aborts instead.
         gives: how many objects of a C-GET it sends before it aborts; None: all.
+        pause: seconds before each object of a C-GET.
         always: it aborts each time, and not but once.
         stored: what it has accepted, in order, by SOP Instance UID.
         asked: how many objects it was sent.
@@ -89,6 +92,7 @@ class Archive:
     holdings: list[Dataset] = field(default_factory=list)
     answer: Callable[[int], int | None] = lambda _number: 0x0000
     gives: int | None = None
+    pause: float = 0.0
     always: bool = False
     stored: list[str] = field(default_factory=list)
     asked: int = 0
@@ -128,6 +132,7 @@ class Archive:
                 event.assoc.abort()
                 return
             self.given += 1
+            time.sleep(self.pause)
             yield 0xFF00, each
 
     def _chosen(self, asked: Dataset) -> list[Dataset]:

@@ -11,10 +11,22 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.service_class import ServiceClass, StorageServiceClass
-from pynetdicom.sop_class import register_uid, uid_to_service_class
+from pynetdicom.sop_class import (
+    PatientRootQueryRetrieveInformationModelGet,
+    PatientRootQueryRetrieveInformationModelMove,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+    register_uid,
+    uid_to_service_class,
+)
 
 from staticwado_daemon.dicom import part10
 from tests.system.nodes import TITLE, Node
+
+PATIENT_MOVE = str(PatientRootQueryRetrieveInformationModelMove)
+STUDY_MOVE = str(StudyRootQueryRetrieveInformationModelMove)
+PATIENT_GET = str(PatientRootQueryRetrieveInformationModelGet)
+STUDY_GET = str(StudyRootQueryRetrieveInformationModelGet)
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 SUCCESS, WARNING, OUT_OF_RESOURCES = 0x0000, 0xB000, 0xA700
@@ -230,3 +242,33 @@ def final(responses: Iterable[tuple[Dataset, Dataset | None]]) -> Final:
             pending,
         )
     raise AssertionError("no final answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A node that gives back; WITNESS is where a test listens, ABSENT where nobody does."""
+
+    node: Node
+    witness: int
+    sources: tuple[Source, ...]
+    ct: tuple[Source, ...]
+
+    @property
+    def studies(self) -> list[str]:
+        return sorted({each.uids[0] for each in self.sources})
+
+
+def moved(archive: Archive, model: str, keys: Dataset, destination: str = "WITNESS") -> Final:
+    """Ask for a C-MOVE and wait for its end."""
+    with asking(archive.node, model) as association:
+        return final(association.send_c_move(keys, destination, model, msg_id=77))
+
+
+def is_whole(received: dict[str, Received], sources: Iterable[Source]) -> None:
+    """What arrived is what was stored, bit for bit."""
+    expected = {each.uids[2]: each for each in sources}
+    assert received.keys() == expected.keys()
+    for uid, each in expected.items():
+        assert received[uid].transfer_syntax == each.transfer_syntax, each.path
+        assert received[uid].sop_class == each.sop_class
+        assert received[uid].data_set == each.data_set, each.path

@@ -68,7 +68,7 @@ class Server:
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listens on now, below those that Linux gives to outgoing connections."""
     while True:
-        port = random.randrange(10_000, 32_768)
+        port = random.SystemRandom().randrange(10_000, 32_768)  # the usual generator is seeded by some tests
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.by_hand import OBJECT, UID, connect, data_end, established, read_pdu, store, store_begun
+from tests.system.by_hand import OBJECT, UID, connect, data_end, established, read_pdu, release, store, store_begun
 from tests.system.listening import until_listening
 from tests.system.nodes import Node, prepare
 from tests.system.programs import PATIENCE, REPOSITORY, STATICWADO, told
@@ -26,10 +27,10 @@ def node(tmp_path: Path) -> Node:
 
 
 @contextmanager
-def _started(node: Node, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+def _started(node: Node, *command: str, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
     with node.scp_log.open("ab") as output:
         process = subprocess.Popen(
-            [*STATICWADO, "-c", str(node.config), "scp"],
+            [*(command or (*STATICWADO, "scp")), "-c", str(node.config)],
             stdout=output,
             stderr=output,
             env={**os.environ, "HOME": "/nonexistent", "PYTHONPATH": str(REPOSITORY), **environment},
@@ -101,6 +102,23 @@ def test_the_manager_hears_that_it_is_ready_and_that_it_ends(node: Node, tmp_pat
             ]
             process.send_signal(signal.SIGTERM)
             assert manager.recv(1000) == b"STOPPING=1"
+
+
+@pytest.mark.parametrize("words", [(), ("scp",)], ids=["alone", "scp"])
+def test_static_wados_name_for_it(node: Node, words: tuple[str, ...]) -> None:
+    start = (sys.executable, "-c", "from staticwado_daemon.cli import dicomwebscp; dicomwebscp()")
+    with _started(node, *start, *words, "-p", str(node.port)):
+        release(established(node.port))
+
+
+def test_it_works_without_memory_that_is_writable_and_executable(node: Node) -> None:
+    """MemoryDenyWriteExecute= of the unit: the kernel's own form of it (PR_SET_MDWE, Linux 6.3)."""
+    forbid = "import ctypes, os, sys\nassert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0\n"
+    start = f"{forbid}os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    with _started(node, sys.executable, "-c", start, *STATICWADO[1:], "scp"):
+        sender = established(node.port)
+        assert store(sender) == 0x0000
+        release(sender)
 
 
 def test_the_status_speaks_of_a_node_for_as_long_as_it_runs(node: Node) -> None:

@@ -17,6 +17,12 @@ from pynetdicom.association import Association
 
 from staticwado_daemon.cli import execute
 from staticwado_daemon.cli import staticwado as cli
+from staticwado_daemon.dimse import server
+from staticwado_daemon.dimse.acceptance import Rules, networks
+from staticwado_daemon.dimse.observed import Observed
+from staticwado_daemon.dimse.provider import Limits
+from staticwado_daemon.dimse.server import serve
+from staticwado_daemon.dimse.verification import Verification
 from tests.system import certificates, dcmtk, nodes
 from tests.system.certificates import Authority
 from tests.system.nodes import Node
@@ -217,6 +223,20 @@ def test_an_address_that_is_not_listed(tmp_path: Path) -> None:
         welcome = listed.associate("127.0.0.1", node.port, bind_address=("127.0.0.2", 0))
         assert welcome.is_established
         welcome.release()
+
+
+def test_ipv6(capsys: pytest.CaptureFixture[str]) -> None:
+    observed = Observed("NODE", "::1", tls=False)
+    rules = Rules(peers=networks(["::1"]), maximum_of_peer=1)
+    with serve(server.Node("NODE", "::1", 0, rules, Limits(), 5.0), [Verification(observed)], observed) as port:
+        entity = AE("CT1")
+        entity.add_requested_context(VERIFICATION)
+        first, second = (entity.associate("::1", port) for _ in range(2))
+        assert (first.is_established, second.is_rejected) == (True, True)
+        first.release()
+    assert observed.report().associations == {"rejected": 1, "released": 1}
+    assert observed.report().open == 0
+    capsys.readouterr()  # log lines, as nobody has said where they should go
 
 
 def test_limits_are_told_on_the_wire_and_end_with_the_associations(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pydicom
 import pytest
 
 from staticwado_daemon.dicom import outline, part10
+from staticwado_daemon.dicom.data_set import EXPLICIT_LITTLE
 from staticwado_daemon.dicom.data_set import Limits as ReadingLimits
 from staticwado_daemon.dicom.transfer_syntaxes import known, transfer_syntax
 from staticwado_daemon.dimse import durable
@@ -282,6 +283,8 @@ def test_an_instance_uid_that_is_none_is_refused(tmp_path: Path) -> None:
     with receiving(tmp_path) as port, associated(port) as peer:
         assert peer.store(CT, "../1.2.3", data_set()).status == UNUSABLE
         assert peer.store("no class", "1.2.3", data_set()).status == UNUSABLE
+        assert peer.store(CT, "1.2.\xe9", data_set()).status == UNUSABLE
+        assert peer.store(CT, "1" * 60_000, data_set()).status == UNUSABLE
     assert not whole(tmp_path)
 
 
@@ -342,6 +345,37 @@ def test_no_success_without_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert peer.store(CT, "1.2.3", data_set()).status == OUT_OF_RESOURCES
         assert not parts(tmp_path)
         assert peer.store(CT, "1.2.3", data_set()) == Told(0)
+
+
+def test_the_answer_comes_after_bytes_name_and_folder_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut at any moment before the answer may cost the object, and after it nothing."""
+    steps: list[str] = []
+    synced, may_end = threading.Event(), threading.Event()
+
+    def fdatasync(descriptor: int) -> None:
+        steps.append(f"bytes: {os.fstat(descriptor).st_size}, whole: {len(whole(tmp_path))}")
+
+    def fsync(_: int) -> None:
+        steps.append(f"folder, whole: {len(whole(tmp_path))}")
+        synced.set()
+        may_end.wait(20)
+
+    with receiving(tmp_path) as port, associated(port) as peer, monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fdatasync)
+        patch.setattr(os, "fsync", fsync)
+        answers: list[Told] = []
+        sender = threading.Thread(target=lambda: answers.append(peer.store(CT, "1.2.3", data_set())))
+        sender.start()
+        assert synced.wait(20)
+        time.sleep(0.2)
+        assert answers == []
+        may_end.set()
+        sender.join()
+    assert answers == [Told(0)]
+    (path,) = whole(tmp_path)
+    assert steps == [f"bytes: {path.stat().st_size}, whole: 0", "folder, whole: 1"]
 
 
 def test_a_part_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
@@ -405,6 +439,12 @@ def test_a_walk_comes_to_the_end_of_every_data_set_and_misses_what_was_cut_off()
             # Cut between two elements, or in what is too short for one.
             assert_ends_between_elements(data[:end], head, data)
     assert walked > 0.9 * len(objects())
+
+
+def test_a_walk_gives_up_where_there_is_no_end_of_headers() -> None:
+    endless = data_set() + element(0x00090010, "LO") * 300_000
+    found = outline.read(endless, 0, EXPLICIT_LITTLE, {0x00080018})
+    assert (found.walked, found.values) == (False, {0x00080018: b"1.2.3\0"})
 
 
 def assert_ends_between_elements(cut: bytes, head: int, data: bytes) -> None:

@@ -160,6 +160,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]:
     return corpus.ct_study(tmp_path_factory.mktemp("ct"), instances=8, series=2, size=64).files
 
 
+@pytest.fixture(autouse=True)
+def _everything_is_logged() -> None:
+    """A command that ran in this process may have asked for warnings alone."""
+    structlog.reset_defaults()
+
+
 @pytest.fixture
 def archive(files: Sequence[Path]) -> Iterator[peers.Archive]:
     with peers.archive(files) as archive:

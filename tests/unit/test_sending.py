@@ -56,7 +56,7 @@ def test_unique_keys_are_read_by_their_levels() -> None:
     ("patient_root", "keys", "where"),
     [
         (True, {}, "(0008,0052) is none of PATIENT, STUDY, SERIES, IMAGE"),
-        (False, {"QueryRetrieveLevel": "PATIENT", "PatientID": "1"}, "(0008,0052) is none of STUDY, SERIES, IMAGE"),
+        (False, {"QueryRetrieveLevel": "WORKLIST", "PatientID": "1"}, "(0008,0052) is none of STUDY, SERIES, IMAGE"),
         (True, {"QueryRetrieveLevel": "PATIENT"}, "(0010,0020) is missing"),
         (True, {"QueryRetrieveLevel": "PATIENT", "PatientID": ["1", "2"]}, "(0010,0020) must have a single value"),
         (True, {"QueryRetrieveLevel": "PATIENT", "PatientID": "A*"}, "(0010,0020) has wild cards"),
