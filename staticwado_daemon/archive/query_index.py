@@ -202,7 +202,7 @@ class QueryIndex:
     def _ask(self, question: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self._lock:
             if _identity(self._path) != self._file:
-                # It was deleted or made anew: what is open has no future. Being open, it can't be taken for the new one.
+                # It was deleted or made anew. While it is open the new one can't be taken for it.
                 database, file = _opened(self._path)
                 self._database.close()
                 self._database, self._file = database, file

@@ -18,7 +18,7 @@ Examples:
   staticwado find PACS --patient-name 'Doe^J*' --study-date 20260101-20260131
   staticwado find PACS --modality CT --study-date today-7-
   staticwado find PACS --level series --study 1.2.840.99.1
-  staticwado find PACS --key InstitutionName='General*' --key ReferringPhysicianName
+  staticwado find PACS --key InstitutionName='General*' --key StudyID
 """
 
 _OPTIONS = {

@@ -1,4 +1,4 @@
-"""`staticwado index`: the list of all studies, made anew."""
+"""`staticwado index`: the list of all studies and the query index, made anew."""
 
 import click
 
@@ -11,11 +11,11 @@ Examples:
 """
 
 
-@click.command(short_help="Make the list of studies anew.", epilog=_EXAMPLES)
+@click.command(short_help="Make the list of studies and the query index anew.", epilog=_EXAMPLES)
 @shared("-o", "--dir")
 @click.pass_obj
 def index(common: Common) -> None:
-    """Make the list of studies anew from the studies themselves."""
+    """Make the list of studies anew from the studies themselves, and with it the index that DICOM queries use."""
     from staticwado_daemon.cli.hands import hands
     from staticwado_daemon.cli.outcomes import counted
     from staticwado_daemon.cli.preflight import require_tree

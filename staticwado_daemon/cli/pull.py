@@ -1,5 +1,6 @@
 """`staticwado pull`: from another node what we lack."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -122,10 +123,23 @@ class Session:
                     self.pulled.append(pull.move(self.local, self.peer, lack, partial(_show_sent, show, done)))
                     done += len(lack.items)
                 return
+            self._require_user()
             with receiver_of(self.configuration) as receiver:
                 for lack in self.lacks:
                     arrivals = Arrivals(receiver, lambda: show(advance=1))
                     self.pulled.append(pull.get(self.local, self.peer, lack, arrivals))
+
+    def _require_user(self) -> None:
+        """Make sure that the daemon may read and remove what comes."""
+        import pwd
+
+        from staticwado_daemon.cli.node import make_tree
+
+        make_tree(self.configuration)
+        owner = self.configuration.scp().root.stat().st_uid
+        if owner != os.geteuid():
+            name = next((each.pw_name for each in pwd.getpwall() if each.pw_uid == owner), str(owner))
+            raise StaticwadoError(f"what comes must belong to the tree's user: run this as {name}")
 
     def _require_our_node(self) -> None:
         """Make sure that somebody is there to receive what C-MOVE sends to us."""

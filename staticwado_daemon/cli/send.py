@@ -29,7 +29,7 @@ _EXAMPLES = """\b
 Examples:
   staticwado send 1.2.840.99.1 --to PACS
   staticwado send studies/1.2.3/series/4.5 --to ARCHIVE@10.1.2.3:104
-  staticwado send 1.2.840.99.1 --to PACS --skip-present    goes on where it was interrupted
+  staticwado send 1.2.840.99.1 --to PACS --skip-present
 """
 
 

@@ -33,6 +33,8 @@ MODELS: Final[Mapping[Way, str]] = {"get": contexts.STUDY_ROOT_GET, "move": cont
 
 _MOST_INSTANCES: Final = 100
 """UIDs in one request; some peers take no longer lists."""
+_MOST_STUDIES: Final = 100_000
+"""Of one question; whoever has more of them by its keys doesn't look at these."""
 _MOVE_SECONDS: Final = 600.0
 """Between two answers of a C-MOVE, of which many peers give but the last one."""
 
@@ -98,7 +100,7 @@ def proposals() -> list[PresentationContext]:
 
 def studies(association: Association, peer: Peer, keys: Mapping[str, str], today: date) -> list[UID]:
     """The studies that a peer has by these keys, each once; as `question.identifier` and `question.ask`."""
-    answers = ask(association, peer, identifier("STUDY", keys, today))
+    answers = ask(association, peer, identifier("STUDY", keys, today), _MOST_STUDIES)
     return list(dict.fromkeys(uid(answer, "StudyInstanceUID", peer) for answer in answers))
 
 

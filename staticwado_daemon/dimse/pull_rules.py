@@ -19,6 +19,7 @@ from staticwado_daemon.dimse.retrieval import Arrivals
 from staticwado_daemon.errors import StaticwadoError
 
 _LONGEST_PAUSE: Final = 3600.0
+_MOST_DOUBLINGS: Final = 12
 _ONCE: Final = Patience(tries=2)
 """Of one round: the next one comes anyway."""
 
@@ -90,7 +91,7 @@ class Rules:
             due.remove((at, failures, rule))
             if stopped.wait(max(0.0, at - time.monotonic())):
                 return
-            failures = 0 if self.keep(rule, stopped) else failures + 1
+            failures = 0 if self.keep(rule, stopped) else min(failures + 1, _MOST_DOUBLINGS)
             pause = min(max(rule.every, _LONGEST_PAUSE), rule.every * 2.0**failures)
             due.append((time.monotonic() + pause, failures, rule))
 
@@ -142,4 +143,7 @@ class Rules:
         return pulled
 
     def _known(self, study: UID) -> frozenset[str]:
-        return self._held(study) | self._fetched.get(study, frozenset())
+        held = self._held(study)
+        if waiting := self._fetched.pop(study, set()) - held:
+            self._fetched[study] = waiting
+        return held | waiting

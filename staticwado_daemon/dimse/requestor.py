@@ -19,7 +19,7 @@ from pynetdicom.transport import AddressInformation
 from staticwado_daemon.dimse.contexts import MAXIMUM
 from staticwado_daemon.dimse.implementation import CLASS_UID, VERSION_NAME
 from staticwado_daemon.dimse.peers import Peer
-from staticwado_daemon.dimse.provider import Limits, Storage, fit
+from staticwado_daemon.dimse.provider import Limits, Storage, fit, undisturbed
 from staticwado_daemon.errors import StaticwadoError, Transient
 
 Handler = tuple[evt.EventType, Callable[..., Any]]
@@ -95,7 +95,8 @@ def associated(
     except BaseException:
         association.abort()
         raise
-    association.release()
+    with undisturbed(association):
+        association.release()
 
 
 def _prepared(

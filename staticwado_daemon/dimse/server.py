@@ -152,7 +152,8 @@ class _Server(AssociationServer):
             address,
             node.title,
             contexts,
-            evt_handlers=[*handlers, *own],
+            # Ours are first: one that raises, as a hostile request may have it do, keeps the others from being called.
+            evt_handlers=[*own, *handlers],
             request_handler=request_handler(node.limits, storage),
         )
 
@@ -248,8 +249,14 @@ class _Server(AssociationServer):
         self._here.connection.association = event.assoc
 
     def _judge(self, event: evt.Event) -> None:
-        """Accept an association request, or reject it on the wire."""
-        association = event.assoc
+        """Accept an association request, or reject it on the wire; whatever happens, never let it pass unjudged."""
+        try:
+            self._decide(event.assoc)
+        except Exception:  # noqa: BLE001 - pynetdicom would go on as if nothing had happened
+            _log.exception("association_not_judged")
+            event.assoc.abort(block=False)
+
+    def _decide(self, association: Association) -> None:
         connection = self._connections.of(association)
         asked = association.requestor.primitive
         if connection is None or asked is None:

@@ -237,11 +237,12 @@ class UpperLayer(DULServiceProvider):
 
     def _read_p_data(self, length: int) -> None:
         """Read the fragments of a P-DATA-TF PDU (PS3.8 9.3.5), each straight to where it belongs."""
-        connection = self._connection
+        connection, header = self._connection, memoryview(bytearray(_PDV_HEADER.size))
         while length:
             if length < _PDV_HEADER.size:
                 break
-            item_length, context_id, control = _PDV_HEADER.unpack(connection.recv(_PDV_HEADER.size))
+            connection.read_into(header)
+            item_length, context_id, control = _PDV_HEADER.unpack(header)
             length -= 4 + item_length
             if item_length < 2 or length < 0:
                 break

@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import httpx
+import orjson
 
 from tests import corpus
-from tests.bench import receivers
+from tests.bench import latency, receivers
 from tests.bench.processes import peak_memory
 from tests.bench.receivers import Receiver
 from tests.bench.table import Row, at_least, at_most
@@ -102,17 +102,17 @@ def _receiver(node: Node) -> Receiver:
 
 def _until_visible(server: Server, instances: int) -> float:
     """Ask for the study's series until they have so many instances; the seconds that takes."""
-    url, started = f"{server.url}/dicomweb/studies/{corpus.uid('ct')}/series", time.perf_counter()
-    while (shown := _shown(url)) < instances:
+    url, started = f"/dicomweb/studies/{corpus.uid('ct')}/series", time.perf_counter()
+    while (shown := _shown(server, url)) < instances:
         if time.perf_counter() - started > _PATIENCE_SECONDS:
             raise SystemExit(f"only {shown} of {instances} instances are visible")
         time.sleep(_LOOK_SECONDS)
     return time.perf_counter() - started
 
 
-def _shown(url: str) -> int:
-    answer = httpx.get(url, trust_env=False)
-    series = answer.json() if answer.status_code == httpx.codes.OK else []
+def _shown(server: Server, url: str) -> int:
+    answer = latency.body(server, url)
+    series = orjson.loads(answer) if answer.startswith(b"[") else []
     return sum(each["00201209"]["Value"][0] for each in series)
 
 

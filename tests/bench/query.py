@@ -4,16 +4,21 @@ import random
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import orjson
 
+from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.query_index import QueryIndex, reader
 from staticwado_daemon.archive.query_tables import FILE
 from staticwado_daemon.archive.query_writer import QueryIndexWriter, SeriesRows, StudyRows
+from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.matching import Key
 from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.pipeline.searchable import Searchable
+from staticwado_daemon.pipeline.studies import Studies
 from tests.bench.studies import query_answer
 from tests.bench.table import Row, at_most
 
@@ -21,6 +26,7 @@ SEARCH_MILLISECONDS = 200.0
 GROWTH_MICROSECONDS = 100.0
 """For one instance more: three per cent of what the cheapest way to store one costs."""
 INSTANCE_BYTES = 120.0
+START_SECONDS = 2.0
 
 _SEED = 20260214
 _SERIES = 3
@@ -43,7 +49,21 @@ def measure(count: int, scratch: Path) -> Iterator[Row]:
         yield Row("query index, anything: first answer, ms", f"{best(lambda: next(index.studies())):.1f}")
         spent = best(lambda: index.instances(instance_uid(7, 0, 0)))
         yield Row("query index, one instance's place, ms", f"{spent:.2f}")
+    yield _start(path)
     yield from _growth(path)
+
+
+def _start(path: Path) -> Row:
+    """What a start of the publisher does when nothing has changed."""
+    listed = StudiesIndex()
+    with reader(path) as index:
+        listed.put_all(row.answer for row in index.studies())
+    root = path.parent / "root"
+    with Store(root) as store, closing(Searchable(store, path, listed)) as searchable:
+        started = time.perf_counter()
+        searchable.write(Studies(root, 0))
+        spent = time.perf_counter() - started
+    return at_most(f"query index of {len(listed):,} studies: compared with the list, s", spent, START_SECONDS)
 
 
 def build(path: Path, studies: int, instances: int = 1) -> None:

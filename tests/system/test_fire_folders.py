@@ -94,6 +94,10 @@ def mounted(directory: Path, *options: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", directory], check=True)
 
 
+DROP_WATCHES = 4
+"""The drop folder, what is in it, and the directory that it stands in."""
+
+
 def test_when_the_kernel_has_no_watches_left_the_rest_is_scanned(tmp_path: Path) -> None:
     template = Template.make(tmp_path / "template")
     site = prepare(tmp_path / "site", reconcileSeconds=3600)
@@ -102,12 +106,13 @@ def test_when_the_kernel_has_no_watches_left_the_rest_is_scanned(tmp_path: Path)
     assert done.returncode == 0, f"user namespaces are needed for this test: {done.stderr}"
     expected = write_tree(site.inbound, template, range(150), per_directory=2)
     with started(site, *wrapper, f'{script}; exec "$@"', "limited") as victim:
-        (said,) = site.status()["degraded"]
+        (said,) = [each for each in site.status()["degraded"] if str(site.inbound) in each]
         assert "polled in part" in said
         assert "fs.inotify.max_user_watches" in said
-        (entry,) = log_events(site, "inbound_degraded")
+        (entry,) = [each for each in log_events(site, "inbound_degraded") if each["folder"] == str(site.inbound)]
         directories = sum(1 for path in site.inbound.rglob("*") if path.is_dir()) + 1
-        assert entry["unwatched"] == directories - WATCHES
+        # The drop folder may have some of the watches.
+        assert 0 <= entry["unwatched"] - (directories - WATCHES) <= DROP_WATCHES
         expected += write_tree(tmp_path / "more", template, range(150, 300), per_directory=2)
         for path in sorted((tmp_path / "more").rglob("*.dcm")):  # into directories that are watched, or not, or new
             name = path.relative_to(tmp_path / "more")

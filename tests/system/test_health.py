@@ -172,7 +172,7 @@ def test_a_real_daemon(tmp_path: Path) -> None:
             told = site.ask("/metrics")
             found = metrics(told)
         assert len(files) == found["staticwado_receiptspublished"] == found["staticwado_instances"] == 4
-        assert found["staticwado_foldersinotify"] + found["staticwado_folderspolling"] == 1
+        assert found["staticwado_foldersinotify"] + found["staticwado_folderspolling"] == 2
         assert time.time() - found["staticwado_last_published_timestamp_seconds"] < 300
         assert found["staticwado_disk_free_bytes"] > 0
         for name in (b"Doe", b"Smith", b"Test^Ct", b"TEST-CT", b"2.25"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from staticwado_daemon.cli import execute
@@ -237,6 +237,36 @@ def test_ipv6(capsys: pytest.CaptureFixture[str]) -> None:
     assert observed.report().associations == {"rejected": 1, "released": 1}
     assert observed.report().open == 0
     capsys.readouterr()  # log lines, as nobody has said where they should go
+
+
+class _Stumbling:
+    """A service whose handler fails, as a hostile request may make it."""
+
+    contexts = Verification(Observed("NODE", "", tls=False)).contexts
+
+    def __init__(self) -> None:
+        self.handlers = ((evt.EVT_REQUESTED, self._fail), (evt.EVT_CONN_OPEN, self._fail))
+
+    def _fail(self, event: evt.Event) -> None:
+        raise ValueError(event)
+
+
+@pytest.mark.parametrize("fails", ["a service", "the decision"])
+def test_nobody_gets_in_because_something_fails(
+    fails: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    observed = Observed("NODE", "127.0.0.1", tls=False)
+    rules = Rules(calling=frozenset(("SOMEBODY",)))
+    if fails == "the decision":
+        monkeypatch.setattr(server, "decide", lambda *_: 1 / 0)
+    with serve(server.Node("NODE", "127.0.0.1", 0, rules, Limits(), 5.0), [_Stumbling()], observed) as port:
+        entity = AE("CT1")
+        entity.add_requested_context(VERIFICATION)
+        association = entity.associate("127.0.0.1", port)
+        assert not association.is_established
+        assert association.is_rejected == (fails == "a service")
+    assert observed.report().associations == ({"rejected": 1} if fails == "a service" else {"broken": 1})
+    capsys.readouterr()
 
 
 def test_limits_are_told_on_the_wire_and_end_with_the_associations(tmp_path: Path) -> None:

@@ -192,3 +192,16 @@ def test_an_event_report_that_nobody_asked_for_ends_the_association(tmp_path: Pa
     with receiving(tmp_path) as port, associated(port) as peer:
         peer.request(1, CT, "1.2.3", field=0x0100)
         assert peer.answer()[0] == ABORT
+
+
+@pytest.mark.parametrize("rest", range(1, 12))
+def test_a_connection_that_ends_inside_a_header_takes_its_object_with_it(tmp_path: Path, rest: int) -> None:
+    with receiving(tmp_path) as port:
+        with associated(port) as peer:
+            peer.request(1, CT, "1.2.3")
+            peer.connection.sendall(struct.pack(">BxIIBB", P_DATA, 100, 96, 1, 0)[:rest])
+            peer.connection.shutdown(socket.SHUT_WR)
+            assert peer.answer()[0] in {0, ABORT}
+        until(lambda: not parts(tmp_path))
+        with associated(port) as peer:
+            assert peer.store(CT, "1.2.3", data_set()) == Told(0)

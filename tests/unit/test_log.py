@@ -77,8 +77,6 @@ def test_foreign_records_say_where_they_come_from() -> None:
     foreign = {(event["logger"], event["level"]) for event in events if event["event"] == "foreign_record"}
     assert foreign == {
         ("pydicom", "error"),
-        ("pynetdicom.acse", "warning"),
-        ("pynetdicom.acse", "error"),
         ("watchdog.observers", "warning"),
         ("watchdog.observers", "error"),
         ("some.library", "warning"),

@@ -117,6 +117,15 @@ def test_whole_series_are_asked_for_as_such_and_others_by_their_instances() -> N
     assert found[1].identifier().QueryRetrieveLevel == "IMAGE"
 
 
+def test_what_one_association_can_not_carry_is_divided_by_sop_classes() -> None:
+    classes = contexts.STORAGE[: 2 * MOST_CLASSES + 1]
+    wanted = [item for sop_class in classes for item in items("1.1", 2, sop_class)]
+    divided = list(pull._by_classes(wanted))
+    assert [len(own) for own, _ in divided] == [MOST_CLASSES, MOST_CLASSES, 1]
+    assert all({item.sop_class for item in some} == set(own) for own, some in divided)
+    assert list(pull._by_classes(items("1.1", 2, ""))) == [([], items("1.1", 2, ""))]
+
+
 def test_what_is_proposed_fits_on_one_association() -> None:
     classes = list(contexts.STORAGE[:MOST_CLASSES])
     for proposed in (receiving(classes), receiving([])):
