@@ -17,23 +17,18 @@ from staticwado_daemon.config.schema import AeConfig, DicomWebScpConfig, Group, 
 from staticwado_daemon.dicom import uncompressed
 from staticwado_daemon.dicom.character_sets import character_sets
 from staticwado_daemon.dicom.transfer_syntaxes import transfer_syntax
-from staticwado_daemon.dimse import (
-    acceptance,
-    audit,
-    commitment,
-    commitment_messages,
-    contexts,
-    implementation,
-    query,
-    question,
-    receive,
-    retrieve,
-    statuses,
-    suboperations,
-    tls,
-    transactions,
-)
-from staticwado_daemon.dimse.provider import Limits
+from staticwado_daemon.dimse import contexts, implementation, statuses, tls
+from staticwado_daemon.dimse.association.provider import Limits
+from staticwado_daemon.dimse.commitment import messages as commitment_messages
+from staticwado_daemon.dimse.commitment import service as commitment
+from staticwado_daemon.dimse.commitment import transactions
+from staticwado_daemon.dimse.node import acceptance
+from staticwado_daemon.dimse.query import question
+from staticwado_daemon.dimse.query import service as query
+from staticwado_daemon.dimse.receiving import audit
+from staticwado_daemon.dimse.receiving import service as receive
+from staticwado_daemon.dimse.retrieve import service as retrieve
+from staticwado_daemon.dimse.retrieve import suboperations
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
 _TEXT = Path(__file__).parent / "data" / "conformance.md"

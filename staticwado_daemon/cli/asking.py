@@ -8,8 +8,8 @@ from staticwado_daemon.cli.options import AnyCommand, Common
 
 if TYPE_CHECKING:
     from staticwado_daemon.config import Configuration, Scp
+    from staticwado_daemon.dimse.association.requestor import Local
     from staticwado_daemon.dimse.peers import Peer
-    from staticwado_daemon.dimse.requestor import Local
 
 
 def network_options(command: AnyCommand) -> AnyCommand:
@@ -63,7 +63,7 @@ def local_of(settings: "Scp", *, tls: bool) -> "Local":
     Raises:
         ConfigError: if a certificate can't be used.
     """
-    from staticwado_daemon.dimse.requestor import Local
+    from staticwado_daemon.dimse.association.requestor import Local
     from staticwado_daemon.dimse.tls import client_context
 
     own = settings.tls

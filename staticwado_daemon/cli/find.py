@@ -11,7 +11,7 @@ from staticwado_daemon.cli.options import AnyCommand, Common, json_option, share
 
 if TYPE_CHECKING:
     from staticwado_daemon.archive.search import Level
-    from staticwado_daemon.dimse.question import Answer
+    from staticwado_daemon.dimse.query.question import Answer
 
 _EXAMPLES = """\b
 Examples:
@@ -98,7 +98,7 @@ def chosen_keys(level: "Level") -> dict[str, str]:
     Raises:
         ConfigError: if nothing at this level can be chosen so.
     """
-    from staticwado_daemon.dimse.question import fitted
+    from staticwado_daemon.dimse.query.question import fitted
 
     return fitted(level, _keys(click.get_current_context()))
 
@@ -124,9 +124,9 @@ def find(common: Common, ae: str, *, level: str, limit: int | None, tls: bool) -
     AE is the AE title of a node of aeConfig, or TITLE@HOST:PORT. `*` and `?` stand for any letters and for one.
     Only --json has every attribute that comes back.
     """
+    from staticwado_daemon.dimse.association.requestor import associated
     from staticwado_daemon.dimse.contexts import messages
-    from staticwado_daemon.dimse.question import LEVELS, ask, identifier, model
-    from staticwado_daemon.dimse.requestor import associated
+    from staticwado_daemon.dimse.query.question import LEVELS, ask, identifier, model
 
     quieten(common)
     wanted = next(each for each in LEVELS if each == level.upper())
@@ -155,7 +155,7 @@ def _print_table(level: "Level", found: "Sequence[Answer]") -> None:
     from rich.cells import cell_len
 
     from staticwado_daemon.cli.outcomes import counted, printable
-    from staticwado_daemon.dimse.question import value
+    from staticwado_daemon.dimse.query.question import value
 
     noun = "instance" if level == "IMAGE" else level.lower()
     columns = {

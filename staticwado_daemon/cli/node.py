@@ -10,12 +10,12 @@ from staticwado_daemon.errors import StaticwadoError
 
 if TYPE_CHECKING:
     from staticwado_daemon import config
-    from staticwado_daemon.dimse.commitment import Commitment
-    from staticwado_daemon.dimse.observed import Observed
-    from staticwado_daemon.dimse.query import Query
-    from staticwado_daemon.dimse.receive import Receiver
-    from staticwado_daemon.dimse.retrieve import Retrieve
-    from staticwado_daemon.dimse.server import Node
+    from staticwado_daemon.dimse.commitment.service import Commitment
+    from staticwado_daemon.dimse.node.observed import Observed
+    from staticwado_daemon.dimse.node.server import Node
+    from staticwado_daemon.dimse.query.service import Query
+    from staticwado_daemon.dimse.receiving.service import Receiver
+    from staticwado_daemon.dimse.retrieve.service import Retrieve
 
 
 _END_SECONDS = 2.0
@@ -45,7 +45,7 @@ def make_tree(configuration: "config.Configuration") -> None:
 @contextmanager
 def receiver(configuration: "config.Configuration", observed: "Observed") -> "Iterator[Receiver]":
     """What takes objects, until the last association has ended."""
-    from staticwado_daemon.dimse.receive import Receiver
+    from staticwado_daemon.dimse.receiving.service import Receiver
     from staticwado_daemon.inbound import drop
     from staticwado_daemon.pipeline.space import Space
 
@@ -60,7 +60,7 @@ def receiver(configuration: "config.Configuration", observed: "Observed") -> "It
 def query(configuration: "config.Configuration", observed: "Observed") -> "Query":
     """What answers queries."""
     from staticwado_daemon.archive import query_index, query_tables
-    from staticwado_daemon.dimse.query import Query
+    from staticwado_daemon.dimse.query.service import Query
 
     settings = configuration.scp()
     index = settings.state_dir / query_tables.FILE
@@ -71,7 +71,7 @@ def retrieval(configuration: "config.Configuration", observed: "Observed") -> "R
     """What gives objects back."""
     from staticwado_daemon.archive import query_index, query_tables
     from staticwado_daemon.cli.asking import local_of, peers_of
-    from staticwado_daemon.dimse.retrieve import Archive, Retrieve
+    from staticwado_daemon.dimse.retrieve.service import Archive, Retrieve
     from staticwado_daemon.operate.export.files import make_private
 
     settings, storage = configuration.scp(), configuration.storage()
@@ -87,8 +87,8 @@ def commitment(configuration: "config.Configuration", observed: "Observed") -> "
     """What commits to keeping objects."""
     from staticwado_daemon.archive import query_index, query_tables
     from staticwado_daemon.cli.asking import local_of, peers_of
-    from staticwado_daemon.dimse.commitment import Commitment
-    from staticwado_daemon.dimse.vouching import Archive
+    from staticwado_daemon.dimse.commitment.service import Commitment
+    from staticwado_daemon.dimse.commitment.vouching import Archive
     from staticwado_daemon.pipeline.report import REPORT
 
     settings = configuration.scp()
@@ -104,8 +104,8 @@ def pulling(configuration: "config.Configuration", storage: "Receiver") -> Itera
     """Fetch what the rules of the settings say, for as long as the block lasts."""
     from staticwado_daemon.cli.asking import local_of
     from staticwado_daemon.cli.pulling import rules_of
-    from staticwado_daemon.dimse import pull
-    from staticwado_daemon.dimse.pull_rules import Rules
+    from staticwado_daemon.dimse.pulling import pull
+    from staticwado_daemon.dimse.pulling.rules import Rules
 
     settings, wanted = configuration.scp(), rules_of(configuration)
     if not wanted:
@@ -129,9 +129,9 @@ def node_of(settings: "config.Scp") -> "Node":
     Raises:
         ConfigError: if an address isn't one, or TLS isn't possible.
     """
-    from staticwado_daemon.dimse.acceptance import Rules, networks
-    from staticwado_daemon.dimse.provider import Limits
-    from staticwado_daemon.dimse.server import Node
+    from staticwado_daemon.dimse.association.provider import Limits
+    from staticwado_daemon.dimse.node.acceptance import Rules, networks
+    from staticwado_daemon.dimse.node.server import Node
     from staticwado_daemon.dimse.tls import server_context
 
     tls = settings.tls
@@ -158,7 +158,7 @@ def node_of(settings: "config.Scp") -> "Node":
 
 def exposure(settings: "config.Scp", node: "Node") -> str | None:
     """One sentence if whoever reaches the node may associate."""
-    from staticwado_daemon.dimse.acceptance import exposure_warning
+    from staticwado_daemon.dimse.node.acceptance import exposure_warning
 
     certificates = bool(settings.tls and settings.tls.require_client_certificate)
     return exposure_warning(node.host, node.rules, client_certificates=certificates)

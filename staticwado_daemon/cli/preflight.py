@@ -75,7 +75,7 @@ def scp_errors(configuration: "Configuration") -> Iterator[str]:
     """Yield a sentence for each thing that `staticwado scp` would refuse to begin with."""
     from staticwado_daemon.cli.pulling import rules_of
     from staticwado_daemon.config import scp_errors
-    from staticwado_daemon.dimse.acceptance import networks
+    from staticwado_daemon.dimse.node.acceptance import networks
     from staticwado_daemon.dimse.tls import server_context
 
     settings = configuration.scp()

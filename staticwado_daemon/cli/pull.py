@@ -17,10 +17,10 @@ from staticwado_daemon.errors import ConfigError, StaticwadoError, Transient
 
 if TYPE_CHECKING:
     from staticwado_daemon.config import Configuration
+    from staticwado_daemon.dimse.association.requestor import Local
     from staticwado_daemon.dimse.peers import Peer
-    from staticwado_daemon.dimse.pull import Lack, Pulled, Way
-    from staticwado_daemon.dimse.receive import Receiver
-    from staticwado_daemon.dimse.requestor import Local
+    from staticwado_daemon.dimse.pulling.pull import Lack, Pulled, Way
+    from staticwado_daemon.dimse.receiving.service import Receiver
 
 _FAILED, _PARTLY = 1, 3
 
@@ -87,8 +87,8 @@ class Session:
     def look(self, keys: dict[str, str], way: "Way | None") -> None:
         """Find out what is lacked, and by which way it can be had."""
         from staticwado_daemon.cli.watching import bar
-        from staticwado_daemon.dimse import pull
-        from staticwado_daemon.dimse.requestor import associated
+        from staticwado_daemon.dimse.association.requestor import associated
+        from staticwado_daemon.dimse.pulling import pull
 
         settings = self.configuration.scp()
         waiting = pull.waiting(settings.drop_dir)
@@ -110,8 +110,8 @@ class Session:
     def fetch(self) -> None:
         """Fetch it, study by study."""
         from staticwado_daemon.cli.watching import bar
-        from staticwado_daemon.dimse import pull
-        from staticwado_daemon.dimse.retrieval import Arrivals
+        from staticwado_daemon.dimse.pulling import pull
+        from staticwado_daemon.dimse.pulling.retrieval import Arrivals
 
         if not self.lacks:
             return
@@ -193,7 +193,7 @@ def _show_sent(show: Callable[..., None], done: int, sent: int) -> None:
 def receiver_of(configuration: "Configuration") -> "Iterator[Receiver]":
     """What takes objects, by the same rules as our node."""
     from staticwado_daemon.cli.node import receiver
-    from staticwado_daemon.dimse.observed import Observed
+    from staticwado_daemon.dimse.node.observed import Observed
 
     settings = configuration.scp()
     with receiver(configuration, Observed(settings.ae_title, settings.host, tls=False)) as taking:

@@ -8,7 +8,7 @@ from staticwado_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
     from staticwado_daemon.config import Configuration
-    from staticwado_daemon.dimse.pull_rules import Rule
+    from staticwado_daemon.dimse.pulling.rules import Rule
 
 
 def rules_of(configuration: "Configuration") -> "list[Rule]":
@@ -17,8 +17,8 @@ def rules_of(configuration: "Configuration") -> "list[Rule]":
     Raises:
         ConfigError: if one of them can't be asked for.
     """
-    from staticwado_daemon.dimse.pull_rules import Rule
-    from staticwado_daemon.dimse.question import fitted, identifier
+    from staticwado_daemon.dimse.pulling.rules import Rule
+    from staticwado_daemon.dimse.query.question import fitted, identifier
 
     rules = []
     for number, each in enumerate(configuration.scp().pull):

@@ -13,7 +13,7 @@ from staticwado_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
     from staticwado_daemon import config
-    from staticwado_daemon.dimse.server import Node
+    from staticwado_daemon.dimse.node.server import Node
 
 _REPORT_SECONDS = 1.0
 
@@ -55,9 +55,9 @@ def _run(configuration: "config.Configuration") -> None:
 
     from staticwado_daemon.cli import node as assembly
     from staticwado_daemon.cli.service import sender
-    from staticwado_daemon.dimse.observed import Observed
-    from staticwado_daemon.dimse.server import Service, serve
-    from staticwado_daemon.dimse.verification import Verification
+    from staticwado_daemon.dimse.node.observed import Observed
+    from staticwado_daemon.dimse.node.server import Service, serve
+    from staticwado_daemon.dimse.node.verification import Verification
     from staticwado_daemon.operate.network import REPORT, NetworkReport
     from staticwado_daemon.pipeline.struct_file import StructFile
 

@@ -16,10 +16,10 @@ from staticwado_daemon.errors import StaticwadoError
 if TYPE_CHECKING:
     from staticwado_daemon.archive.target import Target
     from staticwado_daemon.config import Storage
+    from staticwado_daemon.dimse.association.requestor import Local
     from staticwado_daemon.dimse.peers import Peer
-    from staticwado_daemon.dimse.requestor import Local
-    from staticwado_daemon.dimse.selection import Chosen
-    from staticwado_daemon.dimse.sending import Sent
+    from staticwado_daemon.dimse.retrieve.selection import Chosen
+    from staticwado_daemon.dimse.sending.operations import Sent
 
 _FAILED, _PARTLY = 1, 3
 _SHOWN = 20
@@ -70,7 +70,7 @@ def cstore(common: Common, ae: str, targets: tuple[str, ...], *, tls: bool) -> i
 def send_to(common: Common, targets: Sequence[str], ae: str, *, skip_present: bool, tls: bool) -> int:
     """Send, tell what became of it, and return the exit code."""
     from staticwado_daemon.cli.preflight import require_tree
-    from staticwado_daemon.dimse.selection import select_targets
+    from staticwado_daemon.dimse.retrieve.selection import select_targets
     from staticwado_daemon.operate.targets import resolve
 
     quieten(common)
@@ -93,9 +93,9 @@ def send_to(common: Common, targets: Sequence[str], ae: str, *, skip_present: bo
 
 def _present(local: "Local", peer: "Peer", chosen: "Iterable[Chosen]") -> "frozenset[object]":
     """Which of these instances the node says it has."""
+    from staticwado_daemon.dimse.association.requestor import associated
     from staticwado_daemon.dimse.contexts import STUDY_ROOT_FIND, messages
-    from staticwado_daemon.dimse.inventory import of_series
-    from staticwado_daemon.dimse.requestor import associated
+    from staticwado_daemon.dimse.pulling.inventory import of_series
 
     series = dict.fromkeys((each.identity.study, each.identity.series) for each in chosen)
     with associated(local, peer, messages([STUDY_ROOT_FIND])) as association:
@@ -104,8 +104,8 @@ def _present(local: "Local", peer: "Peer", chosen: "Iterable[Chosen]") -> "froze
 
 def _send(storage: "Storage", local: "Local", chosen: "Sequence[Chosen]", outcome: "Outcome") -> None:
     from staticwado_daemon.cli.watching import bar
-    from staticwado_daemon.dimse.delivery import deliver
-    from staticwado_daemon.dimse.renditions import Renditions
+    from staticwado_daemon.dimse.sending.delivery import deliver
+    from staticwado_daemon.dimse.sending.renditions import Renditions
     from staticwado_daemon.units import size
 
     renditions = Renditions(storage.root, Path(tempfile.gettempdir()), storage.minimum_free_bytes)

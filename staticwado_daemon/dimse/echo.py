@@ -5,10 +5,10 @@ import time
 from pydicom.dataset import Dataset
 from pynetdicom.association import Association
 
+from staticwado_daemon.dimse.association.provider import undisturbed
+from staticwado_daemon.dimse.association.requestor import Local, associated, ended
 from staticwado_daemon.dimse.contexts import VERIFICATION, messages
 from staticwado_daemon.dimse.peers import Peer
-from staticwado_daemon.dimse.provider import undisturbed
-from staticwado_daemon.dimse.requestor import Local, associated, ended
 from staticwado_daemon.dimse.statuses import SUCCESS, told
 from staticwado_daemon.errors import StaticwadoError
 

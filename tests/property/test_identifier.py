@@ -14,7 +14,7 @@ from staticwado_daemon.dicom.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
-from staticwado_daemon.dimse import identifier
+from staticwado_daemon.dimse.query import identifier
 from staticwado_daemon.errors import Rejected
 
 SYNTAXES = {

@@ -17,12 +17,12 @@ from pynetdicom.association import Association
 
 from staticwado_daemon.cli import execute
 from staticwado_daemon.cli import staticwado as cli
-from staticwado_daemon.dimse import server
-from staticwado_daemon.dimse.acceptance import Rules, networks
-from staticwado_daemon.dimse.observed import Observed
-from staticwado_daemon.dimse.provider import Limits
-from staticwado_daemon.dimse.server import serve
-from staticwado_daemon.dimse.verification import Verification
+from staticwado_daemon.dimse.association.provider import Limits
+from staticwado_daemon.dimse.node import server
+from staticwado_daemon.dimse.node.acceptance import Rules, networks
+from staticwado_daemon.dimse.node.observed import Observed
+from staticwado_daemon.dimse.node.server import serve
+from staticwado_daemon.dimse.node.verification import Verification
 from tests.system import certificates, dcmtk, nodes
 from tests.system.certificates import Authority
 from tests.system.nodes import Node

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 
 from staticwado_daemon.cli import dicomwebscp_command, execute
-from staticwado_daemon.dimse import pull
+from staticwado_daemon.dimse.pulling import pull
 from tests import corpus
 from tests.system import dcmtk, nodes, peers
 from tests.system.certificates import authority

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from staticwado_daemon.dimse.acceptance import Rules
-from staticwado_daemon.dimse.observed import Observed
-from staticwado_daemon.dimse.provider import Limits
-from staticwado_daemon.dimse.receive import Receiver
-from staticwado_daemon.dimse.server import Node, Service, serve
-from staticwado_daemon.dimse.verification import Verification
+from staticwado_daemon.dimse.association.provider import Limits
+from staticwado_daemon.dimse.node.acceptance import Rules
+from staticwado_daemon.dimse.node.observed import Observed
+from staticwado_daemon.dimse.node.server import Node, Service, serve
+from staticwado_daemon.dimse.node.verification import Verification
+from staticwado_daemon.dimse.receiving.service import Receiver
 from staticwado_daemon.inbound import drop
 from staticwado_daemon.pipeline.space import Space
 

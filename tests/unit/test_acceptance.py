@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from staticwado_daemon.dimse.acceptance import (
+from staticwado_daemon.dimse.node.acceptance import (
     CALLED,
     CALLING,
     OF_PEER,
@@ -18,7 +18,7 @@ from staticwado_daemon.dimse.acceptance import (
     exposure_warning,
     networks,
 )
-from staticwado_daemon.dimse.connections import (
+from staticwado_daemon.dimse.node.connections import (
     MAXIMUM_PENDING,
     MAXIMUM_PENDING_OF_PEER,
     Connection,

@@ -18,16 +18,17 @@ from pynetdicom.dsutils import encode
 from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.archive.merge import merge
 from staticwado_daemon.dicom.uids import UID, Identity
-from staticwado_daemon.dimse import commitment_messages, implementation
-from staticwado_daemon.dimse.acceptance import Rules
-from staticwado_daemon.dimse.commitment import Commitment, Patience
-from staticwado_daemon.dimse.observed import Observed
+from staticwado_daemon.dimse import implementation
+from staticwado_daemon.dimse.association.provider import Limits
+from staticwado_daemon.dimse.association.requestor import Local
+from staticwado_daemon.dimse.commitment import messages as commitment_messages
+from staticwado_daemon.dimse.commitment.service import Commitment, Patience
+from staticwado_daemon.dimse.commitment.transactions import DIRECTORY
+from staticwado_daemon.dimse.commitment.vouching import Archive
+from staticwado_daemon.dimse.node.acceptance import Rules
+from staticwado_daemon.dimse.node.observed import Observed
+from staticwado_daemon.dimse.node.server import Node, serve
 from staticwado_daemon.dimse.peers import Peer
-from staticwado_daemon.dimse.provider import Limits
-from staticwado_daemon.dimse.requestor import Local
-from staticwado_daemon.dimse.server import Node, serve
-from staticwado_daemon.dimse.transactions import DIRECTORY
-from staticwado_daemon.dimse.vouching import Archive
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.operate import safekeeping
 from tests import corpus
@@ -303,7 +304,7 @@ def test_another_action_or_instance_is_refused(place: Place) -> None:
 
 def test_more_than_is_kept_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commitment_messages, "MAXIMUM_ITEMS", 2)
-    monkeypatch.setattr("staticwado_daemon.dimse.commitment.MAXIMUM_REFERENCES", 3)
+    monkeypatch.setattr("staticwado_daemon.dimse.commitment.service.MAXIMUM_REFERENCES", 3)
     place.available = False
     with place.serving() as port, asking(port) as modality:
         assert modality.ask(request("1.2.3", [(CT, f"1.{number}") for number in range(3)])) == 0x0213

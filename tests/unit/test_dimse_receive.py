@@ -21,8 +21,8 @@ from staticwado_daemon.dicom import outline, part10
 from staticwado_daemon.dicom.data_set import EXPLICIT_LITTLE
 from staticwado_daemon.dicom.data_set import Limits as ReadingLimits
 from staticwado_daemon.dicom.transfer_syntaxes import known, transfer_syntax
-from staticwado_daemon.dimse import durable
 from staticwado_daemon.dimse.implementation import CLASS_UID
+from staticwado_daemon.dimse.receiving import durable
 from staticwado_daemon.errors import Incomplete, Rejected
 from staticwado_daemon.inbound import drop, refused
 from staticwado_daemon.inbound.journal import Journal

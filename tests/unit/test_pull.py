@@ -13,15 +13,17 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from staticwado_daemon.dicom.uids import UID, Identity
-from staticwado_daemon.dimse import contexts, dates, pull, question
-from staticwado_daemon.dimse.command import StoreRequest
-from staticwado_daemon.dimse.delivery import Patience
-from staticwado_daemon.dimse.inventory import Item
+from staticwado_daemon.dimse import contexts
+from staticwado_daemon.dimse.association.command import StoreRequest
+from staticwado_daemon.dimse.association.provider import Answer, Reception
+from staticwado_daemon.dimse.association.requestor import Local, associated
 from staticwado_daemon.dimse.peers import Peer
-from staticwado_daemon.dimse.provider import Answer, Reception
-from staticwado_daemon.dimse.pull_rules import Rule, Rules
-from staticwado_daemon.dimse.requestor import Local, associated
-from staticwado_daemon.dimse.retrieval import MOST_CLASSES, Arrivals, Part, receiving
+from staticwado_daemon.dimse.pulling import pull
+from staticwado_daemon.dimse.pulling.inventory import Item
+from staticwado_daemon.dimse.pulling.retrieval import MOST_CLASSES, Arrivals, Part, receiving
+from staticwado_daemon.dimse.pulling.rules import Rule, Rules
+from staticwado_daemon.dimse.query import dates, question
+from staticwado_daemon.dimse.sending.delivery import Patience
 from staticwado_daemon.errors import ConfigError
 from tests import corpus
 from tests.system import peers

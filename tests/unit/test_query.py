@@ -17,13 +17,13 @@ from pynetdicom.dsutils import encode
 from staticwado_daemon.archive.query_index import StudyRow
 from staticwado_daemon.dicom.matching import Key, Unmatchable
 from staticwado_daemon.dicom.uids import UID
-from staticwado_daemon.dimse.acceptance import Rules
+from staticwado_daemon.dimse.association.provider import Limits
 from staticwado_daemon.dimse.contexts import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
-from staticwado_daemon.dimse.identifier import Identifier
-from staticwado_daemon.dimse.observed import Observed
-from staticwado_daemon.dimse.provider import Limits
-from staticwado_daemon.dimse.query import Query, question, selected
-from staticwado_daemon.dimse.server import Node, serve
+from staticwado_daemon.dimse.node.acceptance import Rules
+from staticwado_daemon.dimse.node.observed import Observed
+from staticwado_daemon.dimse.node.server import Node, serve
+from staticwado_daemon.dimse.query.identifier import Identifier
+from staticwado_daemon.dimse.query.service import Query, question, selected
 from tests.unit import dimse_peer
 
 MANY = 30_000

@@ -19,9 +19,9 @@ from staticwado_daemon.dicom.transfer_syntaxes import (
     JPEG_LS_NEAR_LOSSLESS,
 )
 from staticwado_daemon.dicom.uids import UID
-from staticwado_daemon.dimse import renditions
-from staticwado_daemon.dimse.renditions import Renditions
-from staticwado_daemon.dimse.selection import Chosen, select_targets
+from staticwado_daemon.dimse.retrieve.selection import Chosen, select_targets
+from staticwado_daemon.dimse.sending import renditions
+from staticwado_daemon.dimse.sending.renditions import Renditions
 from staticwado_daemon.errors import Corrupt, Transient
 from tests import corpus
 from tests.system.programs import create, told

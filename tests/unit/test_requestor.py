@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from staticwado_daemon.dimse import contexts
+from staticwado_daemon.dimse.association.requestor import Local, associated
 from staticwado_daemon.dimse.echo import echo
 from staticwado_daemon.dimse.peers import Peer, is_title, named
-from staticwado_daemon.dimse.requestor import Local, associated
 from staticwado_daemon.dimse.statuses import is_passing, is_stored, words
 from staticwado_daemon.dimse.tls import client_context
 from staticwado_daemon.errors import ConfigError, StaticwadoError, Transient

@@ -13,12 +13,16 @@ from pynetdicom.dsutils import encode
 
 from staticwado_daemon.dicom.matching import Unmatchable
 from staticwado_daemon.dicom.uids import UID, Identity
-from staticwado_daemon.dimse import command, contexts, identifier, sending, transmission
-from staticwado_daemon.dimse.identifier import Identifier
-from staticwado_daemon.dimse.renditions import Rendition
-from staticwado_daemon.dimse.selection import Chosen, requested
-from staticwado_daemon.dimse.sending import Sent
-from staticwado_daemon.dimse.transmission import Answered, Store
+from staticwado_daemon.dimse import contexts
+from staticwado_daemon.dimse.association import command
+from staticwado_daemon.dimse.query import identifier
+from staticwado_daemon.dimse.query.identifier import Identifier
+from staticwado_daemon.dimse.retrieve.selection import Chosen, requested
+from staticwado_daemon.dimse.sending import operations as sending
+from staticwado_daemon.dimse.sending import transmission
+from staticwado_daemon.dimse.sending.operations import Sent
+from staticwado_daemon.dimse.sending.renditions import Rendition
+from staticwado_daemon.dimse.sending.transmission import Answered, Store
 from staticwado_daemon.errors import Corrupt
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"

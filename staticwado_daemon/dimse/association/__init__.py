@@ -1,0 +1,1 @@
+"""Associations, below what is said on them: PDUs, messages, and how one is requested."""

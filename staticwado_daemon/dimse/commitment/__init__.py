@@ -1,0 +1,1 @@
+"""Storage commitment as SCP."""

@@ -1,0 +1,1 @@
+"""Our node as others call it: who may associate, connections, what is counted."""

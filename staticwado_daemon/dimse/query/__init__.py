@@ -1,0 +1,1 @@
+"""C-FIND, both ways."""

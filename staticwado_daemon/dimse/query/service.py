@@ -1,0 +1,252 @@
+"""C-FIND as a service: Patient Root and Study Root, levels PATIENT, STUDY, SERIES and IMAGE (PS3.4 section C.4.1).
+
+Queries are hierarchical: each level above the one asked about is named by one value of its unique key. Relational
+ones are answered where a requestor has asked for them in extended negotiation. Keys of the levels above may be asked
+for as well, and are matched. Only what is asked for is told, and what no query may ask for here is left out and makes
+the answer's status 0xFF01. Date and time are matched each on its own; names never by their sound.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import structlog
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+
+from staticwado_daemon.archive import search
+from staticwado_daemon.archive.query_index import QueryIndex
+from staticwado_daemon.dicom.matching import UNMATCHED_VRS, Attribute, Key, Unmatchable
+from staticwado_daemon.dimse.association import provider
+from staticwado_daemon.dimse.contexts import PATIENT_ROOT_FIND, STUDY_ROOT_FIND, messages
+from staticwado_daemon.dimse.node.observed import Observed
+from staticwado_daemon.dimse.query import identifier
+from staticwado_daemon.dimse.query.identifier import QUERY_RETRIEVE_LEVEL, Identifier
+from staticwado_daemon.dimse.statuses import CANCELLED, SUCCESS
+from staticwado_daemon.errors import Rejected, Transient
+
+OpenIndex: TypeAlias = Callable[[], AbstractContextManager[QueryIndex]]
+_Response: TypeAlias = tuple[Dataset | int, Dataset | None]
+
+_PENDING, _PENDING_WITH_WARNING = 0xFF00, 0xFF01
+_OUT_OF_RESOURCES, _MISMATCH, _UNABLE = 0xA700, 0xA900, 0xC001
+_RETRIEVE_AE_TITLE: Final = "00080054"
+_INSTANCE_AVAILABILITY: Final = "00080056"
+_UNIQUE_KEYS: Final[Mapping[search.Level, str]] = {
+    "PATIENT": "00100020",
+    "STUDY": search.STUDY_INSTANCE_UID,
+    "SERIES": search.SERIES_INSTANCE_UID,
+    "IMAGE": search.SOP_INSTANCE_UID,
+}
+"""By level, from the highest to the lowest (PS3.4 C.6)."""
+_TOP_LEVELS: Final[Mapping[str, search.Level]] = {PATIENT_ROOT_FIND: "PATIENT", STUDY_ROOT_FIND: "STUDY"}
+_EXTENSIONS: Final = bytes((1, 0, 0, 0, 0, 1, 0))
+"""What of extended negotiation is done (PS3.4 table C.5-2): relational queries, and matching of empty values."""
+_MOST_QUEUED: Final = 64
+"""Messages that wait to be sent before the next answer is looked for, so that a slow peer takes up no memory."""
+_LOOK_SECONDS: Final = 0.001
+_LONGEST_COMMENT: Final = 64
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a request asks for, found to be allowed.
+
+    Attributes:
+        level: of the answers.
+        keys: those that are matched and told.
+        terms: the requestor's Specific Character Set.
+        availability: whether Instance Availability is asked for.
+        is_partial: whether something was asked for that isn't supported.
+    """
+
+    level: search.Level
+    keys: tuple[Key, ...]
+    terms: tuple[str, ...]
+    availability: bool
+    is_partial: bool
+
+
+def question(asked: Identifier, sop_class: str, *, relational: bool) -> Question:
+    """Check a request against its information model (PS3.4 C.4.1.1.3 and C.4.1.2).
+
+    Args:
+        asked: the request's identifier.
+        sop_class: names the model.
+        relational: whether keys of the levels above may be missing, or have any values.
+
+    Raises:
+        Unmatchable: if it breaks the model's rules.
+    """
+    order = list(_UNIQUE_KEYS)
+    levels = order[order.index(_TOP_LEVELS[sop_class]) :]
+    level = next((each for each in levels if each == asked.level), None)
+    if level is None:
+        raise Unmatchable(QUERY_RETRIEVE_LEVEL, f"is none of {', '.join(levels)}")
+    for above in () if relational else levels[: levels.index(level)]:
+        _check_single(asked, _UNIQUE_KEYS[above])
+    keys = [key for key in asked.keys if key.tag not in (_RETRIEVE_AE_TITLE, _INSTANCE_AVAILABILITY)]
+    supported = tuple(key for key in keys if search.is_supported(level, key.tag))
+    unmatched = any(key.vr in UNMATCHED_VRS and key.values for key in supported)
+    return Question(
+        level,
+        supported,
+        asked.terms,
+        availability=asked.key(_INSTANCE_AVAILABILITY) is not None,
+        is_partial=unmatched or len(supported) < len(keys),
+    )
+
+
+def _check_single(asked: Identifier, tag: str) -> None:
+    key = asked.key(tag)
+    values = key.values if key else ()
+    if len(values) != 1 or {*"*?"} & {*values[0]}:
+        raise Unmatchable(tag, "must have a single value at this level")
+
+
+class Query:
+    """Answers C-FIND.
+
+    Args:
+        root: of the tree.
+        open_index: opens its query index.
+        title: our AE title, which is told as the one to retrieve from.
+        observed: counts requests.
+    """
+
+    def __init__(self, root: Path, open_index: OpenIndex, title: str, observed: Observed) -> None:
+        self._root = root
+        self._open_index = open_index
+        self._title = title
+        self._observed = observed
+        self.contexts: Sequence[PresentationContext] = messages(_TOP_LEVELS)
+        self.handlers: Sequence[tuple[evt.EventType, Callable[..., Any]]] = (
+            (evt.EVT_C_FIND, self._find),
+            (evt.EVT_SOP_EXTENDED, extensions),
+        )
+
+    def _find(self, event: Any) -> Iterator[_Response]:
+        """Yield one response for each match, and a last one if it isn't success."""
+        self._observed.began(event.assoc)
+        status = CANCELLED  # unless told otherwise: whoever has gone away wants nothing more
+        last: Dataset | None = None
+        try:
+            yield from self._matches(event)
+            status = SUCCESS
+        except _Ended as end:
+            status, last = end.status, end.response
+        finally:
+            self._observed.note(event.assoc, "C-FIND", status)
+        if last is not None:
+            yield last, None
+
+    def _matches(self, event: Any) -> Iterator[_Response]:
+        try:
+            request = event.request
+            sop_class = str(request.AffectedSOPClassUID)
+            encoded = request.Identifier.getvalue() if request.Identifier else b""
+            asked = identifier.read(encoded, str(event.context.transfer_syntax))
+            wanted = question(asked, sop_class, relational=_is_relational(event.assoc, sop_class))
+            status = _PENDING_WITH_WARNING if wanted.is_partial else _PENDING
+            with self._open_index() as index:
+                attend = partial(_wait_for_room, event)
+                for answer in search.search(index, self._root, wanted.level, wanted.keys, attend):
+                    attend()
+                    yield status, self._reply(wanted, answer)
+        except Unmatchable as why:
+            raise _Ended(_MISMATCH, why.reason, why.tag) from why
+        except Rejected as why:
+            raise _Ended(_MISMATCH, why.reason) from why
+        except Transient as why:
+            _log.warning("query_not_answered", reason=str(why))
+            raise _Ended(_OUT_OF_RESOURCES, "the query index isn't ready: ask again later") from why
+        except _Ended:
+            raise
+        except Exception as error:
+            # Its text may hold what was found; where it happened doesn't.
+            _log.error("query_failed", error=type(error).__name__, place=_place(error))
+            raise _Ended(_UNABLE, "the archive could not be read") from error
+
+    def _reply(self, wanted: Question, answer: Mapping[str, Attribute]) -> Dataset:
+        """The identifier of one response (PS3.4 C.4.1.1.3.2)."""
+        told: dict[str, Attribute] = {
+            QUERY_RETRIEVE_LEVEL: {"vr": "CS", "Value": [wanted.level]},
+            _RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [self._title]},
+        }
+        if wanted.availability:
+            told[_INSTANCE_AVAILABILITY] = {"vr": "CS", "Value": ["ONLINE"]}
+        return identifier.dataset(told | selected(wanted.keys, answer), wanted.terms)
+
+
+class _Ended(Exception):
+    """There are no more matches: cancelled, gone, or at fault; `response` tells the peer, None if it isn't there."""
+
+    def __init__(self, status: int, comment: str = "", tag: str = "", *, tell: bool = True) -> None:
+        super().__init__(comment)
+        self.status = status
+        self.response: Dataset | None = None
+        if tell:
+            self.response = Dataset()
+            self.response.Status = status
+            if comment:
+                self.response.ErrorComment = comment[:_LONGEST_COMMENT]
+            if tag:
+                self.response.OffendingElement = [int(tag, 16)]
+
+
+def selected(keys: Sequence[Key], answer: Mapping[str, Attribute]) -> dict[str, Attribute]:
+    """Only what the keys ask for, of an item of a sequence as well; empty where there is nothing."""
+    return {key.tag: _asked_part(key, answer.get(key.tag)) for key in keys}
+
+
+def _asked_part(key: Key, attribute: Attribute | None) -> Attribute:
+    if attribute is None:
+        return {"vr": key.vr}
+    if key.vr != "SQ" or not any(key.items) or attribute["vr"] != "SQ":
+        return attribute
+    inner = [each for item in key.items for each in item]
+    return {"vr": "SQ", "Value": [selected(inner, item) for item in attribute.get("Value", [])]}
+
+
+def extensions(event: Any) -> dict[str, bytes]:
+    """Answer extended negotiation of the C-FIND models (PS3.4 C.5.1.1): what is asked for and done here."""
+    asked = {str(uid): stated for uid, stated in event.app_info.items()}
+    return {uid: bytes(map(min, asked[uid], _EXTENSIONS)) for uid in _TOP_LEVELS if asked.get(uid)}
+
+
+def _is_relational(association: Association, sop_class: str) -> bool:
+    """Whether relational queries were asked for, and so agreed upon."""
+    return bool(association.requestor.sop_class_extended.get(UID(sop_class), b"")[:1] == b"\x01")
+
+
+def _wait_for_room(event: Any) -> None:
+    """Return when answers that were given before have left.
+
+    Raises:
+        _Ended: if the request is cancelled, or nobody is there any more.
+    """
+    association = event.assoc
+    while True:
+        if event.is_cancelled:
+            raise _Ended(CANCELLED)
+        if provider.is_over(association):
+            raise _Ended(CANCELLED, tell=False)
+        if association.dul.to_provider_queue.qsize() < _MOST_QUEUED:
+            return
+        time.sleep(_LOOK_SECONDS)
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""

@@ -1,0 +1,1 @@
+"""C-STORE as SCU: from the archive to a peer."""
