@@ -18,49 +18,46 @@ from staticwado_daemon.dicom import uncompressed
 from staticwado_daemon.dicom.character_sets import character_sets
 from staticwado_daemon.dicom.transfer_syntaxes import transfer_syntax
 from staticwado_daemon.dimse import contexts, implementation, statuses, tls
-from staticwado_daemon.dimse.association.provider import Limits
+from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.commitment import messages as commitment_messages
 from staticwado_daemon.dimse.commitment import service as commitment
 from staticwado_daemon.dimse.commitment import transactions
 from staticwado_daemon.dimse.node import acceptance
 from staticwado_daemon.dimse.query import question
 from staticwado_daemon.dimse.query import service as query
-from staticwado_daemon.dimse.receiving import audit
-from staticwado_daemon.dimse.receiving import service as receive
 from staticwado_daemon.dimse.retrieve import service as retrieve
-from staticwado_daemon.dimse.retrieve import suboperations
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
 _TEXT = Path(__file__).parent / "data" / "conformance.md"
 
 _STORE_STATUSES = {
-    receive.SUCCESS: "Success: the object is on the disk",
-    receive.OUT_OF_RESOURCES: "Refused, out of resources: too little room is left, the disk failed, or the object is "
+    statuses.SUCCESS: "Success: the object is on the disk",
+    statuses.OUT_OF_RESOURCES: "Refused, out of resources: too little room is left, the disk failed, or the object is "
     "longer than `maxObjectBytes`. Nothing of it is kept",
-    audit.MISMATCH: "Error: SOP Class or SOP Instance UID of data set and request differ",
-    audit.UNUSABLE: "Error, cannot understand: the data set is empty or ends inside an element; Study, Series or SOP "
-    "Instance UID is missing or none",
+    statuses.MISMATCH: "Error: SOP Class or SOP Instance UID of data set and request differ",
+    statuses.UNABLE_TO_PROCESS: "Error, cannot understand: the data set is empty or ends inside an element; Study, "
+    "Series or SOP Instance UID is missing or none",
 }
 _FIND_STATUSES = {
     statuses.SUCCESS: "Success: there are no more matches",
-    query._PENDING: "Pending: a match",
-    query._PENDING_WITH_WARNING: "Pending: a match, of which something that was asked for isn't supported",
+    statuses.PENDING: "Pending: a match",
+    statuses.PENDING_WITH_WARNING: "Pending: a match, of which something that was asked for isn't supported",
     statuses.CANCELLED: "Cancelled",
-    query._OUT_OF_RESOURCES: "Refused, out of resources: the query index isn't ready, as after the first start",
-    query._MISMATCH: "Identifier does not match SOP class; Offending Element (0000,0901) names the key",
-    query._UNABLE: "Unable to process: the archive could not be read",
+    statuses.OUT_OF_RESOURCES: "Refused, out of resources: the query index isn't ready, as after the first start",
+    statuses.MISMATCH: "Identifier does not match SOP class; Offending Element (0000,0901) names the key",
+    statuses.UNABLE_TO_PROCESS: "Unable to process: the archive could not be read",
 }
 _RETRIEVE_STATUSES = {
     statuses.SUCCESS: "Success: all sub-operations are done",
-    suboperations._PENDING: "Pending: sub-operations go on",
-    suboperations._SOME_FAILED: "Warning: one or more sub-operations failed, or ended with a warning",
+    statuses.PENDING: "Pending: sub-operations go on",
+    statuses.SOME_FAILED: "Warning: one or more sub-operations failed, or ended with a warning",
     statuses.CANCELLED: "Cancelled",
-    retrieve._CANNOT_COUNT: "Refused, out of resources: the matches can't be counted, or are more than "
+    statuses.CANNOT_COUNT: "Refused, out of resources: the matches can't be counted, or are more than "
     f"{retrieve.MOST:,}",
-    suboperations.CANNOT_PERFORM: "Refused, out of resources: every sub-operation failed",
-    retrieve._UNKNOWN_DESTINATION: "Refused: `aeConfig` doesn't have the Move Destination",
-    retrieve._MISMATCH: "Identifier does not match SOP class; Offending Element (0000,0901) names the key",
-    retrieve._UNABLE_TO_PROCESS: "Unable to process",
+    statuses.CANNOT_PERFORM: "Refused, out of resources: every sub-operation failed",
+    statuses.UNKNOWN_DESTINATION: "Refused: `aeConfig` doesn't have the Move Destination",
+    statuses.MISMATCH: "Identifier does not match SOP class; Offending Element (0000,0901) names the key",
+    statuses.UNABLE_TO_PROCESS: "Unable to process",
 }
 _REFUSALS = {
     acceptance.PEER: "the address isn't among `peers`",

@@ -54,6 +54,11 @@ JOIN series ON series.id = instances.series JOIN studies ON studies.id = series.
 JOIN classes ON classes.id = instances.class
 WHERE instances.uid = ? ORDER BY studies.uid, series.uid
 """
+_CLASSES: Final = """
+SELECT DISTINCT classes.uid FROM studies JOIN series ON series.study = studies.id
+JOIN instances ON instances.series = series.id JOIN classes ON classes.id = instances.class
+WHERE studies.uid = ? AND classes.uid <> '' ORDER BY classes.uid
+"""
 _NEWEST_FIRST: Final = "ORDER BY studies.date DESC, studies.time DESC, studies.uid DESC"
 _SORTED: Final = "ORDER BY +studies.date DESC, studies.time DESC, studies.uid DESC"
 """The same order, but made at the end, and not by looking at every study in that order, which is slow for few."""
@@ -177,6 +182,10 @@ class QueryIndex:
         """Where an instance is, with its SOP Class UID there; "" where the instance has none."""
         rows = self._ask(_INSTANCES, (packed(sop_instance_uid),))
         return {Identity(UID(study), UID(series), sop_instance_uid): found for study, series, found in rows}
+
+    def classes(self, study: UID) -> list[str]:
+        """The SOP Class UIDs of a study's instances, each once."""
+        return [uid for (uid,) in self._ask(_CLASSES, (study,))]
 
     def _patient(self, studies: Sequence[tuple[Any, ...]]) -> Iterator[PatientRow]:
         """A patient of the studies with these columns, newest first; nobody if they have left meanwhile."""

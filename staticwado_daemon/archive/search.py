@@ -17,7 +17,6 @@ import orjson
 
 from staticwado_daemon.archive import gzipped, layout, regular, summary
 from staticwado_daemon.archive.query_index import QueryIndex, SeriesRow
-from staticwado_daemon.dicom.attributes import first_text
 from staticwado_daemon.dicom.matching import Key, matcher
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt, Rejected
@@ -29,7 +28,6 @@ _Row = TypeVar("_Row")
 STUDY_INSTANCE_UID: Final = "0020000D"
 SERIES_INSTANCE_UID: Final = "0020000E"
 SOP_INSTANCE_UID: Final = "00080018"
-SOP_CLASS_UID: Final = "00080016"
 SOP_CLASSES_IN_STUDY: Final = "00080062"
 PATIENT_RELATED_STUDIES: Final = "00201200"
 PATIENT_RELATED_SERIES: Final = "00201202"
@@ -171,7 +169,7 @@ def _series_of(where: _Where, uids: Sequence[str]) -> tuple[str, ...]:
 def _completion(where: _Where, keys: Sequence[Key]) -> Callable[[Answer, UID], bool]:
     """What adds to an answer what the index hasn't ready, if the keys ask for it, and says whether they match it all.
 
-    SOP Classes in Study is looked up for what the other keys match alone, for it takes a look at every instance.
+    SOP Classes in Study is looked up for what the other keys match alone, for it takes a look at every instance's row.
     """
     matches = matcher([key for key in keys if key.tag != SOP_CLASSES_IN_STUDY])
     by_class = [key for key in keys if key.tag == SOP_CLASSES_IN_STUDY]
@@ -180,19 +178,11 @@ def _completion(where: _Where, keys: Sequence[Key]) -> Callable[[Answer, UID], b
     def complete(answer: Answer, study: UID) -> bool:
         if not matches(answer):
             return False
-        if by_class and (classes := _sop_classes(where, study)):
+        if by_class and (classes := where.index.classes(study)):
             answer[SOP_CLASSES_IN_STUDY] = {"vr": "UI", "Value": classes}
         return matches_class(answer)
 
     return complete
-
-
-def _sop_classes(where: _Where, study: UID) -> list[str]:
-    found: dict[str, None] = {}
-    for row in where.index.series([Key(STUDY_INSTANCE_UID, "UI", (study,))]):
-        for serialised in _objects(where.root, f"{layout.series_dir(study, row.uid)}/instances/index.json.gz"):
-            found[first_text(orjson.loads(serialised), SOP_CLASS_UID)] = None
-    return sorted(found.keys() - {""})
 
 
 def _objects(root: Path, path: str) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 """What the commands that ask other DICOM nodes have in common: who we are, and whom we ask."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,13 +18,12 @@ def network_options(command: AnyCommand) -> AnyCommand:
     command = click.option(
         "--tls", is_flag=True, help="TITLE@HOST:PORT speaks TLS; for nodes of aeConfig their `tls` counts."
     )(command)
-    return click.option(
-        "--aet",
-        metavar="TITLE",
-        callback=_title,
-        expose_value=False,
-        help="What we call ourselves.  [default: dicomWebScpConfig.aeTitle, STATICWADO]",
-    )(command)
+    return title_option("What we call ourselves.  [default: dicomWebScpConfig.aeTitle, STATICWADO]")(command)
+
+
+def title_option(text: str) -> Callable[[AnyCommand], AnyCommand]:
+    """What gives a command `--aet`, with this help: it goes where the configuration has it."""
+    return click.option("--aet", metavar="TITLE", callback=_title, expose_value=False, help=text)
 
 
 def _title(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:

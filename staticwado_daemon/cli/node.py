@@ -4,6 +4,7 @@ import functools
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from staticwado_daemon.errors import StaticwadoError
@@ -72,15 +73,28 @@ def retrieval(configuration: "config.Configuration", observed: "Observed") -> "R
     from staticwado_daemon.archive import query_index, query_tables
     from staticwado_daemon.cli.asking import local_of, peers_of
     from staticwado_daemon.dimse.retrieve.service import Archive, Retrieve
-    from staticwado_daemon.operate.export.files import make_private
 
     settings, storage = configuration.scp(), configuration.storage()
-    directory, index = settings.state_dir / "sending", settings.state_dir / query_tables.FILE
-    make_private(directory)
+    directory, index = sending_directory(settings.root, settings.state_dir), settings.state_dir / query_tables.FILE
     archive = Archive(settings.root, lambda: query_index.reader(index), directory, storage.minimum_free_bytes)
     peers = peers_of(configuration)
     local = local_of(settings, tls=any(each.tls for each in peers.values()))
     return Retrieve(archive, local, peers, observed)
+
+
+def sending_directory(root: Path, state_dir: Path) -> Path:
+    """Where what is too long to be held in memory stands while it is sent; only the tree's owner may look into it.
+
+    Raises:
+        OSError: if it can't be made.
+    """
+    from staticwado_daemon.operate.export.files import make_private
+    from staticwado_daemon.operate.private import give
+
+    directory = state_dir / "sending"
+    make_private(directory)
+    give(directory, root)
+    return directory
 
 
 def commitment(configuration: "config.Configuration", observed: "Observed") -> "Commitment":
@@ -129,7 +143,7 @@ def node_of(settings: "config.Scp") -> "Node":
     Raises:
         ConfigError: if an address isn't one, or TLS isn't possible.
     """
-    from staticwado_daemon.dimse.association.provider import Limits
+    from staticwado_daemon.dimse.association.limits import Limits
     from staticwado_daemon.dimse.node.acceptance import Rules, networks
     from staticwado_daemon.dimse.node.server import Node
     from staticwado_daemon.dimse.tls import server_context

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from staticwado_daemon.cli.asking import title_option
 from staticwado_daemon.cli.options import Common, shared
 from staticwado_daemon.errors import ConfigError
 
@@ -24,26 +25,18 @@ Examples:
 """
 
 
-def _title(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    from staticwado_daemon.dimse.peers import is_title
-
-    if value is not None and not is_title(value):
-        raise click.BadParameter(f"{value!r} can't be an AE title: 1 to 16 characters of ASCII, no backslash")
-    return value
-
-
 @click.command(short_help="Receive, be queried and give back by DICOM: the node.", epilog=_EXAMPLES)
 @click.option("--host", metavar="HOST", help="Address to listen on.  [default: dicomWebScpConfig.host, 127.0.0.1]")
 @click.option("-p", "--port", "--scp-port", type=click.IntRange(0, 65535), help="TCP port; 0: any.  [default: 11112]")
-@click.option("--aet", metavar="TITLE", callback=_title, help="Our AE title.  [default: STATICWADO]")
+@title_option("Our AE title.  [default: STATICWADO]")
 @shared("-o", "--dir")
 @click.pass_obj
-def scp(common: Common, host: str | None, port: int | None, aet: str | None) -> None:
+def scp(common: Common, host: str | None, port: int | None) -> None:
     """Receive objects by DICOM for the daemon to store, and answer queries, until SIGTERM or Ctrl-C."""
     from staticwado_daemon import log
     from staticwado_daemon.cli.preflight import scp_errors
 
-    configuration = common.configuration({"host": host, "port": port, "aeTitle": aet})
+    configuration = common.configuration({"host": host, "port": port})
     for problem in scp_errors(configuration):
         raise ConfigError(problem)
     log.configure(common.log_level())

@@ -1,6 +1,5 @@
 """`staticwado send`: studies to another node."""
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from staticwado_daemon.config import Storage
     from staticwado_daemon.dimse.association.requestor import Local
     from staticwado_daemon.dimse.peers import Peer
-    from staticwado_daemon.dimse.retrieve.selection import Chosen
+    from staticwado_daemon.dimse.sending.instances import Chosen
     from staticwado_daemon.dimse.sending.operations import Sent
 
 _FAILED, _PARTLY = 1, 3
@@ -70,7 +69,7 @@ def cstore(common: Common, ae: str, targets: tuple[str, ...], *, tls: bool) -> i
 def send_to(common: Common, targets: Sequence[str], ae: str, *, skip_present: bool, tls: bool) -> int:
     """Send, tell what became of it, and return the exit code."""
     from staticwado_daemon.cli.preflight import require_tree
-    from staticwado_daemon.dimse.retrieve.selection import select_targets
+    from staticwado_daemon.dimse.sending.instances import of_targets
     from staticwado_daemon.operate.targets import resolve
 
     quieten(common)
@@ -78,7 +77,7 @@ def send_to(common: Common, targets: Sequence[str], ae: str, *, skip_present: bo
     storage = configuration.storage()
     require_tree(storage.root)
     meant = resolve(storage.root, targets)
-    chosen = select_targets(storage.root, meant)
+    chosen = of_targets(storage.root, meant)
     if not chosen:
         raise StaticwadoError(f"{storage.root} has nothing published of {', '.join(map(str, meant))}")
     peer = peer_of(configuration, ae, tls=tls)
@@ -103,12 +102,14 @@ def _present(local: "Local", peer: "Peer", chosen: "Iterable[Chosen]") -> "froze
 
 
 def _send(storage: "Storage", local: "Local", chosen: "Sequence[Chosen]", outcome: "Outcome") -> None:
+    from staticwado_daemon.cli.node import sending_directory
     from staticwado_daemon.cli.watching import bar
     from staticwado_daemon.dimse.sending.delivery import deliver
     from staticwado_daemon.dimse.sending.renditions import Renditions
     from staticwado_daemon.units import size
 
-    renditions = Renditions(storage.root, Path(tempfile.gettempdir()), storage.minimum_free_bytes)
+    directory = sending_directory(storage.root, storage.state_dir)
+    renditions = Renditions(storage.root, directory, storage.minimum_free_bytes)
     with bar(len(chosen)) as show:
         for sent in deliver(local, outcome.peer, chosen, renditions):
             outcome.sent.append(sent)

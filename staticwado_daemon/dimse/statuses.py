@@ -1,9 +1,24 @@
-"""What an answer's status means, in words (PS3.7 annex C; PS3.4 annexes B and C)."""
+"""Statuses of answers, by name, and what they mean in words (PS3.7 annex C; PS3.4 annexes B and C)."""
+
+from typing import Final
 
 from pydicom.dataset import Dataset
 
-SUCCESS, PENDING = 0x0000, (0xFF00, 0xFF01)
-CANCELLED = 0xFE00
+SUCCESS: Final = 0x0000
+PENDING: Final = 0xFF00
+PENDING_WITH_WARNING: Final = 0xFF01
+"""A match, of which something that was asked for isn't supported (PS3.4 C.4.1.1.4)."""
+CANCELLED: Final = 0xFE00
+OUT_OF_RESOURCES: Final = 0xA700
+CANNOT_COUNT: Final = 0xA701
+CANNOT_PERFORM: Final = 0xA702
+UNKNOWN_DESTINATION: Final = 0xA801
+MISMATCH: Final = 0xA900
+SOME_FAILED: Final = 0xB000
+UNABLE_TO_PROCESS: Final = 0xC000
+
+LONGEST_COMMENT: Final = 64
+"""Characters of Error Comment (0000,0902), whose VR is LO."""
 
 _WORDS = {
     0x0105: "no such attribute",
@@ -23,11 +38,11 @@ _WORDS = {
     0x0211: "unrecognised operation",
     0x0212: "mistyped argument",
     0x0213: "resource limitation",
-    0xA701: "refused: out of resources, unable to count the matches",
-    0xA702: "refused: out of resources, unable to perform sub-operations",
-    0xA801: "refused: move destination unknown",
-    0xA900: "refused: data set or identifier does not match the SOP class",
-    0xB000: "done with a warning: elements coerced, or some of it failed",
+    CANNOT_COUNT: "refused: out of resources, unable to count the matches",
+    CANNOT_PERFORM: "refused: out of resources, unable to perform sub-operations",
+    UNKNOWN_DESTINATION: "refused: move destination unknown",
+    MISMATCH: "refused: data set or identifier does not match the SOP class",
+    SOME_FAILED: "done with a warning: elements coerced, or some of it failed",
     0xB006: "stored with a warning: elements discarded",
     0xB007: "stored with a warning: data set does not match the SOP class",
     CANCELLED: "cancelled",
@@ -51,19 +66,29 @@ def is_warning(status: int) -> bool:
     return status in {0x0001, 0x0107, 0x0116} or 0xB000 <= status <= 0xBFFF
 
 
+def is_pending(status: int) -> bool:
+    """Whether there is more to come."""
+    return status in {PENDING, PENDING_WITH_WARNING}
+
+
 def is_passing(status: int) -> bool:
     """Whether trying again may help: the peer is out of resources now."""
     return 0xA700 <= status <= 0xA7FF or status == 0x0213
 
 
-def words(status: int, comment: str = "") -> str:
+def words(status: int, added: str = "") -> str:
     """What a status means, with its number and what the peer adds to it."""
     meant = _WORDS.get(status) or next((text for low, high, text in _RANGES if low <= status <= high), "unknown status")
-    said = f", “{comment}”" if comment else ""
+    said = f", “{added}”" if added else ""
     return f"{meant} (0x{status:04X}{said})"
+
+
+def comment(text: str) -> str:
+    """A text as an Error Comment: in ASCII, and no longer than one may be."""
+    return text.encode("ascii", "replace").decode()[:LONGEST_COMMENT]
 
 
 def told(answer: Dataset) -> str:
     """What an answer says: its status and its Error Comment (0000,0902), which is for people."""
-    comment = str(answer.get("ErrorComment", "") or "").strip()
-    return words(int(answer.Status), comment if comment.isprintable() else ascii(comment))
+    said = str(answer.get("ErrorComment", "") or "").strip()
+    return words(int(answer.Status), said if said.isprintable() else ascii(said))

@@ -199,9 +199,10 @@ def _why_unknown(places: SearchPlaces, path: Path) -> str:
     real = os.path.realpath(path.parent) + "/" + path.name
     if stat.S_ISDIR(mode):
         return "it is a folder: name a file in it"
-    if real.startswith(os.path.realpath(places.root) + "/"):
-        return "it is a file of the tree itself"
     folder = _folder_of(places, real)
+    # The drop folder may stand among the tree's private files.
+    if folder is None and real.startswith(os.path.realpath(places.root) + "/"):
+        return "it is a file of the tree itself"
     if folder is None:
         return "it lies in none of the inbound folders, so no daemon looks at it; `staticwado create` takes it"
     relative = real[len(folder) + 1 :]

@@ -6,21 +6,16 @@ everything is on the disk. Becoming visible doesn't wait for that; receipts do.
 
 import itertools
 import time
-from collections.abc import Iterable
 from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import structlog
-
 from staticwado_daemon.archive import layout, query_tables
-from staticwado_daemon.archive.disk import SyncFailed
 from staticwado_daemon.archive.store import Store
-from staticwado_daemon.archive.target import Target
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.inbound.receipt import Receipt
-from staticwado_daemon.pipeline import publish, removal, tidy
+from staticwado_daemon.pipeline import publish, removal
 from staticwado_daemon.pipeline.commit import commit, sweep
 from staticwado_daemon.pipeline.listing import Listing
 from staticwado_daemon.pipeline.messages import (
@@ -28,7 +23,6 @@ from staticwado_daemon.pipeline.messages import (
     Committed,
     Flush,
     Flushed,
-    Obeyed,
     Progress,
     Purge,
     Reindex,
@@ -39,16 +33,11 @@ from staticwado_daemon.pipeline.messages import (
     received,
 )
 from staticwado_daemon.pipeline.notes import Notes
-from staticwado_daemon.pipeline.purge import purge_due
+from staticwado_daemon.pipeline.obedience import Obedience
 from staticwado_daemon.pipeline.recover import recover
 from staticwado_daemon.pipeline.searchable import Searchable
 from staticwado_daemon.pipeline.studies import Studies
-from staticwado_daemon.pipeline.work import Work, next_due
-
-_log = structlog.get_logger(__name__)
-
-QUIET_SECONDS = 2.0
-"""How long a study rests before its cold files are written."""
+from staticwado_daemon.pipeline.work import Agenda, Work, next_due
 
 HOT_DUTY = 9
 """While instances keep coming, a study rests between two publications this many times as long as the last took."""
@@ -73,17 +62,18 @@ class Publisher:
         self._connection = connection
         self._studies = Studies(store.root, MAXIMUM_CACHE)
         self._notes = Notes(store)
-        self._work: dict[UID, Work] = {}
+        self._agenda = Agenda(self._doubt)
+        self._work = self._agenda.studies
+        self._obedience = Obedience(store, self._studies, self._notes, self._agenda)
         self._listing = Listing(store)
         query_index = query_index or store.root / layout.PRIVATE / query_tables.FILE
         self._searchable = Searchable(store, query_index, self._listing.index)
-        self._failures: dict[str, str] = {}
         self._taken = 0
         self._flushes: list[int] = []
         self._reindexing = False
         # An earlier process had marked studies and perhaps not finished.
         for study in (*self._listing.unreadable, *publish.marked(store)):
-            self._touch(study, None)
+            self._agenda.touch(study, None)
 
     def serve(self) -> None:
         """Work until told to end.
@@ -103,13 +93,13 @@ class Publisher:
                 if isinstance(each, Sweep):
                     self._store.sweep(each.directory)
                 elif isinstance(each, Renew):
-                    self._renew(each.studies)
+                    self._obedience.renew(each.studies)
                 elif isinstance(each, Remove):
-                    self._connection.send(self._remove(each))
+                    self._connection.send(self._obedience.remove(each))
                 elif isinstance(each, Tidy):
-                    self._connection.send(self._tidy(each))
+                    self._connection.send(self._obedience.tidy(each))
                 elif isinstance(each, Purge):
-                    self._purge(each.before)
+                    self._obedience.purge(each.before)
             if Reindex() in messages:
                 self._reindex()
             flushes = [each.number for each in messages if isinstance(each, Flush)]
@@ -137,16 +127,16 @@ class Publisher:
             try:
                 done = commit(self._store, self._studies, staged)
             except OSError as error:
-                failure = self._refused("commit", error)
-                self._touch(uid, None)
+                failure = self._agenda.refused("commit", error)
+                self._agenda.touch(uid, None)
                 receipts.extend([None] * len(staged))
                 continue
             for study, series in done.dirty.items():
-                self._touch(study, series)
+                self._agenda.touch(study, series)
             receipts.extend(done.receipts)
             superseded.extend(done.superseded)
         if failure is None:
-            self._failures.pop("commit", None)
+            self._agenda.succeeded("commit")
         sweep(self._store, batch.staged)
         return Committed(batch.number, tuple(receipts), tuple(superseded), failure)
 
@@ -156,9 +146,9 @@ class Publisher:
             return
         try:
             self._store.sync()
-            self._failures.pop("sync", None)
+            self._agenda.succeeded("sync")
         except OSError as error:
-            failure = self._refused("sync", error)
+            failure = self._agenda.refused("sync", error)
             commits = [Committed(each.number, (None,) * len(each.receipts), failure=failure) for each in commits]
         for each in commits:
             self._connection.send(each)
@@ -166,10 +156,10 @@ class Publisher:
     def _answer_flushes(self, *, ending: bool) -> None:
         """Say that everything is written; to who had the index made anew once that is done, portion by portion."""
         self._reindexing &= self._searchable.due is not None
-        if self._reindexing and not ending and self._failure is None:
+        if self._reindexing and not ending and self._agenda.failure is None:
             return
         for number in self._flushes:
-            self._connection.send(Flushed(number, self._failure))
+            self._connection.send(Flushed(number, self._agenda.failure))
         self._flushes.clear()
 
     def _reindex(self) -> None:
@@ -178,61 +168,7 @@ class Publisher:
         self._searchable.remake(self._listing.index)
         # What is just leaving the tree must not be listed again.
         for study in (*self._listing.unreadable, *self._work):
-            self._touch(study, None)
-
-    def _remove(self, order: Remove) -> Obeyed:
-        """Delete, reject or bring back, study by study: one that is refused costs no other."""
-        done: list[Target] = []
-        failure = None
-        for uid in dict.fromkeys(each.study for each in order.targets):
-            try:
-                if uid in self._work and self._work[uid].changed is None:
-                    # An interrupted attempt may have left versions in each other's place.
-                    recover(self._store, self._studies, uid)
-                found = removal.remove(self._store, self._studies, uid, order)
-            except OSError as error:
-                failure = self._refused("remove", error)
-                self._touch(uid, None)
-                continue
-            self._touch(uid, {each.series for each in found if each.series})
-            done.extend(found)
-        if failure is None:
-            self._failures.pop("remove", None)
-        return Obeyed(order.number, tuple(map(str, done)), failure)
-
-    def _tidy(self, order: Tidy) -> Obeyed:
-        done, failures = tidy.obey(self._store, self._studies, order)
-        failure = None
-        for each in failures:
-            failure = self._refused("tidy", each)
-        if failure is None:
-            self._failures.pop("tidy", None)
-        return Obeyed(order.number, tuple(done), failure)
-
-    def _purge(self, before: str) -> None:
-        """Have gone for good what was deleted long ago."""
-        try:
-            purge_due(self._store, self._studies, self._notes, before)
-            self._failures.pop("purge", None)
-        except OSError as error:
-            self._refused("purge", error)
-
-    def _renew(self, studies: Iterable[UID]) -> None:
-        """Have studies written anew, from what their records say now."""
-        for study in studies:
-            try:
-                publish.mark(self._store, study)
-            except OSError as error:
-                # Without its mark the study is written by this process or not at all.
-                self._refused(study, error)
-            self._touch(study, None)
-
-    def _touch(self, study: UID, series: set[UID] | None) -> None:
-        """Note that series of a study have changed, or all of it."""
-        now = time.monotonic()
-        work = self._work.setdefault(study, Work(set(), now, 0.0))
-        work.changed = None if series is None or work.changed is None else work.changed | series
-        work.cold_due = now + QUIET_SECONDS
+            self._agenda.touch(study, None)
 
     def _publish_hot(self, *, everything: bool) -> None:
         for uid, work in list(self._work.items()):
@@ -243,10 +179,10 @@ class Publisher:
                 self._store.check()
                 self._publish_study(uid, work)
             except OSError as error:
-                self._refused(uid, error)
+                self._agenda.refused(uid, error)
                 work.hot_due = time.monotonic() + RETRY_SECONDS
                 continue
-            self._failures.pop(uid, None)
+            self._agenda.succeeded(uid)
             ended = time.monotonic()
             work.hot_due = ended + HOT_DUTY * (ended - started)
 
@@ -270,23 +206,23 @@ class Publisher:
             return
         behind = self._searchable.owed - self._work.keys()
         try:
-            self._renew(self._searchable.write(self._studies))
+            self._obedience.renew(self._searchable.write(self._studies))
         except (OSError, Transient) as error:
-            self._refused("query index", error)
+            self._agenda.refused("query index", error)
             self._searchable.put_off(RETRY_SECONDS)
             return
         if not self._searchable.owed:
-            self._failures.pop("query index", None)
+            self._agenda.succeeded("query index")
             # Their marks have stayed for this alone.
             for uid in behind:
-                self._touch(uid, set())
+                self._agenda.touch(uid, set())
 
     def _publish_index(self, *, everything: bool) -> None:
         try:
             if self._listing.write(everything=everything):
-                self._failures.pop("index", None)
+                self._agenda.succeeded("index")
         except OSError as error:
-            self._refused("index", error)
+            self._agenda.refused("index", error)
             self._listing.put_off(RETRY_SECONDS)
 
     def _publish_cold(self, *, everything: bool) -> None:
@@ -306,10 +242,10 @@ class Publisher:
                 removal.clear(self._store, study)
                 self._notes.note(study)
             except OSError as error:
-                self._refused(uid, error)
+                self._agenda.refused(uid, error)
                 work.cold_due = time.monotonic() + RETRY_SECONDS
             else:
-                self._failures.pop(uid, None)
+                self._agenda.succeeded(uid)
                 written.append(uid)
         # A sync that failed for a later study left the earlier ones to be written again.
         written = [uid for uid in written if not self._work[uid].is_hot]
@@ -322,30 +258,17 @@ class Publisher:
                 if uid not in self._searchable.owed:
                     self._store.remove(layout.dirty_mark(uid))
                 del self._work[uid]
-            self._failures.pop("marks", None)
+            self._agenda.succeeded("marks")
         except OSError as error:
-            self._refused("marks", error)
+            self._agenda.refused("marks", error)
             for uid in written:
                 if uid in self._work:
                     self._work[uid].cold_due = time.monotonic() + RETRY_SECONDS
 
-    def _refused(self, what: str, error: OSError | Transient) -> str:
-        """Note that the disk refused something, a study by its UID; until it succeeds that is a failure."""
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        if self._failures.get(what) != reason:
-            _log.error("disk_refused", what=what, reason=reason)
-        self._failures[what] = reason
-        if isinstance(error, SyncFailed):
-            # Studies without a mark are on the disk; of the others any file may be lost.
-            for uid in self._work:
-                self._touch(uid, None)
-            self._listing.change()
-            self._searchable.remake(self._listing.index)
-        return reason
-
-    @property
-    def _failure(self) -> str | None:
-        return next(iter(self._failures.values()), None)
+    def _doubt(self) -> None:
+        """Have anew what is computed from all studies."""
+        self._listing.change()
+        self._searchable.remake(self._listing.index)
 
     def _pause(self) -> float | None:
         """Seconds until something is due; None for as long as nothing comes."""
@@ -356,5 +279,5 @@ class Publisher:
     def _report(self) -> None:
         index = self._listing.index
         dirty = len(self._work.keys() | self._searchable.owed) + (self._listing.due is not None)
-        progress = Progress(index.instances, len(index), dirty, self._failure, self._taken, self._notes.total)
+        progress = Progress(index.instances, len(index), dirty, self._agenda.failure, self._taken, self._notes.total)
         self._connection.send(progress)

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from staticwado_daemon.archive.store import Store
-from staticwado_daemon.pipeline import publisher
+from staticwado_daemon.pipeline import publisher, work
 from staticwado_daemon.pipeline.publisher import Publisher
 from tests.crash import power
 from tests.crash.disks import Recording
@@ -19,7 +19,7 @@ from tests.crash.test_refusals import Insistence
 @pytest.fixture(autouse=True)
 def _times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(publisher, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(work, "QUIET_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -13,7 +13,7 @@ import pytest
 
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.errors import Transient
-from staticwado_daemon.pipeline import publisher
+from staticwado_daemon.pipeline import publisher, work
 from staticwado_daemon.pipeline.messages import Batch, Committed, Message, Progress, Reply
 from staticwado_daemon.pipeline.publisher import Publisher
 from tests.crash.disks import Interposed, Refusing, Stopping
@@ -61,7 +61,7 @@ class Insistence(Conversation):
 @pytest.fixture(autouse=True)
 def _times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(publisher, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(work, "QUIET_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

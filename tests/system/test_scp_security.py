@@ -17,7 +17,7 @@ from pynetdicom.association import Association
 
 from staticwado_daemon.cli import execute
 from staticwado_daemon.cli import staticwado as cli
-from staticwado_daemon.dimse.association.provider import Limits
+from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.node import server
 from staticwado_daemon.dimse.node.acceptance import Rules, networks
 from staticwado_daemon.dimse.node.observed import Observed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from staticwado_daemon.dimse.association.provider import Limits
+from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.node.acceptance import Rules
 from staticwado_daemon.dimse.node.observed import Observed
 from staticwado_daemon.dimse.node.server import Node, Service, serve

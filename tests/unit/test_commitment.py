@@ -19,7 +19,7 @@ from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.archive.merge import merge
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.dimse import implementation
-from staticwado_daemon.dimse.association.provider import Limits
+from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.association.requestor import Local
 from staticwado_daemon.dimse.commitment import messages as commitment_messages
 from staticwado_daemon.dimse.commitment.service import Commitment, Patience

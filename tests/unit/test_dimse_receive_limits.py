@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pynetdicom import evt
 
-from staticwado_daemon.dimse.association.provider import Limits
+from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.contexts import STUDY_ROOT_FIND, messages
 from tests.unit.dimse_peer import ABORT, CT, EXPLICIT, P_DATA, Peer, Told, associated, parts, receiving, whole
 from tests.unit.test_dimse_receive import data_set, until

@@ -217,8 +217,9 @@ WRITERS = {
     "archive/audit.py": "who exports changes nothing of the tree, and leaves a line without waiting for its lock",
     "inbound/drop.py": "in the drop folder: the reason beside what was set aside",
     "pipeline/limits.py": "a process's own limits below /proc",
-    "pipeline/report.py": "the daemon's report of itself, which says so when the disk is full",
+    "inbound/parts.py": "in the drop folder: what receivers write until it is whole",
     "pipeline/requests.py": "what others ask of the writer",
+    "pipeline/struct_file.py": "a process's report of itself in the state directory, also when the disk is full",
 }
 """The modules below the tools that make or change files, and why."""
 

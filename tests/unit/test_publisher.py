@@ -18,7 +18,7 @@ from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Transient
-from staticwado_daemon.pipeline import arrange, commit, publish, publisher, publishing
+from staticwado_daemon.pipeline import arrange, commit, publish, publisher, publishing, work
 from staticwado_daemon.pipeline.messages import (
     Batch,
     Committed,
@@ -143,7 +143,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture(autouse=True)
 def _times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher, "RETRY_SECONDS", RETRY)
-    monkeypatch.setattr(publisher, "QUIET_SECONDS", QUIET)
+    monkeypatch.setattr(work, "QUIET_SECONDS", QUIET)
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def test_the_answer_comes_once_records_are_on_the_disk_and_files_visible(
 
 
 def test_cold_files_wait_until_a_study_is_quiet(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(work, "QUIET_SECONDS", 0.3)
     written: list[float] = []
     real = publish.publish_cold
     monkeypatch.setattr(publish, "publish_cold", lambda *values: (written.append(time.monotonic()), real(*values))[1])
@@ -235,7 +235,7 @@ def test_cold_files_wait_until_a_study_is_quiet(store: Store, monkeypatch: pytes
 
 
 def test_a_busy_study_rests_between_publications(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "QUIET_SECONDS", 600.0)  # one that has come to rest may be published at once
+    monkeypatch.setattr(work, "QUIET_SECONDS", 600.0)  # one that has come to rest may be published at once
     times: list[tuple[float, float]] = []
     real = publish.publish_hot
 
@@ -258,7 +258,7 @@ def test_a_busy_study_rests_between_publications(store: Store, monkeypatch: pyte
 
 
 def test_a_flush_is_answered_once_cold_files_are_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "QUIET_SECONDS", 600.0)
+    monkeypatch.setattr(work, "QUIET_SECONDS", 600.0)
     with serving(store) as side:
         side.tell(Batch(1, (stage(store.root),)))
         side.committed(1)
@@ -275,7 +275,7 @@ def test_a_flush_is_answered_once_cold_files_are_there(store: Store, monkeypatch
 
 
 def test_at_its_end_everything_is_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "QUIET_SECONDS", 600.0)
+    monkeypatch.setattr(work, "QUIET_SECONDS", 600.0)
     with serving(store, Batch(1, (stage(store.root),)), None) as side:
         side.committed(1)
     assert len(load(store.root, COLD)) == 1

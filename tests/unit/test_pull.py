@@ -15,7 +15,7 @@ from pynetdicom.presentation import PresentationContext
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.association.command import StoreRequest
-from staticwado_daemon.dimse.association.provider import Answer, Reception
+from staticwado_daemon.dimse.association.messages import Answer, Reception
 from staticwado_daemon.dimse.association.requestor import Local, associated
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.pulling import pull

@@ -17,7 +17,7 @@ from pynetdicom.dsutils import encode
 from staticwado_daemon.archive.query_index import StudyRow
 from staticwado_daemon.dicom.matching import Key, Unmatchable
 from staticwado_daemon.dicom.uids import UID
-from staticwado_daemon.dimse.association.provider import Limits
+from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.contexts import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from staticwado_daemon.dimse.node.acceptance import Rules
 from staticwado_daemon.dimse.node.observed import Observed
@@ -162,7 +162,7 @@ def test_a_fault_is_told_without_what_it_was_about() -> None:
     with structlog.testing.capture_logs() as logged, answering(index) as (port, _), associated(port) as made:
         ((status, answer),) = made.send_c_find(everything(), STUDY_ROOT_FIND)
     assert answer is None
-    assert (status.Status, status.ErrorComment) == (0xC001, "the archive could not be read")
+    assert (status.Status, status.ErrorComment) == (0xC000, "the archive could not be read")
     (failed,) = [each for each in logged if each["event"] == "query_failed"]
     assert failed["error"] == "JSONDecodeError"
     assert failed["place"].startswith("search.py:")

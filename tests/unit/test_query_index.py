@@ -129,6 +129,25 @@ def test_an_instance_is_found_wherever_it_is(writer: QueryIndexWriter, path: Pat
         assert index.instances(UID("1.500")) == []
 
 
+def test_a_study_is_of_the_classes_that_its_instances_have(writer: QueryIndexWriter, path: Path) -> None:
+    write(
+        writer,
+        study_rows(
+            "1.1",
+            answer("1.1"),
+            [
+                ("1.1.1", series_answer("1.1.1"), {"1.5": MR, "1.6": CT, "1.7": MR}),
+                ("1.1.2", series_answer("1.1.2"), {"1.8": CT, "1.9": "no UID"}),
+            ],
+        ),
+        study_rows("1.2", answer("1.2"), [("1.2.1", series_answer("1.2.1"), {"1.5": "no UID"})]),
+    )
+    with reader(path) as index:
+        assert index.classes(UID("1.1")) == sorted([CT, MR])
+        assert index.classes(UID("1.2")) == []
+        assert index.classes(UID("1.3")) == []
+
+
 def test_patients_are_told_apart_by_id_and_issuer_and_counted(writer: QueryIndexWriter, path: Path) -> None:
     write(
         writer,

@@ -19,8 +19,8 @@ from staticwado_daemon.dicom.transfer_syntaxes import (
     JPEG_LS_NEAR_LOSSLESS,
 )
 from staticwado_daemon.dicom.uids import UID
-from staticwado_daemon.dimse.retrieve.selection import Chosen, select_targets
 from staticwado_daemon.dimse.sending import renditions
+from staticwado_daemon.dimse.sending.instances import Chosen, of_targets
 from staticwado_daemon.dimse.sending.renditions import Renditions
 from staticwado_daemon.errors import Corrupt, Transient
 from tests import corpus
@@ -47,7 +47,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, study: corpus.Study, coloured
 
 
 def _chosen(root: Path, study: corpus.Study) -> list[Chosen]:
-    return select_targets(root, [Target(UID(study.uid))])
+    return of_targets(root, [Target(UID(study.uid))])
 
 
 def _data_set(path: Path) -> bytes:

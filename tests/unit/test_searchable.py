@@ -262,16 +262,15 @@ def test_a_full_disk_under_it_keeps_nobody_from_publishing(root: Path, tmp_path:
 
 
 def test_a_sync_that_fails_makes_it_doubtful(root: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = path.stat().st_ino
-
     def fail(_: int) -> None:
         raise OSError(5, os.strerror(5))
 
     monkeypatch.setattr(os, "fdatasync", fail)
-    with structlog.testing.capture_logs() as logs:
+    # While it is open, its number can't become another file's.
+    with path.open("rb") as before, structlog.testing.capture_logs() as logs:
         talk(root, batch(study="1.4", series="1.4.1"), Flush(1), monkeypatch.undo, Flush(2))
+        assert not os.path.samestat(path.stat(), os.fstat(before.fileno()))
     assert [each["event"] for each in logs] == ["query_index_made_anew"]
-    assert path.stat().st_ino != before
     assert_searchable(root)
 
 

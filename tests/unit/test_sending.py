@@ -14,15 +14,16 @@ from pynetdicom.dsutils import encode
 from staticwado_daemon.dicom.matching import Unmatchable
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.dimse import contexts
-from staticwado_daemon.dimse.association import command
+from staticwado_daemon.dimse.association import command, pdata, transmission
+from staticwado_daemon.dimse.association.command import StoreRequest
+from staticwado_daemon.dimse.association.messages import Answer
 from staticwado_daemon.dimse.query import identifier
 from staticwado_daemon.dimse.query.identifier import Identifier
-from staticwado_daemon.dimse.retrieve.selection import Chosen, requested
+from staticwado_daemon.dimse.retrieve.selection import requested
 from staticwado_daemon.dimse.sending import operations as sending
-from staticwado_daemon.dimse.sending import transmission
+from staticwado_daemon.dimse.sending.instances import Chosen
 from staticwado_daemon.dimse.sending.operations import Sent
 from staticwado_daemon.dimse.sending.renditions import Rendition
-from staticwado_daemon.dimse.sending.transmission import Answered, Store
 from staticwado_daemon.errors import Corrupt
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
@@ -140,8 +141,8 @@ def test_only_contexts_in_which_the_peer_receives_are_used() -> None:
 def test_an_object_goes_over_the_wire_as_pdus_that_fit(maximum: int, length: int) -> None:
     data_set = bytes(range(256)) * (length // 256 + 1)
     data_set = data_set[:length]
-    head = command.encoded_request(5, CT, "1.2.3.4", ("ASKER", 6))
-    first = b"".join(command.pdus(3, head, maximum))
+    head = command.encoded_request(StoreRequest(5, CT, "1.2.3.4", ("ASKER", 6)))
+    first = b"".join(pdata.pdus(3, head, maximum, kind=pdata.COMMAND))
     sent = b"".join(transmission._portions(first, 3, data_set, maximum))
     commands, data, controls = b"", b"", []
     while sent:
@@ -158,7 +159,7 @@ def test_an_object_goes_over_the_wire_as_pdus_that_fit(maximum: int, length: int
     assert [control for control in controls if control & 2] == [3, 2]
     assert controls[-1] == 2
     request = command.store_request(command.elements(commands) or {})
-    assert request == command.StoreRequest(5, CT, "1.2.3.4")
+    assert request == StoreRequest(5, CT, "1.2.3.4")
 
 
 @pytest.mark.parametrize(
@@ -194,13 +195,13 @@ class _Renditions:
 
 
 @pytest.fixture
-def answered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Store]]:
+def answered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, StoreRequest]]:
     """Everything that is sent, and answered with success."""
-    seen: list[tuple[int, Store]] = []
+    seen: list[tuple[int, StoreRequest]] = []
 
-    def store(_association: Any, context_id: int, request: Store, _data_set: Any) -> Answered | None:
+    def store(_association: Any, context_id: int, request: StoreRequest, _data_set: Any) -> Answer | None:
         seen.append((context_id, request))
-        return Answered(0, "")
+        return Answer(0, "")
 
     monkeypatch.setattr(sending, "store", store)
     monkeypatch.setattr(sending, "is_over", lambda _: False)
@@ -208,7 +209,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Store]]:
     return seen
 
 
-def test_all_are_sent_in_their_order_with_numbers_of_their_own(answered: list[tuple[int, Store]]) -> None:
+def test_all_are_sent_in_their_order_with_numbers_of_their_own(answered: list[tuple[int, StoreRequest]]) -> None:
     def make(chosen: Chosen) -> Rendition:
         time.sleep(0.001 * (hash(chosen) % 5))
         if chosen.identity.instance.endswith("7"):
@@ -226,7 +227,7 @@ def test_all_are_sent_in_their_order_with_numbers_of_their_own(answered: list[tu
     assert numbers == sorted(set(numbers))
 
 
-def test_not_much_is_prepared_ahead_and_nothing_after_the_end(answered: list[tuple[int, Store]]) -> None:
+def test_not_much_is_prepared_ahead_and_nothing_after_the_end(answered: list[tuple[int, StoreRequest]]) -> None:
     made = _Renditions(lambda chosen: Rendition(chosen.transfer_syntax, bytes(16 << 20), is_original=True))
     results = sending.send(
         _association(acceptor=False),
@@ -245,7 +246,7 @@ def test_not_much_is_prepared_ahead_and_nothing_after_the_end(answered: list[tup
 
 
 def test_it_stops_when_told_and_calls_while_it_waits(
-    answered: list[tuple[int, Store]], monkeypatch: pytest.MonkeyPatch
+    answered: list[tuple[int, StoreRequest]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "_LOOK_SECONDS", 0.01)
     waited: list[None] = []
@@ -266,7 +267,7 @@ def test_it_stops_when_told_and_calls_while_it_waits(
 
 
 def test_a_lost_association_is_the_last_that_is_told(
-    answered: list[tuple[int, Store]], monkeypatch: pytest.MonkeyPatch
+    answered: list[tuple[int, StoreRequest]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "store", lambda *_: None)
     made = _Renditions(lambda _: Rendition(EXPLICIT, b"", is_original=True))

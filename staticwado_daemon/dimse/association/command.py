@@ -4,9 +4,10 @@ All other messages are left to pynetdicom. A command set is always in Implicit V
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+
+from staticwado_daemon.dimse import statuses
 
 C_STORE_RQ: Final = 0x0001
 N_EVENT_REPORT_RQ: Final = 0x0100
@@ -28,14 +29,9 @@ _MOVE_ORIGINATOR_MESSAGE_ID: Final = 0x00001031
 _NO_DATA_SET: Final = 0x0101
 _A_DATA_SET: Final = 0x0001
 _MEDIUM: Final = 0x0000
-_LONGEST_COMMENT: Final = 64
-"""Characters of Error Comment (0000,0902), whose VR is LO."""
 
 _ELEMENT: Final = struct.Struct("<HHI")
 _US: Final = struct.Struct("<H")
-_PDV: Final = struct.Struct(">BxIIBB")
-_P_DATA: Final = 0x04
-_COMMAND, _LAST = 1, 2
 
 Elements = dict[int, bytes]
 
@@ -46,13 +42,16 @@ class StoreRequest:
 
     Attributes:
         message_id: to answer to.
-        sop_class_uid: Affected SOP Class UID, as sent but for padding; not validated.
+        sop_class_uid: Affected SOP Class UID; of what was received as sent but for padding, and not validated.
         sop_instance_uid: Affected SOP Instance UID, likewise.
+        originator: AE title and message ID of the C-MOVE request that this is a sub-operation of. None if it isn't one,
+            and of what was received.
     """
 
     message_id: int
     sop_class_uid: str
     sop_instance_uid: str
+    originator: tuple[str, int] | None = None
 
 
 def elements(command_set: bytes) -> Elements | None:
@@ -85,27 +84,18 @@ def store_request(found: Elements) -> StoreRequest | None:
     return StoreRequest(numbers[2], _uid(found, _AFFECTED_SOP_CLASS_UID), _uid(found, _AFFECTED_SOP_INSTANCE_UID))
 
 
-def encoded_request(
-    message_id: int, sop_class_uid: str, sop_instance_uid: str, originator: tuple[str, int] | None = None
-) -> bytes:
-    """Encode a C-STORE-RQ that is followed by a data set.
-
-    Args:
-        message_id: (0000,0110).
-        sop_class_uid: Affected SOP Class UID.
-        sop_instance_uid: Affected SOP Instance UID.
-        originator: AE title and message ID of the C-MOVE request that this is a sub-operation of.
-    """
+def encoded_request(request: StoreRequest) -> bytes:
+    """Encode a C-STORE-RQ that is followed by a data set."""
     values = [
-        (_AFFECTED_SOP_CLASS_UID, _padded(sop_class_uid, b"\0")),
+        (_AFFECTED_SOP_CLASS_UID, _padded(request.sop_class_uid, b"\0")),
         (_COMMAND_FIELD, _US.pack(C_STORE_RQ)),
-        (_MESSAGE_ID, _US.pack(message_id)),
+        (_MESSAGE_ID, _US.pack(request.message_id)),
         (_PRIORITY, _US.pack(_MEDIUM)),
         (_COMMAND_DATA_SET_TYPE, _US.pack(_A_DATA_SET)),
-        (_AFFECTED_SOP_INSTANCE_UID, _padded(sop_instance_uid, b"\0")),
+        (_AFFECTED_SOP_INSTANCE_UID, _padded(request.sop_instance_uid, b"\0")),
     ]
-    if originator:
-        title, number = originator
+    if request.originator:
+        title, number = request.originator
         values += [
             (_MOVE_ORIGINATOR_AE_TITLE, _padded(title, b" ")),
             (_MOVE_ORIGINATOR_MESSAGE_ID, _US.pack(number)),
@@ -128,26 +118,11 @@ def store_response(request: StoreRequest, status: int, comment: str = "") -> byt
         (_MESSAGE_ID_BEING_RESPONDED_TO, _US.pack(request.message_id)),
         (_COMMAND_DATA_SET_TYPE, _US.pack(_NO_DATA_SET)),
         (_STATUS, _US.pack(status)),
-        (_ERROR_COMMENT, _padded(comment[:_LONGEST_COMMENT], b" ")),
+        (_ERROR_COMMENT, _padded(statuses.comment(comment), b" ")),
         (_AFFECTED_SOP_INSTANCE_UID, _padded(request.sop_instance_uid, b"\0")),
     ]
     body = b"".join(_element(tag, value) for tag, value in values if value)
     return _element(_GROUP_LENGTH, struct.pack("<I", len(body))) + body
-
-
-def pdus(context_id: int, command_set: bytes, maximum_length: int) -> Iterator[bytes]:
-    """Yield the P-DATA-TF PDUs of a command set (PS3.8 9.3.5), none longer than the receiver takes.
-
-    Args:
-        context_id: of the presentation context.
-        command_set: encoded.
-        maximum_length: what the receiver has said; 0 for no limit.
-    """
-    room = max(1, maximum_length - 6) if maximum_length else len(command_set)
-    for start in range(0, len(command_set), room):
-        part = command_set[start : start + room]
-        control = _COMMAND | (_LAST if start + room >= len(command_set) else 0)
-        yield _PDV.pack(_P_DATA, len(part) + 6, len(part) + 2, context_id, control) + part
 
 
 def _uid(found: Elements, tag: int) -> str:

@@ -13,13 +13,13 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 
-from staticwado_daemon.dimse.association import command
+from staticwado_daemon.dimse.association import command, pdata
 from staticwado_daemon.dimse.association.command import StoreRequest
+from staticwado_daemon.dimse.association.limits import Limits
 
 if TYPE_CHECKING:
-    from staticwado_daemon.dimse.association.upper_layer import Limits, UpperLayer
+    from staticwado_daemon.dimse.association.upper_layer import UpperLayer
 
-_COMMAND, _LAST = 1, 2  # bits of the message control header (PS3.8 E.2)
 _BUFFER: Final = 131_072
 _MOST_REQUESTS, _MOST_ANSWERS = 2, 64
 """Messages that may wait for us. A requestor has one request under way at a time, whose answers may come in a hurry."""
@@ -29,7 +29,7 @@ ReadInto = Callable[[memoryview], None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered to a C-STORE request: the status, and for a failure a comment of at most 64 characters."""
+    """What is answered to a C-STORE request: a status (PS3.4 table B.2-1), and for people a comment, which is cut."""
 
     status: int
     comment: str = ""
@@ -58,7 +58,7 @@ class Storage(Protocol):
 class Messages(DIMSEServiceProvider):
     """Fragments become messages; C-STORE requests are served as they come."""
 
-    def __init__(self, association: Association, limits: "Limits", storage: Storage | None) -> None:
+    def __init__(self, association: Association, limits: Limits, storage: Storage | None) -> None:
         super().__init__(association)
         self.news = threading.Event()
         self._limits = limits
@@ -91,7 +91,7 @@ class Messages(DIMSEServiceProvider):
         Raises:
             OSError: if it can't be read.
         """
-        if control & _COMMAND:
+        if control & pdata.COMMAND:
             return self._receive_command(context_id, control, length, read_into)
         if context_id != self._context_id:
             return False
@@ -105,7 +105,7 @@ class Messages(DIMSEServiceProvider):
             read_into(part)
             reception.write(part)
             length -= len(part)
-        if control & _LAST:
+        if control & pdata.LAST:
             self._answer(request, reception.finish())
         return True
 
@@ -122,7 +122,7 @@ class Messages(DIMSEServiceProvider):
         if len(self._command) + length > self._limits.maximum_command_length:
             return False
         self._command += _read(length, read_into)
-        if not control & _LAST:
+        if not control & pdata.LAST:
             return True
         whole, self._command, self._context_id = bytes(self._command), bytearray(), context_id
         found = command.elements(whole)
@@ -143,7 +143,7 @@ class Messages(DIMSEServiceProvider):
         if self.message is None or len(self._identifier) + length > self._limits.maximum_identifier_length:
             return False
         self._identifier += _read(length, read_into)
-        if control & _LAST:
+        if control & pdata.LAST:
             whole, self._identifier = bytes(self._identifier), bytearray()
             self._pass_on(self._context_id, control, whole)
         return True
@@ -158,8 +158,8 @@ class Messages(DIMSEServiceProvider):
     def _answer(self, request: StoreRequest, answer: Answer) -> None:
         self._under_way = None
         response = command.store_response(request, answer.status, answer.comment)
-        for pdu in command.pdus(self._context_id, response, self.maximum_pdu_size):
-            cast("UpperLayer", self.dul).send(pdu)
+        pdus = pdata.pdus(self._context_id, response, self.maximum_pdu_size, kind=pdata.COMMAND)
+        cast("UpperLayer", self.dul).send(b"".join(pdus))
 
 
 def _read(length: int, read_into: ReadInto) -> bytearray:

@@ -26,21 +26,10 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_GET, C_MOVE
 from pynetdicom.transport import RequestHandler
 
-from staticwado_daemon.dimse.association.messages import Answer, Messages, Reception, Storage
+from staticwado_daemon.dimse.association.limits import Limits
+from staticwado_daemon.dimse.association.messages import Messages, Storage
 from staticwado_daemon.dimse.association.transport import Connection
-from staticwado_daemon.dimse.association.upper_layer import Limits, Parcel, UpperLayer
-
-__all__ = [
-    "Answer",
-    "Limits",
-    "Parcel",
-    "Reception",
-    "Storage",
-    "fit",
-    "is_over",
-    "request_handler",
-    "undisturbed",
-]
+from staticwado_daemon.dimse.association.upper_layer import Parcel, UpperLayer
 
 _config.LOG_HANDLER_LEVEL = "none"  # its default handlers decode and format every PDU, for a log that nobody keeps
 _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False  # so does this with every identifier

@@ -16,7 +16,9 @@ from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
-from staticwado_daemon.dimse.association.provider import Limits, Storage, fit, undisturbed
+from staticwado_daemon.dimse.association.limits import Limits
+from staticwado_daemon.dimse.association.messages import Storage
+from staticwado_daemon.dimse.association.provider import fit, undisturbed
 from staticwado_daemon.dimse.contexts import MAXIMUM
 from staticwado_daemon.dimse.implementation import CLASS_UID, VERSION_NAME
 from staticwado_daemon.dimse.peers import Peer

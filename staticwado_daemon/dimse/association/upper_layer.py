@@ -10,24 +10,19 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import structlog
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 
+from staticwado_daemon.dimse.association import negotiation, pdata
+from staticwado_daemon.dimse.association.limits import ASSOCIATE, Limits
 from staticwado_daemon.dimse.association.messages import Messages
 from staticwado_daemon.dimse.association.transport import Connection
 
 _PDU_HEADER: Final = struct.Struct(">BxI")
 _PDV_HEADER: Final = struct.Struct(">IBB")
-_P_DATA: Final = 0x04
-_ASSOCIATE_RQ, _ASSOCIATE_AC = 0x01, 0x02
-_SLACK: Final = 1024
-"""Some senders count a PDU's maximum length without the headers of what is in it."""
-_SHORT_PDU: Final = 64
-"""A-ASSOCIATE-RJ, A-RELEASE and A-ABORT have four bytes."""
 _LONGEST_WAIT: Final = 1.0
 """Seconds; nothing depends on it, but a wait without end can't be told from a hang."""
 
@@ -38,31 +33,6 @@ _CONNECTION_CLOSED: Final = "Evt17"
 _INVALID_PDU: Final = "Evt19"
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one association may ask of us.
-
-    Attributes:
-        maximum_pdu_length: bytes of a P-DATA-TF PDU, as told to the peer; more than this ends the association.
-        maximum_associate_length: bytes of an A-ASSOCIATE PDU; 128 contexts of 50 transfer syntaxes each are 150 kB.
-        maximum_command_length: bytes of a command set.
-        maximum_identifier_length: bytes of a data set that isn't stored.
-        idle_seconds: for which a connection may be silent, and within which each PDU has to be there as a whole.
-    """
-
-    maximum_pdu_length: int = 131_072
-    maximum_associate_length: int = 1 << 20
-    maximum_command_length: int = 1 << 16
-    maximum_identifier_length: int = 4 << 20
-    idle_seconds: float = 60.0
-
-    def allows(self, kind: int, length: int) -> bool:
-        """Whether a PDU of this type may have this length."""
-        if kind == _P_DATA:
-            return length <= self.maximum_pdu_length + _SLACK
-        return length <= (self.maximum_associate_length if kind in {_ASSOCIATE_RQ, _ASSOCIATE_AC} else _SHORT_PDU)
 
 
 class Parcel:
@@ -136,9 +106,9 @@ class UpperLayer(DULServiceProvider):
         self._idle_timer.restart()
         self.ring()
 
-    def send(self, pdu: bytes) -> None:
-        """Send a PDU from this thread; should that fail, the state machine will know."""
-        self._connection.send(pdu)
+    def send(self, pdus: bytes) -> None:
+        """Send PDUs from this thread; should that fail, the state machine will know."""
+        self._connection.send(pdus)
 
     def listen(self, seconds: float) -> None:
         """Wait for the bell, which is silent afterwards."""
@@ -222,8 +192,10 @@ class UpperLayer(DULServiceProvider):
             if not self._limits.allows(kind, length):
                 _log.warning("pdu_too_long", type=kind, length=length)
                 self.event_queue.put(_INVALID_PDU)
-            elif kind == _P_DATA and self.state_machine.current_state == _ESTABLISHED:
+            elif kind == pdata.TYPE and self.state_machine.current_state == _ESTABLISHED:
                 self._read_p_data(length)
+            elif kind in ASSOCIATE:
+                self._read_associate(kind, length)
             else:
                 connection.give_back(header)
                 super()._read_pdu_data()
@@ -234,6 +206,18 @@ class UpperLayer(DULServiceProvider):
         """Read what comes after the end, for the peer to see our last PDU before it sees the connection reset."""
         if not self._connection.discard():
             self.event_queue.put(_CONNECTION_CLOSED)
+
+    def _read_associate(self, kind: int, length: int) -> None:
+        """Let pynetdicom read an A-ASSOCIATE-RQ or -AC, without what others get wrong."""
+        connection = self._connection
+        body = bytes(connection.recv(length))
+        if len(body) == length:
+            body = negotiation.mended(body)
+            length = len(body)
+        connection.give_back(_PDU_HEADER.pack(kind, length) + body)
+        super()._read_pdu_data()
+        if _INVALID_PDU in self.event_queue.queue:
+            _log.warning("association_not_understood", peer=self.assoc.remote["address"])
 
     def _read_p_data(self, length: int) -> None:
         """Read the fragments of a P-DATA-TF PDU (PS3.8 9.3.5), each straight to where it belongs."""

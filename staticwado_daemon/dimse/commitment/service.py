@@ -45,7 +45,6 @@ _log = structlog.get_logger(__name__)
 _WORKERS = 8
 """They wait more than they work: for disks, and for peers that don't answer."""
 _POLL_SECONDS = 0.2
-_MAXIMUM_COMMENT = 64  # characters of Error Comment (0000,0902), LO
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +168,7 @@ class Commitment:
             asked = Transaction(peer=peer, uid=uid, at=time.time(), references=references)
             self._take(asked, event.assoc)
         except Refused as why:
-            answer.Status, answer.ErrorComment = why.status.code, str(why)[:_MAXIMUM_COMMENT]
+            answer.Status, answer.ErrorComment = why.status.code, statuses.comment(str(why))
             _log.warning("commitment_refused", peer=peer, status=f"0x{why.status.code:04X}", reason=str(why))
         else:
             answer.Status = messages.ACCEPTED.code

@@ -14,7 +14,7 @@ import structlog
 from pynetdicom.association import Association
 
 from staticwado_daemon.dimse.node.acceptance import Refusal
-from staticwado_daemon.dimse.statuses import CANCELLED, PENDING, SUCCESS, is_warning
+from staticwado_daemon.dimse.statuses import CANCELLED, SUCCESS, is_pending, is_warning
 from staticwado_daemon.operate.network import NetworkReport, Operation, Outcome, StatusClass
 
 _log = structlog.get_logger(__name__)
@@ -153,7 +153,7 @@ class Observed:
 
 def status_class(status: int) -> StatusClass | None:
     """The class of a status (PS3.7 annex C); None for a pending one."""
-    if status in PENDING:
+    if is_pending(status):
         return None
     if status == SUCCESS:
         return "success"

@@ -23,7 +23,9 @@ from pynetdicom.pdu_primitives import A_ABORT
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationServer
 
-from staticwado_daemon.dimse.association.provider import Limits, Storage, request_handler
+from staticwado_daemon.dimse.association.limits import Limits
+from staticwado_daemon.dimse.association.messages import Storage
+from staticwado_daemon.dimse.association.provider import request_handler
 from staticwado_daemon.dimse.implementation import CLASS_UID, VERSION_NAME
 from staticwado_daemon.dimse.node.acceptance import Refusal, Request, Rules, address_of, decide
 from staticwado_daemon.dimse.node.connections import Connection, Connections

@@ -14,10 +14,11 @@ from pynetdicom.presentation import PresentationContext, build_context
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.association.command import StoreRequest
-from staticwado_daemon.dimse.association.provider import Answer, Reception, Storage, undisturbed
+from staticwado_daemon.dimse.association.messages import Answer, Reception, Storage
+from staticwado_daemon.dimse.association.provider import undisturbed
 from staticwado_daemon.dimse.association.requestor import ended
 from staticwado_daemon.dimse.peers import Peer
-from staticwado_daemon.dimse.statuses import PENDING, SUCCESS, is_warning, told
+from staticwado_daemon.dimse.statuses import SUCCESS, is_pending, is_warning, told
 from staticwado_daemon.errors import StaticwadoError
 
 MOST_CLASSES: Final = (contexts.MAXIMUM - 1) // len(contexts.STORAGE_SYNTAXES)
@@ -167,7 +168,7 @@ def _check(status: Dataset, association: Association, peer: Peer, operation: str
     if "Status" not in status:
         raise ended(association, peer)
     code = int(status.Status)
-    if code != SUCCESS and code not in PENDING and not is_warning(code) and not _count(status, "Completed"):
+    if code != SUCCESS and not is_pending(code) and not is_warning(code) and not _count(status, "Completed"):
         raise StaticwadoError(f"{peer} answers {operation} with: {told(status)}")
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from staticwado_daemon.dicom.uids import UID
-from staticwado_daemon.dimse.association.provider import Storage
+from staticwado_daemon.dimse.association.messages import Storage
 from staticwado_daemon.dimse.association.requestor import Local, associated
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.pulling import pull

@@ -18,7 +18,7 @@ from staticwado_daemon.dimse.contexts import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.query import dates
 from staticwado_daemon.dimse.query.identifier import attributes, dataset
-from staticwado_daemon.dimse.statuses import CANCELLED, PENDING, SUCCESS, told
+from staticwado_daemon.dimse.statuses import CANCELLED, SUCCESS, is_pending, told
 from staticwado_daemon.errors import ConfigError, Rejected, StaticwadoError
 
 Answer: TypeAlias = Mapping[str, Attribute]
@@ -156,7 +156,7 @@ def ask(association: Association, peer: Peer, asked: Dataset, limit: int | None 
                 raise ended(association, peer)
             if status.Status == SUCCESS or (cancelled and status.Status == CANCELLED):
                 return
-            if status.Status not in PENDING:
+            if not is_pending(status.Status):
                 raise StaticwadoError(f"{peer} answers C-FIND with: {told(status)}")
             if cancelled:
                 continue

@@ -8,7 +8,6 @@ the answer's status 0xFF01. Date and time are matched each on its own; names nev
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,37 +21,27 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from staticwado_daemon.archive import search
-from staticwado_daemon.archive.query_index import QueryIndex
 from staticwado_daemon.dicom.matching import UNMATCHED_VRS, Attribute, Key, Unmatchable
+from staticwado_daemon.dimse import statuses
 from staticwado_daemon.dimse.association import provider
 from staticwado_daemon.dimse.contexts import PATIENT_ROOT_FIND, STUDY_ROOT_FIND, messages
 from staticwado_daemon.dimse.node.observed import Observed
-from staticwado_daemon.dimse.query import identifier
+from staticwado_daemon.dimse.query import hierarchy, identifier
+from staticwado_daemon.dimse.query.hierarchy import OpenIndex
 from staticwado_daemon.dimse.query.identifier import QUERY_RETRIEVE_LEVEL, Identifier
 from staticwado_daemon.dimse.statuses import CANCELLED, SUCCESS
 from staticwado_daemon.errors import Rejected, Transient
 
-OpenIndex: TypeAlias = Callable[[], AbstractContextManager[QueryIndex]]
 _Response: TypeAlias = tuple[Dataset | int, Dataset | None]
 
-_PENDING, _PENDING_WITH_WARNING = 0xFF00, 0xFF01
-_OUT_OF_RESOURCES, _MISMATCH, _UNABLE = 0xA700, 0xA900, 0xC001
 _RETRIEVE_AE_TITLE: Final = "00080054"
 _INSTANCE_AVAILABILITY: Final = "00080056"
-_UNIQUE_KEYS: Final[Mapping[search.Level, str]] = {
-    "PATIENT": "00100020",
-    "STUDY": search.STUDY_INSTANCE_UID,
-    "SERIES": search.SERIES_INSTANCE_UID,
-    "IMAGE": search.SOP_INSTANCE_UID,
-}
-"""By level, from the highest to the lowest (PS3.4 C.6)."""
-_TOP_LEVELS: Final[Mapping[str, search.Level]] = {PATIENT_ROOT_FIND: "PATIENT", STUDY_ROOT_FIND: "STUDY"}
+_MODELS: Final = (PATIENT_ROOT_FIND, STUDY_ROOT_FIND)
 _EXTENSIONS: Final = bytes((1, 0, 0, 0, 0, 1, 0))
 """What of extended negotiation is done (PS3.4 table C.5-2): relational queries, and matching of empty values."""
 _MOST_QUEUED: Final = 64
 """Messages that wait to be sent before the next answer is looked for, so that a slow peer takes up no memory."""
 _LOOK_SECONDS: Final = 0.001
-_LONGEST_COMMENT: Final = 64
 
 _log = structlog.get_logger(__name__)
 
@@ -87,13 +76,10 @@ def question(asked: Identifier, sop_class: str, *, relational: bool) -> Question
     Raises:
         Unmatchable: if it breaks the model's rules.
     """
-    order = list(_UNIQUE_KEYS)
-    levels = order[order.index(_TOP_LEVELS[sop_class]) :]
-    level = next((each for each in levels if each == asked.level), None)
-    if level is None:
-        raise Unmatchable(QUERY_RETRIEVE_LEVEL, f"is none of {', '.join(levels)}")
+    levels = hierarchy.levels(patient_root=sop_class == PATIENT_ROOT_FIND)
+    level = hierarchy.level_of(asked, levels)
     for above in () if relational else levels[: levels.index(level)]:
-        _check_single(asked, _UNIQUE_KEYS[above])
+        hierarchy.unique_value(asked, above)
     keys = [key for key in asked.keys if key.tag not in (_RETRIEVE_AE_TITLE, _INSTANCE_AVAILABILITY)]
     supported = tuple(key for key in keys if search.is_supported(level, key.tag))
     unmatched = any(key.vr in UNMATCHED_VRS and key.values for key in supported)
@@ -104,13 +90,6 @@ def question(asked: Identifier, sop_class: str, *, relational: bool) -> Question
         availability=asked.key(_INSTANCE_AVAILABILITY) is not None,
         is_partial=unmatched or len(supported) < len(keys),
     )
-
-
-def _check_single(asked: Identifier, tag: str) -> None:
-    key = asked.key(tag)
-    values = key.values if key else ()
-    if len(values) != 1 or {*"*?"} & {*values[0]}:
-        raise Unmatchable(tag, "must have a single value at this level")
 
 
 class Query:
@@ -128,7 +107,7 @@ class Query:
         self._open_index = open_index
         self._title = title
         self._observed = observed
-        self.contexts: Sequence[PresentationContext] = messages(_TOP_LEVELS)
+        self.contexts: Sequence[PresentationContext] = messages(_MODELS)
         self.handlers: Sequence[tuple[evt.EventType, Callable[..., Any]]] = (
             (evt.EVT_C_FIND, self._find),
             (evt.EVT_SOP_EXTENDED, extensions),
@@ -156,25 +135,25 @@ class Query:
             encoded = request.Identifier.getvalue() if request.Identifier else b""
             asked = identifier.read(encoded, str(event.context.transfer_syntax))
             wanted = question(asked, sop_class, relational=_is_relational(event.assoc, sop_class))
-            status = _PENDING_WITH_WARNING if wanted.is_partial else _PENDING
+            status = statuses.PENDING_WITH_WARNING if wanted.is_partial else statuses.PENDING
             with self._open_index() as index:
                 attend = partial(_wait_for_room, event)
                 for answer in search.search(index, self._root, wanted.level, wanted.keys, attend):
                     attend()
                     yield status, self._reply(wanted, answer)
         except Unmatchable as why:
-            raise _Ended(_MISMATCH, why.reason, why.tag) from why
+            raise _Ended(statuses.MISMATCH, why.reason, why.tag) from why
         except Rejected as why:
-            raise _Ended(_MISMATCH, why.reason) from why
+            raise _Ended(statuses.MISMATCH, why.reason) from why
         except Transient as why:
             _log.warning("query_not_answered", reason=str(why))
-            raise _Ended(_OUT_OF_RESOURCES, "the query index isn't ready: ask again later") from why
+            raise _Ended(statuses.OUT_OF_RESOURCES, "the query index isn't ready: ask again later") from why
         except _Ended:
             raise
         except Exception as error:
             # Its text may hold what was found; where it happened doesn't.
             _log.error("query_failed", error=type(error).__name__, place=_place(error))
-            raise _Ended(_UNABLE, "the archive could not be read") from error
+            raise _Ended(statuses.UNABLE_TO_PROCESS, "the archive could not be read") from error
 
     def _reply(self, wanted: Question, answer: Mapping[str, Attribute]) -> Dataset:
         """The identifier of one response (PS3.4 C.4.1.1.3.2)."""
@@ -198,7 +177,7 @@ class _Ended(Exception):
             self.response = Dataset()
             self.response.Status = status
             if comment:
-                self.response.ErrorComment = comment[:_LONGEST_COMMENT]
+                self.response.ErrorComment = statuses.comment(comment)
             if tag:
                 self.response.OffendingElement = [int(tag, 16)]
 
@@ -220,7 +199,7 @@ def _asked_part(key: Key, attribute: Attribute | None) -> Attribute:
 def extensions(event: Any) -> dict[str, bytes]:
     """Answer extended negotiation of the C-FIND models (PS3.4 C.5.1.1): what is asked for and done here."""
     asked = {str(uid): stated for uid, stated in event.app_info.items()}
-    return {uid: bytes(map(min, asked[uid], _EXTENSIONS)) for uid in _TOP_LEVELS if asked.get(uid)}
+    return {uid: bytes(map(min, asked[uid], _EXTENSIONS)) for uid in _MODELS if asked.get(uid)}
 
 
 def _is_relational(association: Association, sop_class: str) -> bool:

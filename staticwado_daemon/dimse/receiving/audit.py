@@ -8,11 +8,9 @@ from staticwado_daemon.dicom import outline
 from staticwado_daemon.dicom.transfer_syntaxes import transfer_syntax
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.dimse.association.command import StoreRequest
+from staticwado_daemon.dimse.statuses import MISMATCH, UNABLE_TO_PROCESS
 from staticwado_daemon.errors import Incomplete, Rejected
 from staticwado_daemon.inbound.content import Content
-
-MISMATCH: Final = 0xA900
-UNUSABLE: Final = 0xC000
 
 _SOP_CLASS: Final = 0x00080016
 _SOP_INSTANCE: Final = 0x00080018
@@ -55,16 +53,16 @@ def audit(descriptor: int, head: int, size: int, request: StoreRequest, syntax: 
         UID(request.sop_class_uid)
         instance = UID(request.sop_instance_uid)
     except Rejected:
-        return Fault(UNUSABLE, "a UID of the request is none")
+        return Fault(UNABLE_TO_PROCESS, "a UID of the request is none")
     if size == head:
-        return Fault(UNUSABLE, "the data set is empty")
+        return Fault(UNABLE_TO_PROCESS, "the data set is empty")
     known = transfer_syntax(syntax)
     if known.deflated:
         return None
     try:
         found = outline.read(Content(descriptor, size), head, known.encoding, _WANTED)
     except Incomplete:
-        return Fault(UNUSABLE, "the data set ends inside an element")
+        return Fault(UNABLE_TO_PROCESS, "the data set ends inside an element")
     return _mismatch(found, request, instance)
 
 
@@ -84,7 +82,7 @@ def _mismatch(found: outline.Outline, request: StoreRequest, instance: UID) -> F
             UID(text)
         except Rejected:
             fault = "invalid" if text else "missing"
-            return Fault(UNUSABLE, f"{name} Instance UID {fault}")
+            return Fault(UNABLE_TO_PROCESS, f"{name} Instance UID {fault}")
     return None
 
 

@@ -18,18 +18,16 @@ from pynetdicom.presentation import PresentationContext
 from staticwado_daemon import libc
 from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.association.command import StoreRequest
-from staticwado_daemon.dimse.association.provider import Answer, Reception
+from staticwado_daemon.dimse.association.messages import Answer, Reception
 from staticwado_daemon.dimse.node.observed import Observed
 from staticwado_daemon.dimse.receiving.audit import audit
 from staticwado_daemon.dimse.receiving.durable import Folder
 from staticwado_daemon.dimse.receiving.file_meta import FileMeta
 from staticwado_daemon.dimse.receiving.refusal import Refusals
+from staticwado_daemon.dimse.statuses import OUT_OF_RESOURCES, SUCCESS
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.inbound.parts import Parts
 from staticwado_daemon.pipeline.space import Space
-
-SUCCESS: Final = 0x0000
-OUT_OF_RESOURCES: Final = 0xA700
 
 _LOOK_BYTES: Final = 16 << 20
 """After so many bytes of an object it is seen whether there is still room, and the disk is set to work on them."""

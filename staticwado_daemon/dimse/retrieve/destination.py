@@ -9,8 +9,8 @@ from pynetdicom.association import Association
 
 from staticwado_daemon.dimse.association.requestor import Local, associated
 from staticwado_daemon.dimse.peers import Peer
-from staticwado_daemon.dimse.retrieve.selection import Chosen
 from staticwado_daemon.dimse.sending import operations as sending
+from staticwado_daemon.dimse.sending.instances import Chosen
 from staticwado_daemon.dimse.sending.operations import Batch, Sent
 from staticwado_daemon.dimse.sending.renditions import Renditions
 from staticwado_daemon.errors import StaticwadoError

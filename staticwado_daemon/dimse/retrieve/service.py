@@ -13,16 +13,17 @@ from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
 from staticwado_daemon.dicom.matching import Unmatchable
-from staticwado_daemon.dimse import contexts
+from staticwado_daemon.dimse import contexts, statuses
 from staticwado_daemon.dimse.association.requestor import Local
 from staticwado_daemon.dimse.node.observed import Observed
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.query import identifier
+from staticwado_daemon.dimse.query.hierarchy import OpenIndex
 from staticwado_daemon.dimse.retrieve import selection
 from staticwado_daemon.dimse.retrieve.destination import Destination
-from staticwado_daemon.dimse.retrieve.selection import Chosen, OpenIndex
 from staticwado_daemon.dimse.retrieve.suboperations import SubOperations
 from staticwado_daemon.dimse.sending import operations as sending
+from staticwado_daemon.dimse.sending.instances import Chosen
 from staticwado_daemon.dimse.sending.operations import Sent
 from staticwado_daemon.dimse.sending.renditions import Renditions
 from staticwado_daemon.errors import Rejected, StaticwadoError
@@ -33,10 +34,6 @@ Handler: TypeAlias = tuple[evt.EventType, Callable[..., Any]]
 MOST: Final = 0xFFFF
 """Sub-operations of one request: more can't be counted in an answer, whose numbers have 16 bits."""
 
-_CANNOT_COUNT: Final = 0xA701
-_UNKNOWN_DESTINATION: Final = 0xA801
-_MISMATCH: Final = 0xA900
-_UNABLE_TO_PROCESS: Final = 0xC000
 _PATIENT_ROOT: Final = frozenset((contexts.PATIENT_ROOT_GET, contexts.PATIENT_ROOT_MOVE))
 
 _Perform: TypeAlias = Callable[[SubOperations, list[Chosen], Renditions], Generator[Sent, None, None]]
@@ -124,7 +121,7 @@ class Retrieve:
         """Find what is asked for, have it sent, and give the final answer."""
         began = time.monotonic()
         work = SubOperations(event)
-        status = _UNABLE_TO_PROCESS
+        status = statuses.UNABLE_TO_PROCESS
         self._observed.began(event.assoc)
         try:
             chosen = self._selected(event, is_known=is_known)
@@ -133,7 +130,10 @@ class Retrieve:
             with closing(perform(work, chosen, renditions)) as results:
                 for sent in results:
                     self._observed.note(
-                        event.assoc, "sent", _UNABLE_TO_PROCESS if sent.status is None else sent.status, sent.length
+                        event.assoc,
+                        "sent",
+                        statuses.UNABLE_TO_PROCESS if sent.status is None else sent.status,
+                        sent.length,
                     )
                     work.note(sent)
             status = work.finish()
@@ -147,22 +147,22 @@ class Retrieve:
 
     def _selected(self, event: Event, *, is_known: bool) -> list[Chosen]:
         if not is_known:
-            raise _Refused(_UNKNOWN_DESTINATION, "the move destination isn't in our aeConfig")
+            raise _Refused(statuses.UNKNOWN_DESTINATION, "the move destination isn't in our aeConfig")
         message: Any = event.request
         encoded = message.Identifier.getvalue() if message.Identifier else b""
         try:
             asked = identifier.read(encoded, str(event.context.transfer_syntax))
             request = selection.requested(asked, patient_root=event.context.abstract_syntax in _PATIENT_ROOT)
         except Unmatchable as why:
-            raise _Refused(_MISMATCH, why.reason, int(why.tag, 16)) from why
+            raise _Refused(statuses.MISMATCH, why.reason, int(why.tag, 16)) from why
         except Rejected as why:
-            raise _Refused(_MISMATCH, why.reason) from why
+            raise _Refused(statuses.MISMATCH, why.reason) from why
         try:
             chosen = selection.select(self._archive.root, self._archive.open_index, request)
         except StaticwadoError as why:
-            raise _Refused(_CANNOT_COUNT, str(why)) from why
+            raise _Refused(statuses.CANNOT_COUNT, str(why)) from why
         except OSError as error:
-            raise _Refused(_CANNOT_COUNT, f"the archive can't be read: {error.strerror}") from error
+            raise _Refused(statuses.CANNOT_COUNT, f"the archive can't be read: {error.strerror}") from error
         if len(chosen) > MOST:
-            raise _Refused(_CANNOT_COUNT, f"more than {MOST:,} instances: ask for fewer at once")
+            raise _Refused(statuses.CANNOT_COUNT, f"more than {MOST:,} instances: ask for fewer at once")
         return chosen

@@ -12,17 +12,14 @@ from pynetdicom.events import Event
 from staticwado_daemon.dicom import recode
 from staticwado_daemon.dicom.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.dimse import statuses
 from staticwado_daemon.dimse.association.provider import is_over
 from staticwado_daemon.dimse.sending.operations import Sent
-from staticwado_daemon.dimse.statuses import CANCELLED, SUCCESS
+from staticwado_daemon.dimse.statuses import CANCELLED, CANNOT_PERFORM, PENDING, SOME_FAILED, SUCCESS
 
-CANNOT_PERFORM: Final = 0xA702
-_SOME_FAILED: Final = 0xB000
-_PENDING: Final = 0xFF00
 _FAILED_SOP_INSTANCE_UID_LIST: Final = 0x00080058
 _LONGEST_LIST: Final = 0xFFFE
 """Bytes of a UI value in explicit VR; what doesn't fit is counted all the same."""
-_LONGEST_COMMENT: Final = 64
 
 _PACE_SECONDS: Final = 0.2
 _ALIVE_SECONDS: Final = 5.0
@@ -90,7 +87,7 @@ class SubOperations:
         if self._failed and len(self._failed) == self._total:
             status = CANNOT_PERFORM
         else:
-            status = _SOME_FAILED if self._failed or self._warnings else SUCCESS
+            status = SOME_FAILED if self._failed or self._warnings else SUCCESS
         self._answer(status, self._counts(), self._reason)
         return status
 
@@ -109,7 +106,7 @@ class SubOperations:
 
     def _tell_of_progress(self, seconds: float) -> None:
         if self._done < self._total and time.monotonic() >= self._answered + seconds:
-            self._answer(_PENDING, self._counts())
+            self._answer(PENDING, self._counts())
 
     def _answer(self, status: int, counts: _Counts | None, comment: str = "", tag: int | None = None) -> None:
         if is_over(self._event.assoc):
@@ -120,16 +117,16 @@ class SubOperations:
         response.AffectedSOPClassUID = request.AffectedSOPClassUID
         response.Status = status
         if counts is not None:
-            if status in {_PENDING, CANCELLED}:
+            if status in {PENDING, CANCELLED}:
                 response.NumberOfRemainingSuboperations = counts.remaining
             response.NumberOfCompletedSuboperations = counts.completed
             response.NumberOfFailedSuboperations = counts.failed
             response.NumberOfWarningSuboperations = counts.warning
         if comment and status != SUCCESS:
-            response.ErrorComment = comment.encode("ascii", "replace").decode()[:_LONGEST_COMMENT]
+            response.ErrorComment = statuses.comment(comment)
         if tag is not None:
             response.OffendingElement = [tag]
-        if status != _PENDING and self._failed:
+        if status != PENDING and self._failed:
             implicit = context.transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN
             response.Identifier = BytesIO(_failed_list(self._failed, implicit=implicit))
         self._event.assoc.dimse.send_msg(response, context.context_id)

@@ -11,7 +11,7 @@ import structlog
 
 from staticwado_daemon.dimse.association.requestor import Local, associated
 from staticwado_daemon.dimse.peers import Peer
-from staticwado_daemon.dimse.retrieve.selection import Chosen
+from staticwado_daemon.dimse.sending.instances import Chosen
 from staticwado_daemon.dimse.sending.operations import Batch, Sent, batches, send
 from staticwado_daemon.dimse.sending.renditions import Renditions
 from staticwado_daemon.dimse.statuses import is_passing

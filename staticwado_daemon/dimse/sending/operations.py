@@ -16,10 +16,11 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from staticwado_daemon.dimse import contexts
+from staticwado_daemon.dimse.association.command import StoreRequest
 from staticwado_daemon.dimse.association.provider import is_over, undisturbed
-from staticwado_daemon.dimse.retrieve.selection import Chosen
+from staticwado_daemon.dimse.association.transmission import store
+from staticwado_daemon.dimse.sending.instances import Chosen
 from staticwado_daemon.dimse.sending.renditions import HELD_BYTES, Rendition, Renditions
-from staticwado_daemon.dimse.sending.transmission import Store, store
 from staticwado_daemon.dimse.statuses import SUCCESS, is_warning, words
 from staticwado_daemon.errors import StaticwadoError
 
@@ -171,7 +172,7 @@ def _sent(
     message_id: int,
     originator: tuple[str, int] | None,
 ) -> Sent:
-    request = Store(message_id, chosen.sop_class, chosen.identity.instance, originator)
+    request = StoreRequest(message_id, chosen.sop_class, chosen.identity.instance, originator)
     answered = store(association, context_id, request, rendition.data_set)
     if answered is None:
         return Sent(chosen, None, "the association ended before there was an answer", lost=True)

@@ -19,7 +19,7 @@ from staticwado_daemon.archive.merge import merge
 from staticwado_daemon.dicom import part10, uncompressed
 from staticwado_daemon.dicom.data_set import Buffer, Limits, Part
 from staticwado_daemon.dicom.uids import UID, Identity
-from staticwado_daemon.dimse.retrieve.selection import Chosen
+from staticwado_daemon.dimse.sending.instances import Chosen
 from staticwado_daemon.errors import Corrupt, Ignored, Rejected, Transient
 from staticwado_daemon.inbound.content import Content
 from staticwado_daemon.operate.adopt import part10 as reconstruction
