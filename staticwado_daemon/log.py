@@ -16,6 +16,7 @@ import select
 import sys
 import threading
 import traceback
+import warnings
 from typing import Any, Literal, TextIO
 
 import orjson
@@ -65,6 +66,8 @@ def configure(level: Level = "info", style: Style = "auto") -> None:
     )
     logging.basicConfig(handlers=[handler], level=logging.INFO if outspoken else logging.WARNING, force=True)
     logging.captureWarnings(True)
+    # Python remembers every text that it has warned of, and pydicom's hold values: more and more, for nobody.
+    warnings.simplefilter("default" if outspoken else "ignore")
     logging.raiseExceptions = outspoken  # else a record that can't be written is shown raw
     logging.getLogger(_OURS).setLevel(level.upper())
     for name, least in _QUIET.items():

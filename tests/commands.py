@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from staticwado_daemon.cli import CHAPTERS
+from staticwado_daemon.cli import CHAPTERS, dicomwebscp_command
 from staticwado_daemon.cli.server import dicomwebserver_command
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
@@ -23,8 +23,8 @@ is left; of `doctor`: something needs attention), 130 ended by Ctrl-C.
 
 _END = """
 Entry points with static-wado's names: `mkdicomweb PATH…` is `staticwado create`, and its other commands are those of
-the same name here; `dicomwebserver` is the embedded server on its own. [Coming from static-wado](migration.md) has all
-of its options.
+the same name here; `dicomwebscp` is `staticwado scp`, and `dicomwebscp cstore AE STUDYUID…` is `staticwado send`;
+`dicomwebserver` is the embedded server on its own. [Coming from static-wado](migration.md) has all of its options.
 """
 
 
@@ -57,4 +57,5 @@ def _rows(command: click.Command, before: str = "staticwado") -> Iterator[str]:
 
 if __name__ == "__main__":
     assert dicomwebserver_command.name in _END
+    assert dicomwebscp_command.name in _END
     PAGE.write_text(page(), encoding="utf-8")

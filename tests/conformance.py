@@ -23,8 +23,7 @@ from staticwado_daemon.dimse.commitment import messages as commitment_messages
 from staticwado_daemon.dimse.commitment import service as commitment
 from staticwado_daemon.dimse.commitment import transactions
 from staticwado_daemon.dimse.node import acceptance
-from staticwado_daemon.dimse.query import question
-from staticwado_daemon.dimse.query import service as query
+from staticwado_daemon.dimse.query import hierarchy, question
 from staticwado_daemon.dimse.retrieve import service as retrieve
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
@@ -168,7 +167,7 @@ def _find_keys() -> str:
 
 
 def _support(level: search.Level, tag: str) -> str:
-    if tag == query._UNIQUE_KEYS[level]:
+    if tag == hierarchy.UNIQUE_KEYS[level]:
         return "U"
     return "+" if search.is_supported(level, tag) else ""
 
@@ -254,10 +253,10 @@ _VALUES: dict[str, Callable[[], str]] = {
     "max items": lambda: f"{commitment_messages.MAXIMUM_ITEMS:,}",
     "max open": lambda: f"{transactions.MAXIMUM_OPEN:,}",
     "max references": lambda: f"{transactions.MAXIMUM_REFERENCES:,}",
-    "patience missing": lambda: f"{commitment.Patience().missing / 60:g}",
-    "patience silence": lambda: f"{commitment.Patience().silence:g}",
-    "patience kept": lambda: f"{commitment.Patience().kept / 86_400:g}",
-    "patience longest": lambda: f"{commitment.Patience().longest / 60:g}",
+    "patience missing": lambda: f"{commitment.Terms().missing / 60:g}",
+    "patience silence": lambda: f"{commitment.Terms().silence:g}",
+    "patience kept": lambda: f"{commitment.Terms().kept / 86_400:g}",
+    "patience longest": lambda: f"{commitment.Terms().longest / 60:g}",
     "configuration": _configuration,
     "uncompressed": lambda: " and ".join(transfer_syntax(uid).name for uid in uncompressed.SYNTAXES),
     "character sets": _character_sets,

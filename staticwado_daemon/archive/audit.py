@@ -1,12 +1,12 @@
-"""The audit log: who deleted, rejected, brought back or exported what, and when.
+"""The audit log: who deleted, rejected, brought back, exported or sent what, and when.
 
 One JSON object a line, appended to and never rewritten, at ROOT/.staticwado/audit.jsonl:
 
     {"at":"2026-03-01T10:15:00Z","by":"anna","action":"export","targets":["1.2.3"],
      "counts":{"instances":12},"reason":null}
 
-Beside the one writer of the tree, others may append here, each with a lock for the one call: an export is no change of
-the tree, waits for nobody, and leaves its line all the same. Nothing is ever computed from this file.
+Beside the one writer of the tree, others may append here, each with a lock for the one call: to export or to send is no
+change of the tree, waits for nobody, and leaves its line all the same. Nothing is ever computed from this file.
 """
 
 import fcntl
@@ -48,7 +48,7 @@ class Entry:
     """One line of the log; it names neither patients nor files outside the tree.
 
     Attributes:
-        action: what was done: "export", "delete", "reject", "undo", "purge".
+        action: what was done: "export", "send", "delete", "reject", "undo", "purge".
         targets: UIDs or `studies/S[/series/X[/instances/I]]`, as they were named.
         counts: of what it was done to: instances, bytes, failed.
         reason: that was given for it.

@@ -226,15 +226,6 @@ class QueryIndex:
             raise Transient(f"{NAME} is being made, {studies:,} of {expected:,} studies are in it: try again later")
 
 
-def reader(path: Path) -> QueryIndex:
-    """Open the index that is at `path`, to ask it.
-
-    Raises:
-        Transient: if it isn't there, isn't complete as yet, or can't be read now.
-    """
-    return QueryIndex(path)
-
-
 def _order(where: Condition) -> str:
     return _NEWEST_FIRST if where == ANYTHING else _SORTED
 

@@ -6,16 +6,13 @@ it to say, and the text comes from the network.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import orjson
 
 from staticwado_daemon.archive.query_tables import UNDECIDED
 from staticwado_daemon.dicom import moments
-from staticwado_daemon.dicom.matching import Key, is_universal, normalised
-
-_EMPTY: Final = '""'
-"""A key's value that asks for attributes without one (PS3.4 C.2.2.2.7)."""
+from staticwado_daemon.dicom.matching import EMPTY, Key, is_universal, normalised
 
 _ONE_OF: Final = "IN (SELECT value FROM json_each(?))"
 _WILD: Final = re.compile(r"[*?]")
@@ -36,18 +33,22 @@ class Condition(NamedTuple):
 ANYTHING: Final = Condition("1")
 
 
+_Narrows: TypeAlias = Callable[[str, Sequence[str]], Condition | None]
+"""Says that a column has one of a key's values; None if nothing can be said of one of them."""
+
+
 class _Column(NamedTuple):
     """What a key is compared with.
 
     Attributes:
         name: the column, with its table.
         vr: the key's value representation; one that has another isn't narrowed by.
-        condition: for one value of the key.
+        condition: for the values of the key.
     """
 
     name: str
     vr: str
-    condition: Callable[[str, str], Condition | None]
+    condition: _Narrows
 
 
 def condition(keys: Sequence[Key], columns: Mapping[str, _Column]) -> Condition:
@@ -66,19 +67,23 @@ def condition(keys: Sequence[Key], columns: Mapping[str, _Column]) -> Condition:
 
 
 def _any_value(column: _Column, key: Key) -> Condition | None:
-    """That one of the key's values is matched; None if nothing can be said of one of them."""
     values = [stripped for value in key.values if (stripped := value.strip(" \0"))]
-    if key.vr == "UI":
-        chosen = orjson.dumps(values).decode()
-        return Condition(f"{column.name} {_ONE_OF}", (chosen,))
-    parts = [_one_value(column, value) for value in values]
-    return _joined(" OR ", [part for part in parts if part]) if all(parts) else None
+    return column.condition(column.name, values)
 
 
-def _one_value(column: _Column, value: str) -> Condition | None:
-    if value == _EMPTY:
-        return Condition(f"{column.name} = ''")
-    return column.condition(column.name, value)
+def _each(one: Callable[[str, str], Condition | None]) -> _Narrows:
+    """Compare value by value."""
+
+    def condition(column: str, values: Sequence[str]) -> Condition | None:
+        parts = [Condition(f"{column} = ''") if value == EMPTY else one(column, value) for value in values]
+        return _joined(" OR ", [part for part in parts if part]) if all(parts) else None
+
+    return condition
+
+
+def _uids(column: str, values: Sequence[str]) -> Condition:
+    """All at once: there may be thousands."""
+    return Condition(f"{column} {_ONE_OF}", (orjson.dumps(values).decode(),))
 
 
 def _text(column: str, value: str) -> Condition | None:
@@ -115,11 +120,6 @@ def _day(column: str, value: str) -> Condition | None:
     return Condition(f"({column} BETWEEN ? AND ? OR {column} = ?)", (start, end, UNDECIDED))
 
 
-def _uid(_column: str, _value: str) -> Condition | None:
-    """UIDs are compared all at once."""
-    return None
-
-
 def _joined(word: str, parts: Iterable[Condition]) -> Condition:
     parts = list(parts)
     values = tuple(value for part in parts for value in part.values)
@@ -127,21 +127,21 @@ def _joined(word: str, parts: Iterable[Condition]) -> Condition:
 
 
 STUDY: Final[Mapping[str, _Column]] = {
-    "0020000D": _Column("studies.uid", "UI", _uid),
-    "00080020": _Column("studies.day", "DA", _day),
-    "00100030": _Column("studies.birth_date", "DA", _day),
-    "00100020": _Column("studies.patient_id", "LO", _text),
-    "00100021": _Column("studies.issuer", "LO", _text),
-    "00100010": _Column("studies.patient_name", "PN", _name),
-    "00080050": _Column("studies.accession", "SH", _text),
-    "00200010": _Column("studies.study_id", "SH", _text),
-    "00080090": _Column("studies.referring", "PN", _name),
-    "00081030": _Column("studies.description", "LO", _text),
-    "00080061": _Column("studies.modalities", "CS", _texts),
+    "0020000D": _Column("studies.uid", "UI", _uids),
+    "00080020": _Column("studies.day", "DA", _each(_day)),
+    "00100030": _Column("studies.birth_date", "DA", _each(_day)),
+    "00100020": _Column("studies.patient_id", "LO", _each(_text)),
+    "00100021": _Column("studies.issuer", "LO", _each(_text)),
+    "00100010": _Column("studies.patient_name", "PN", _each(_name)),
+    "00080050": _Column("studies.accession", "SH", _each(_text)),
+    "00200010": _Column("studies.study_id", "SH", _each(_text)),
+    "00080090": _Column("studies.referring", "PN", _each(_name)),
+    "00081030": _Column("studies.description", "LO", _each(_text)),
+    "00080061": _Column("studies.modalities", "CS", _each(_texts)),
 }
 
 SERIES: Final[Mapping[str, _Column]] = {
     **STUDY,
-    "0020000E": _Column("series.uid", "UI", _uid),
-    "00080060": _Column("series.modality", "CS", _text),
+    "0020000E": _Column("series.uid", "UI", _uids),
+    "00080060": _Column("series.modality", "CS", _each(_text)),
 }

@@ -17,7 +17,7 @@ import orjson
 
 from staticwado_daemon.archive import gzipped, layout, regular, summary
 from staticwado_daemon.archive.query_index import QueryIndex, SeriesRow
-from staticwado_daemon.dicom.matching import Key, matcher
+from staticwado_daemon.dicom.matching import Key, is_universal, matcher
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt, Rejected
 
@@ -138,9 +138,9 @@ def _series(where: _Where, keys: Sequence[Key]) -> Iterator[tuple[SeriesRow, Ans
 def _instances(where: _Where, keys: Sequence[Key]) -> Iterator[Answer]:
     of_instances = [key for key in keys if key.tag not in _SERIES]
     matches = matcher(of_instances)
-    uids = next((key.values for key in keys if key.tag == SOP_INSTANCE_UID), ())
+    uids = next((key.values for key in keys if key.tag == SOP_INSTANCE_UID and not is_universal(key)), ())
     above = [key for key in keys if key.tag in _SERIES]
-    if uids and not any(key.tag == SERIES_INSTANCE_UID and key.values for key in above):
+    if uids and not any(key.tag == SERIES_INSTANCE_UID and not is_universal(key) for key in above):
         above.append(Key(SERIES_INSTANCE_UID, "UI", _series_of(where, uids)))
         if not above[-1].values:
             return

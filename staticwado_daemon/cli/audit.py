@@ -1,4 +1,4 @@
-"""`staticwado audit`: who deleted, rejected, brought back or exported what."""
+"""`staticwado audit`: who deleted, rejected, brought back, exported or sent what."""
 
 import json
 from dataclasses import asdict
@@ -22,13 +22,13 @@ Examples:
 """
 
 
-@click.command(short_help="Show who deleted, rejected, brought back or exported what.", epilog=_EXAMPLES)
+@click.command(short_help="Show who deleted, rejected, brought back, exported or sent what.", epilog=_EXAMPLES)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The last N entries.  [default: all]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @shared("-o", "--dir")
 @click.pass_obj
 def audit(common: Common, *, limit: int | None, as_json: bool) -> None:
-    """Show the audit log, the oldest entry first: deletes, rejects, undos, purges and exports."""
+    """Show the audit log, the oldest entry first: deletes, rejects, undos, purges, exports and what was sent."""
     from staticwado_daemon import log
     from staticwado_daemon.archive.audit import read
     from staticwado_daemon.cli.preflight import require_tree
@@ -44,7 +44,7 @@ def audit(common: Common, *, limit: int | None, as_json: bool) -> None:
     for each in shown:
         click.echo(_line(each))
     if not shown:
-        click.echo("nothing was deleted, rejected, brought back or exported")
+        click.echo("nothing was deleted, rejected, brought back, exported or sent")
 
 
 def _line(entry: "Entry") -> str:

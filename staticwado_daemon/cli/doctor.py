@@ -172,12 +172,12 @@ def _network(configuration: "config.Configuration") -> "dict[str, Look]":
         return {}
 
     def works() -> "Finding":
-        from staticwado_daemon.cli.node import exposure, node_of
+        from staticwado_daemon.cli.node import concerns, node_of
 
         settings = configuration.scp()
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         address = f"{settings.ae_title}@{host}:{settings.port}"
-        return network.works(settings.state_dir, address, exposure(settings, node_of(settings)))
+        return network.works(settings.state_dir, address, [*concerns(settings, node_of(settings))])
 
     return {"DICOM node": works}
 

@@ -24,7 +24,7 @@ def echo(common: Common, ae: str, *, tls: bool) -> int:
     AE is the AE title of a node of aeConfig, or TITLE@HOST:PORT. Exit code 1 and a sentence say that, and why, there is
     no answer.
     """
-    from staticwado_daemon.dimse.echo import echo as ask
+    from staticwado_daemon.dimse.verification.echo import echo as ask
     from staticwado_daemon.errors import ConfigError, StaticwadoError
 
     quieten(common)

@@ -8,6 +8,7 @@ import click
 
 from staticwado_daemon.cli.asking import local_of, network_options, peer_of, quieten
 from staticwado_daemon.cli.options import AnyCommand, Common, json_option, shared
+from staticwado_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
     from staticwado_daemon.archive.search import Level
@@ -30,6 +31,9 @@ _OPTIONS = {
     "--accession": ("AccessionNumber", "NUMBER", "Of this accession number."),
     "--modality": ("Modality", "CS", "Of this modality; of studies, those with a series of it."),
 }
+
+_ABOVE = {"series": ("--study",), "image": ("--study", "--series")}
+"""What has to be said at a level, since queries are hierarchical."""
 
 _COLUMNS: "Mapping[Level, Mapping[str, str]]" = {
     "PATIENT": {
@@ -130,7 +134,10 @@ def find(common: Common, ae: str, *, level: str, limit: int | None, tls: bool) -
 
     quieten(common)
     wanted = next(each for each in LEVELS if each == level.upper())
-    asked = identifier(wanted, chosen_keys(wanted), date.today())  # noqa: DTZ011 - a day as people here count them
+    keys = chosen_keys(wanted)
+    if lacking := [option for option in _ABOVE.get(level, ()) if not keys.get(_OPTIONS[option][0])]:
+        raise ConfigError(f"to list {level if level == 'series' else 'images'}, say of which: {' and '.join(lacking)}")
+    asked = identifier(wanted, keys, date.today())  # noqa: DTZ011 - a day as people here count them
     configuration = common.configuration()
     peer = peer_of(configuration, ae, tls=tls)
     local = local_of(configuration.scp(), tls=peer.tls)

@@ -2,18 +2,22 @@
 
 import functools
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from staticwado_daemon.errors import StaticwadoError
+from staticwado_daemon.errors import ConfigError, StaticwadoError
 
 if TYPE_CHECKING:
     from staticwado_daemon import config
+    from staticwado_daemon.dimse.association.requestor import Local
     from staticwado_daemon.dimse.commitment.service import Commitment
     from staticwado_daemon.dimse.node.observed import Observed
     from staticwado_daemon.dimse.node.server import Node
+    from staticwado_daemon.dimse.peers import Peer
+    from staticwado_daemon.dimse.query.hierarchy import OpenIndex
     from staticwado_daemon.dimse.query.service import Query
     from staticwado_daemon.dimse.receiving.service import Receiver
     from staticwado_daemon.dimse.retrieve.service import Retrieve
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 
 _END_SECONDS = 2.0
 """For what is just being fetched; it is fetched again."""
+_RENEWAL_SECONDS = 30 * 86400.0
+"""So long before our certificate ends somebody is told."""
 
 
 def make_tree(configuration: "config.Configuration") -> None:
@@ -60,25 +66,20 @@ def receiver(configuration: "config.Configuration", observed: "Observed") -> "It
 
 def query(configuration: "config.Configuration", observed: "Observed") -> "Query":
     """What answers queries."""
-    from staticwado_daemon.archive import query_index, query_tables
     from staticwado_daemon.dimse.query.service import Query
 
     settings = configuration.scp()
-    index = settings.state_dir / query_tables.FILE
-    return Query(settings.root, lambda: query_index.reader(index), settings.ae_title, observed)
+    return Query(settings.root, _open_index(settings), settings.ae_title, observed)
 
 
 def retrieval(configuration: "config.Configuration", observed: "Observed") -> "Retrieve":
     """What gives objects back."""
-    from staticwado_daemon.archive import query_index, query_tables
-    from staticwado_daemon.cli.asking import local_of, peers_of
     from staticwado_daemon.dimse.retrieve.service import Archive, Retrieve
 
     settings, storage = configuration.scp(), configuration.storage()
-    directory, index = sending_directory(settings.root, settings.state_dir), settings.state_dir / query_tables.FILE
-    archive = Archive(settings.root, lambda: query_index.reader(index), directory, storage.minimum_free_bytes)
-    peers = peers_of(configuration)
-    local = local_of(settings, tls=any(each.tls for each in peers.values()))
+    directory = sending_directory(settings.root, settings.state_dir)
+    archive = Archive(settings.root, _open_index(settings), directory, storage.minimum_free_bytes)
+    local, peers = _we_and_others(configuration)
     return Retrieve(archive, local, peers, observed)
 
 
@@ -99,18 +100,29 @@ def sending_directory(root: Path, state_dir: Path) -> Path:
 
 def commitment(configuration: "config.Configuration", observed: "Observed") -> "Commitment":
     """What commits to keeping objects."""
-    from staticwado_daemon.archive import query_index, query_tables
-    from staticwado_daemon.cli.asking import local_of, peers_of
     from staticwado_daemon.dimse.commitment.service import Commitment
     from staticwado_daemon.dimse.commitment.vouching import Archive
     from staticwado_daemon.pipeline.report import REPORT
 
     settings = configuration.scp()
-    index, report = settings.state_dir / query_tables.FILE, settings.state_dir / REPORT
-    archive = Archive(settings.root, settings.drop_dir, report, lambda: query_index.reader(index))
-    peers = peers_of(configuration)
-    local = local_of(settings, tls=any(each.tls for each in peers.values()))
+    archive = Archive(settings.root, settings.drop_dir, settings.state_dir / REPORT, _open_index(settings))
+    local, peers = _we_and_others(configuration)
     return Commitment(settings.state_dir, archive, local, peers, observed)
+
+
+def _open_index(settings: "config.Scp") -> "OpenIndex":
+    from staticwado_daemon.archive import query_tables
+    from staticwado_daemon.archive.query_index import QueryIndex
+
+    return functools.partial(QueryIndex, settings.state_dir / query_tables.FILE)
+
+
+def _we_and_others(configuration: "config.Configuration") -> "tuple[Local, dict[str, Peer]]":
+    """We, as nodes of aeConfig are to see us, and these by AE title."""
+    from staticwado_daemon.cli.asking import local_of, peers_of
+
+    peers = peers_of(configuration)
+    return local_of(configuration.scp(), tls=any(each.tls for each in peers.values())), peers
 
 
 @contextmanager
@@ -170,7 +182,33 @@ def node_of(settings: "config.Scp") -> "Node":
     )
 
 
-def exposure(settings: "config.Scp", node: "Node") -> str | None:
+def concerns(settings: "config.Scp", node: "Node") -> Iterator[str]:
+    """Yield a sentence for each thing about the settings that somebody should know, the most urgent one first."""
+    if sentence := _aging(settings):
+        yield sentence
+    if sentence := _exposure(settings, node):
+        yield sentence
+
+
+def _aging(settings: "config.Scp") -> str | None:
+    """One sentence if our certificate has expired, will before long, or is none for servers."""
+    from staticwado_daemon.cli.words import date_time
+    from staticwado_daemon.dimse.tls import expiry
+
+    if settings.tls is None:
+        return None
+    try:
+        end = expiry(settings.tls.certificate, settings.tls.key)
+    except ConfigError as error:
+        return str(error)
+    left = end - time.time()
+    if left > _RENEWAL_SECONDS:
+        return None
+    word = "expires" if left > 0 else "expired"
+    return f"{settings.tls.certificate} {word} on {date_time(end)}: renew it, and start `staticwado scp` again"
+
+
+def _exposure(settings: "config.Scp", node: "Node") -> str | None:
     """One sentence if whoever reaches the node may associate."""
     from staticwado_daemon.dimse.node.acceptance import exposure_warning
 

@@ -143,8 +143,8 @@ class Session:
 
     def _require_our_node(self) -> None:
         """Make sure that somebody is there to receive what C-MOVE sends to us."""
-        from staticwado_daemon.dimse.echo import echo
         from staticwado_daemon.dimse.peers import Peer
+        from staticwado_daemon.dimse.verification.echo import echo
 
         settings = self.configuration.scp()
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - the other way round
@@ -171,7 +171,8 @@ class Session:
             if not dry_run and fetched:
                 self._tell_where()
             if not lacked:
-                click.echo(f"{self.peer}: {counted(self.found, 'study')} found, nothing of which is lacking here")
+                rest = ", nothing of which is lacking here" if self.found else ""
+                click.echo(f"{self.peer}: {counted(self.found, 'study')} found{rest}")
         if not problems:
             return 0
         return _PARTLY if fetched else _FAILED

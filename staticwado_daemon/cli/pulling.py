@@ -29,5 +29,9 @@ def rules_of(configuration: "Configuration") -> "list[Rule]":
             raise ConfigError(f"dicomWebScpConfig.pull[{number}].filter: {error}") from None
         if not any(keys.values()):
             raise ConfigError(f"dicomWebScpConfig.pull[{number}].filter: say which studies: {{StudyDate: 'today-7-'}}")
-        rules.append(Rule(peer_of(configuration, each.ae), each.every, keys))
+        try:
+            peer = peer_of(configuration, each.ae)
+        except ConfigError as error:
+            raise ConfigError(f"dicomWebScpConfig.pull[{number}].ae: {error}") from None
+        rules.append(Rule(peer, each.every, keys))
     return rules

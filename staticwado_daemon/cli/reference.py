@@ -1,7 +1,7 @@
-"""The options of static-wado's `mkdicomweb` that are no options here: what always holds, and what is refused.
+"""Options of static-wado's `mkdicomweb` and `dicomwebscp` that are none here: what always holds, what is refused.
 
 Neither is ignored: the first change nothing because what they ask for is always so, the second say what to do instead.
-docs/migration.md has all of them in one table.
+docs/migration.md has all of them in its tables.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,7 +50,19 @@ REFUSED: Mapping[tuple[str, ...], str] = MappingProxyType(
         ("--series-instance-uid",): "it belongs to `staticwado thumbnail`",
     }
 )
-"""Options that are refused, with what to do instead."""
+"""Options of `mkdicomweb` that are refused, with what to do instead."""
+
+_STORED = "the daemon stores what is received: say it as {} in staticWadoConfig"
+
+SCP_REFUSED: Mapping[tuple[str, ...], str] = MappingProxyType(
+    {
+        ("-t", "--content-type"): _STORED.format("contentType"),
+        ("-r", "--recompress"): _STORED.format("recompress"),
+        ("-a", "--ae"): "name the node in aeConfig, or write TITLE@HOST:PORT to `cstore`, `staticwado send` or `find`",
+        ("--clean",): "nothing that was received is removed: `staticwado delete` takes out what should go",
+    }
+)
+"""Options of `dicomwebscp` that are refused, with what to do instead."""
 
 _VALUED = frozenset(
     {
@@ -60,15 +72,27 @@ _VALUED = frozenset(
         "--prepend-bulk-data-uri",
         "--sop-instance-uid",
         "--series-instance-uid",
+        "--content-type",
+        "--recompress",
+        "--ae",
     }
 )
 
 
 def reference_options(command: AnyCommand) -> AnyCommand:
-    """Give a command those options, unseen in its help."""
+    """Give a command those options of `mkdicomweb`, unseen in its help."""
     for name in ALWAYS:
         command = click.option(name, is_flag=True, hidden=True, expose_value=False)(command)
-    for names, instead in REFUSED.items():
+    return _refusing(command, REFUSED)
+
+
+def scp_reference_options(command: AnyCommand) -> AnyCommand:
+    """Give a command those options of `dicomwebscp`, unseen in its help."""
+    return _refusing(command, SCP_REFUSED)
+
+
+def _refusing(command: AnyCommand, refused: Mapping[tuple[str, ...], str]) -> AnyCommand:
+    for names, instead in refused.items():
         option = click.option(
             *names,
             is_flag=names[-1] not in _VALUED,

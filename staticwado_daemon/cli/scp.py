@@ -10,13 +10,15 @@ import click
 
 from staticwado_daemon.cli.asking import title_option
 from staticwado_daemon.cli.options import Common, shared
+from staticwado_daemon.cli.reference import scp_reference_options
 from staticwado_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
     from staticwado_daemon import config
-    from staticwado_daemon.dimse.node.server import Node
 
 _REPORT_SECONDS = 1.0
+_REPORTS_OF_GRACE = 5
+"""A daemon that was started at the same moment has said something by then."""
 
 _EXAMPLES = """\b
 Examples:
@@ -27,8 +29,16 @@ Examples:
 
 @click.command(short_help="Receive, be queried and give back by DICOM: the node.", epilog=_EXAMPLES)
 @click.option("--host", metavar="HOST", help="Address to listen on.  [default: dicomWebScpConfig.host, 127.0.0.1]")
-@click.option("-p", "--port", "--scp-port", type=click.IntRange(0, 65535), help="TCP port; 0: any.  [default: 11112]")
-@title_option("Our AE title.  [default: STATICWADO]")
+@click.option(
+    "-p",
+    "--port",
+    "--scp-port",
+    metavar="PORT",
+    type=click.IntRange(0, 65535),
+    help="TCP port; 0: any.  [default: dicomWebScpConfig.port, 11112]",
+)
+@title_option("Our AE title.  [default: dicomWebScpConfig.aeTitle, STATICWADO]")
+@scp_reference_options
 @shared("-o", "--dir")
 @click.pass_obj
 def scp(common: Common, host: str | None, port: int | None) -> None:
@@ -50,7 +60,7 @@ def _run(configuration: "config.Configuration") -> None:
     from staticwado_daemon.cli.service import sender
     from staticwado_daemon.dimse.node.observed import Observed
     from staticwado_daemon.dimse.node.server import Service, serve
-    from staticwado_daemon.dimse.node.verification import Verification
+    from staticwado_daemon.dimse.verification.service import Verification
     from staticwado_daemon.operate.network import REPORT, NetworkReport
     from staticwado_daemon.pipeline.struct_file import StructFile
 
@@ -74,27 +84,29 @@ def _run(configuration: "config.Configuration") -> None:
         ]
         with serve(node, services, observed, storage) as port, assembly.pulling(configuration, storage):
             observed.port = port
-            for sentence in _warnings(settings, node):
+            for sentence in assembly.concerns(settings, node):
                 log.warning("attention", reason=sentence)
             log.info("listening", title=settings.ae_title, host=settings.host, port=port, tls=node.tls is not None)
             send(f"READY=1\nSTATUS={observed.report().address}")
             file.write(observed.report())
+            reports = 1
             while not ended.wait(_REPORT_SECONDS):
                 file.write(observed.report())
+                reports += 1
+                if reports == _REPORTS_OF_GRACE and (reason := _unattended(settings)):
+                    log.warning("attention", reason=reason)
             send("STOPPING=1")
         file.write(observed.report(running=False))
 
 
-def _warnings(settings: "config.Scp", node: "Node") -> Iterator[str]:
-    """Yield a sentence for each thing that somebody should know, although it keeps nothing from working."""
-    from staticwado_daemon.cli import node as assembly
+def _unattended(settings: "config.Scp") -> str | None:
+    """One sentence if nobody takes what is received."""
     from staticwado_daemon.operate.health import look
     from staticwado_daemon.pipeline.report import REPORT
 
-    if sentence := assembly.exposure(settings, node):
-        yield sentence
     if look(settings.state_dir / REPORT, settings.root).status == "down":
-        yield f"no daemon is running: what is received waits in {settings.drop_dir} for `staticwado run`"
+        return f"no daemon is running: what is received waits in {settings.drop_dir} for `staticwado run`"
+    return None
 
 
 @contextmanager

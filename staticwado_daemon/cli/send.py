@@ -47,7 +47,8 @@ def send(common: Common, targets: tuple[str, ...], *, ae: str, skip_present: boo
     with, or studies/S[/series/X[/instances/I]].
 
     The original is sent, bit for bit, where the node takes its transfer syntax, and uncompressed where not. What gets
-    lost with the connection, or comes when the node has no room, is sent again, for a few minutes.
+    lost with the connection, or comes when the node has no room, is sent again, until nothing has come of it for half
+    a minute.
     """
     return send_to(common, targets, ae, skip_present=skip_present, tls=tls)
 

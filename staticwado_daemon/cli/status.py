@@ -3,7 +3,7 @@
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -131,27 +131,31 @@ def _numbers(now: "Status", root: str) -> Iterator[str]:
         yield _row("rate", f"{now.rate:,.1f} files a second, over the last minute")
     if now.dicom:
         yield _row("DICOM", f"{printable(now.dicom.address)}{' in TLS' if now.dicom.tls else ''}")
-        yield _row("", _traffic(now.dicom))
+        yield from (_row("", line) for line in _traffic(now.dicom))
 
 
-def _traffic(node: "NetworkReport") -> str:
-    """What the DICOM node did since it was started, in one line."""
-    lost = sum(node.associations.get(each, 0) for each in ("aborted", "timeout"))
-    parts = [f"{counted(node.open, 'association')} open"]
-    parts += [
-        f"{count:,} {word}"
-        for word, count in (("rejected", node.associations.get("rejected", 0)), ("lost", lost))
-        if count
-    ]
+def _traffic(node: "NetworkReport") -> Iterator[str]:
+    """What the DICOM node did since it was started: its associations, and what was done on them, if anything was."""
+    ended = {
+        "rejected": node.associations.get("rejected", 0),
+        "lost": sum(node.associations.get(each, 0) for each in ("aborted", "timeout")),
+    }
+    yield ", ".join([f"{counted(node.open, 'association')} open", *_nonzero(ended)])
+    queries, retrievals = node.done("C-FIND"), node.done("C-GET") + node.done("C-MOVE")
     done = {
         "received": node.done("C-STORE", "success", "warning"),
         "refused": node.done("C-STORE", "failure"),
-        "queries": node.done("C-FIND"),
-        "retrievals": node.done("C-GET") + node.done("C-MOVE"),
+        "query" if queries == 1 else "queries": queries,
+        "retrieval" if retrievals == 1 else "retrievals": retrievals,
         "sent": node.done("sent", "success", "warning"),
         "not sent": node.done("sent", "failure"),
     }
-    return ", ".join([*parts, *(f"{count:,} {word}" for word, count in done.items() if count)])
+    if line := ", ".join(_nonzero(done)):
+        yield line
+
+
+def _nonzero(counts: Mapping[str, int]) -> Iterator[str]:
+    return (f"{count:,} {word}" for word, count in counts.items() if count)
 
 
 def _receipts(now: "Status") -> Iterator[str]:

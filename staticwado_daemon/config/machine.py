@@ -58,7 +58,8 @@ def _is_group(name: str) -> bool:
 def daemon_errors(daemon: Daemon) -> Iterator[str]:
     """Yield a sentence for each thing that `staticwado run` would refuse to begin with."""
     yield from storage_errors(daemon.storage)
-    if not daemon.inbound and not daemon.drop_expected:
+    # What a node has received must be taken, whatever is configured.
+    if not daemon.inbound and not daemon.drop_expected and not daemon.drop_dir.is_dir():
         yield (
             "nothing to watch: name a folder in daemonConfig.inbound, such as [{dir: '/dicom'}], or what "
             "`staticwado scp` is to receive by, such as dicomWebScpConfig: {port: 11112}"

@@ -20,6 +20,8 @@ NAME_RESETS: Final = MULTI_VALUE_RESETS | frozenset(b"^=")
 _ESCAPE: Final = b"\x1b"
 _SECTIONS: Final = re.compile(rb"^[^\x1b]+|\x1b[^\x1b]*")
 _DEFAULT: Final = "iso8859"
+_LONGEST: Final = 1024
+"""Bytes of a value that are looked at: every character set that there is has room in them."""
 
 
 def _spelling(defined_term: str) -> str:
@@ -89,13 +91,17 @@ class CharacterSets:
 DEFAULT_REPERTOIRE: Final = CharacterSets()
 
 
-@lru_cache(maxsize=256)
 def character_sets(value: bytes) -> CharacterSets:
     """Return the character sets named by the value bytes of (0008,0005).
 
     Misspelt terms are understood; unknown ones are listed and stand for the default repertoire.
     Character sets that allow no code extensions (UTF-8, GB18030, GBK) stand alone or are passed over.
     """
+    return _character_sets(value[:_LONGEST])  # nobody has so many, and what is looked up once is kept
+
+
+@lru_cache(maxsize=256)
+def _character_sets(value: bytes) -> CharacterSets:
     terms = [term.strip() for term in value.decode("latin-1").replace("\0", " ").split("\\")]
     codecs = [_CODECS.get(_spelling(term), "") for term in terms]
     unknown = tuple(term for term, codec in zip(terms, codecs, strict=True) if not codec)

@@ -129,6 +129,18 @@ EXPLICIT_BIG: Final = Encoding(implicit=False, little_endian=False)
 IMPLICIT_LITTLE: Final = Encoding(implicit=True, little_endian=True)
 
 
+def encoding_of(buffer: Buffer, offset: int, declared: Encoding) -> Encoding:
+    """How the data set at `offset` is encoded: as declared, unless its first element says otherwise.
+
+    Looks decide: no element is so long that its implicit length could be taken for a VR.
+    """
+    vr = bytes(buffer[offset + 4 : offset + 6])
+    explicit = vr.isalpha() and vr.isupper()
+    if explicit != declared.implicit:
+        return declared
+    return EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE
+
+
 @dataclass(frozen=True, slots=True)
 class BulkValue:
     """A value kept outside the metadata: its little-endian bytes, text as UTF-8, and their SHA-256."""

@@ -8,8 +8,9 @@ Where the standard leaves the choice, or is silent:
 * Dates and times match by their meaning, and a value that leaves something open covers it (`dicom.moments`).
   Date and time are matched each on its own, never as one moment.
 * IS, DS and the binary numbers are compared as numbers.
-* A key with several values, of whatever VR, matches what one of them matches. A value "*" anywhere matches everything
-  where wild cards are allowed. A value of two quotation marks matches what is empty or absent (C.2.2.2.7).
+* A key with several values, of whatever VR, matches what one of them matches. A value "*" anywhere matches everything,
+  also of a VR that has no wild cards, as of dates and UIDs: that is what those who send it mean. A value of two
+  quotation marks matches what is empty or absent (C.2.2.2.7).
 * Values of binary VRs and UN aren't matched: such a key asks for the attribute, and no more.
 """
 
@@ -37,7 +38,8 @@ LONGEST_VALUE: Final = 1024
 MOST_VALUES: Final = 100
 """Values of one key; of UIDs there may be as many as a query holds."""
 
-_EMPTY: Final = '""'
+EMPTY: Final = '""'
+"""A key's value that asks for attributes without one (PS3.4 C.2.2.2.7)."""
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _NUMBER: Final = re.compile(
     r"[+-]?(?:[0-9]+(?P<fraction>\.[0-9]*)?|(?P<point>\.[0-9]+))(?P<exponent>[eE][+-]?[0-9]{1,3})?"
@@ -123,10 +125,10 @@ def _test(key: Key) -> Callable[[Attribute | None], bool] | None:
         return _sequence_test(key)
     values = list(dict.fromkeys(stripped for value in key.values if (stripped := value.strip(" \0"))))
     _check_size(key, values)
-    if not values or (key.vr in WILD_CARD_VRS and any(not value.strip("*") for value in values)):
+    if not values or any(not value.strip("*") for value in values):
         return None
-    asks_for_empty = _EMPTY in values
-    values = [value for value in values if value != _EMPTY]
+    asks_for_empty = EMPTY in values
+    values = [value for value in values if value != EMPTY]
     accept = _ACCEPTANCE.get(key.vr)
     if accept is None:
         raise Unmatchable(key.tag, "has an unknown VR")

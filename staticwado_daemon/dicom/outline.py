@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from staticwado_daemon.dicom.data_set import (
-    EXPLICIT_LITTLE,
-    IMPLICIT_LITTLE,
     LONG_LENGTH_VRS,
     PIXEL_DATA_TAGS,
     UNDEFINED_LENGTH,
     Buffer,
     Encoding,
+    encoding_of,
 )
 from staticwado_daemon.dicom.fragments import items
 from staticwado_daemon.errors import Incomplete, Rejected
@@ -63,7 +62,7 @@ def read(buffer: Buffer, offset: int, declared: Encoding, wanted: Collection[int
     Raises:
         Incomplete: if the data set ends inside an element.
     """
-    walk = _Walk(buffer, _encoding(bytes(buffer[offset : offset + 8]), declared), wanted)
+    walk = _Walk(buffer, encoding_of(buffer, offset, declared), wanted)
     try:
         walk.data_set(offset)
     except (_OddError, Rejected) as why:
@@ -71,14 +70,6 @@ def read(buffer: Buffer, offset: int, declared: Encoding, wanted: Collection[int
             raise
         return Outline(walk.values, walked=False)
     return Outline(walk.values, walked=True)
-
-
-def _encoding(beginning: bytes, declared: Encoding) -> Encoding:
-    vr = beginning[4:6]
-    explicit = vr.isalpha() and vr.isupper()
-    if explicit == (not declared.implicit):
-        return declared
-    return EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE
 
 
 @dataclass(slots=True)

@@ -89,15 +89,6 @@ def recoded(
             raise Corrupt("sequences are nested too deep") from error
 
 
-def encoding_of(buffer: Buffer, offset: int, declared: Encoding) -> Encoding:
-    """How the data set at `offset` is encoded: as declared, unless its first element says otherwise."""
-    vr = bytes(buffer[offset + 4 : offset + 6])
-    explicit = vr.isalpha() and vr.isupper()
-    if explicit != declared.implicit:
-        return declared
-    return Encoding(implicit=not explicit, little_endian=True)
-
-
 def header(tag: int, vr: str, length: int, *, implicit: bool) -> bytes:
     """The header of an element in one of the little-endian encodings."""
     group, element = tag >> 16, tag & 0xFFFF

@@ -15,7 +15,7 @@ import numpy as np
 from staticwado_daemon.dicom import frames, native, part10, recode, transcode
 from staticwado_daemon.dicom.codecs import decode
 from staticwado_daemon.dicom.codestreams import jpeg2000_header
-from staticwado_daemon.dicom.data_set import Buffer, Limits, PixelData, pieces
+from staticwado_daemon.dicom.data_set import Buffer, Limits, PixelData, encoding_of, pieces
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription
 from staticwado_daemon.dicom.native import Array, Frames, Payload
 from staticwado_daemon.dicom.part10 import Instance
@@ -77,7 +77,7 @@ def data_set(file: Buffer, transfer_syntax_uid: str) -> Iterator[bytes | memoryv
     yield from recode.recoded(
         instance.buffer,
         instance.dataset_offset,
-        recode.encoding_of(instance.buffer, instance.dataset_offset, source),
+        encoding_of(instance.buffer, instance.dataset_offset, source),
         changes,
         implicit=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN,
     )

@@ -201,9 +201,7 @@ def sending(stored_as: Iterable[tuple[str, str]]) -> list[PresentationContext]:
     ]
 
 
-def receiving(
-    classes: Iterable[str] = COMMON_STORAGE, syntaxes: Sequence[str] = STORAGE_SYNTAXES
-) -> list[PresentationContext]:
+def receiving(classes: Iterable[str], syntaxes: Sequence[str] = STORAGE_SYNTAXES) -> list[PresentationContext]:
     """What a requestor proposes who receives by C-GET; for each of the classes it proposes to be the SCP as well.
 
     Args:

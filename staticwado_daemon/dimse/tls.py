@@ -5,6 +5,7 @@ profiles, which allow CBC or no encryption at all, are retired.
 """
 
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,10 @@ _CIPHERS: Final = (
     "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384"
 )
 """For TLS 1.2, RFC 9325 4.2; those of TLS 1.3 are all of this kind."""
+
+
+_NO_CHECK_TIME: Final = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL, for which Python has no name."""
 
 
 def server_context(
@@ -62,6 +67,32 @@ def client_context(
     else:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     return context
+
+
+def expiry(certificate: Path, key: Path) -> float:
+    """When our certificate ends, in seconds since the epoch.
+
+    Raises:
+        ConfigError: if a file can't be read or used, they don't belong together, or it isn't one for servers.
+    """
+    ours, reader = _context(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _load(ours, certificate, key)
+    # Python takes certificates apart only for who is shown one: here that is we, and trust exactly this one.
+    reader.check_hostname = False
+    reader.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+    _trust(reader, certificate)
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    showing, shown = ours.wrap_bio(there, back, server_side=True), reader.wrap_bio(back, there)
+    try:
+        for side in (shown, showing, shown):
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+        ends = (shown.getpeercert() or {})["notAfter"]
+    except (ssl.SSLError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"tls.certificate: {certificate} can't be shown as a server's certificate ({error})"
+        ) from None
+    return float(ssl.cert_time_to_seconds(str(ends)))
 
 
 def _context(protocol: int) -> ssl.SSLContext:

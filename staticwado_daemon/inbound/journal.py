@@ -221,7 +221,11 @@ class Journal(JournalReader):
         self._commit(update)
 
     def removed(self, paths: Iterable[Path]) -> None:
-        """Note that these sources were removed: their receipts become history, the paths may be used again."""
+        """Note that these sources were removed: their receipts become history, the paths may be used again.
+
+        It is on the disk with whatever is written next. Where a power cut takes it, receipts of files that are gone
+        stay current, which is as harmless as a power cut just before.
+        """
         encoded = [os.fsencode(path) for path in paths]
 
         def remove(database: sqlite3.Connection) -> _Change:
@@ -231,7 +235,7 @@ class Journal(JournalReader):
                 database.execute("UPDATE receipts SET removed = 1 WHERE path = ? AND removed = 0", (path,))
             return _Change(change.known)  # they count as before
 
-        self._commit(remove)
+        self._commit(remove, durable=False)
 
     def forget(self, path: Path, removed: Stamp | None = None) -> None:
         """Withdraw a file's receipt, so that the file is taken again.
@@ -280,15 +284,15 @@ class Journal(JournalReader):
                 raise
         return database
 
-    def _commit(self, work: Callable[[sqlite3.Connection], _Change]) -> None:
+    def _commit(self, work: Callable[[sqlite3.Connection], _Change], *, durable: bool = True) -> None:
         with self._lock:
             try:
-                change = self._transact(work)
+                change = self._transact(work, durable=durable)
             except Corrupt as damage:
                 self._database.close()
                 tables.set_aside(self._path, str(damage))
                 self._database = self._open(self._path)
-                change = self._transact(work)
+                change = self._transact(work, durable=durable)
             for key, outcome in change.known.items():
                 if outcome is None:
                     self._known.pop(key, None)
@@ -297,9 +301,11 @@ class Journal(JournalReader):
             for counted, difference in change.counts.items():
                 self._counts[counted] += difference
 
-    def _transact(self, work: Callable[[sqlite3.Connection], _Change]) -> _Change:
-        with tables.translated(), self._database as database:
-            return work(database)
+    def _transact(self, work: Callable[[sqlite3.Connection], _Change], *, durable: bool) -> _Change:
+        with tables.translated():
+            self._database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            with self._database as database:
+                return work(database)
 
 
 def _withdraw(database: sqlite3.Connection, path: bytes, change: _Change) -> tuple[str, str | None] | None:

@@ -1,6 +1,5 @@
 """Whether a tree's daemon does its work: the one judgement, by its lock, its process and the report that it keeps."""
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Literal
 
 from staticwado_daemon.archive.lock import Role, lock_holder
 from staticwado_daemon.pipeline.report import FRESH_SECONDS, Report, read_report
+from staticwado_daemon.pipeline.struct_file import lives
 
 Condition = Literal["ok", "degraded", "down"]
 
@@ -72,19 +72,9 @@ def judge(report: Path, root: Path) -> Health:
     if not said.running:
         return Health("down", ("the daemon has ended",), said, age, holder)
     # The lock is held by the daemon's publisher, which outlives its main process for a moment.
-    if holder != "daemon" or not _lives(said.pid):
+    if holder != "daemon" or not lives(said.pid):
         return Health("down", ("the daemon has ended without a word: its log may say why",), said, age, holder)
     if age > FRESH_SECONDS:
         silent = f"the daemon has not reported for more than {FRESH_SECONDS:.0f} s"
         return Health("down", (silent,), said, age, holder, said.pid)
     return Health("degraded" if said.degraded else "ok", said.degraded, said, age, holder, said.pid)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,6 +1,5 @@
 """What our DICOM node says of itself, for `status`, metrics and `doctor`; and whether it is there to say it."""
 
-import os
 import time
 from pathlib import Path
 from typing import Literal, get_args
@@ -8,7 +7,7 @@ from typing import Literal, get_args
 import msgspec
 
 from staticwado_daemon.pipeline.report import FRESH_SECONDS
-from staticwado_daemon.pipeline.struct_file import read_struct
+from staticwado_daemon.pipeline.struct_file import lives, read_struct
 
 REPORT = "scp.json"
 """The file's name below the state directory."""
@@ -80,16 +79,6 @@ def read(state_dir: Path) -> NetworkReport | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     report = read_struct(path, NetworkReport)
-    if report is None or not report.running or age > FRESH_SECONDS or not _lives(report.pid):
+    if report is None or not report.running or age > FRESH_SECONDS or not lives(report.pid):
         return None
     return report
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,9 +1,10 @@
 """What the main process and the publisher say to each other."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from staticwado_daemon.archive.hidden import NOTHING, Hidden
 from staticwado_daemon.archive.target import Target
@@ -12,6 +13,9 @@ from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.pipeline.staged import Staged
+
+TOGETHER_BYTES: Final = 64 << 20
+"""How long the sources may be that are stored with one sync."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,3 +180,18 @@ def received(connection: Connection, timeout: float | None) -> list[Message]:
     while messages and connection.poll(0):
         messages.append(connection.recv())
     return messages
+
+
+def together(messages: Iterable[Message]) -> Iterator[tuple[Batch, ...]]:
+    """The batches among messages, in their order, as many at once as are to be stored with one sync."""
+    found: list[Batch] = []
+    size = 0
+    for batch in (each for each in messages if isinstance(each, Batch)):
+        length = sum(staged.source.stamp.size for staged in batch.staged)
+        if found and size + length > TOGETHER_BYTES:
+            yield tuple(found)
+            found, size = [], 0
+        found.append(batch)
+        size += length
+    if found:
+        yield tuple(found)

@@ -45,9 +45,9 @@ class Obedience:
                 found = removal.remove(self._store, self._studies, uid, order)
             except OSError as error:
                 failure = self._agenda.refused("remove", error)
-                self._agenda.touch(uid, None)
+                self._agenda.note(uid, None)
                 continue
-            self._agenda.touch(uid, {each.series for each in found if each.series})
+            self._agenda.note(uid, {each.series for each in found if each.series})
             done.extend(found)
         if failure is None:
             self._agenda.succeeded("remove")
@@ -79,4 +79,4 @@ class Obedience:
             except OSError as error:
                 # Without its mark the study is written by this process or not at all.
                 self._agenda.refused(study, error)
-            self._agenda.touch(study, None)
+            self._agenda.note(study, None)

@@ -6,7 +6,9 @@ everything is on the disk. Becoming visible doesn't wait for that; receipts do.
 
 import itertools
 import time
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from staticwado_daemon.pipeline.messages import (
     Sweep,
     Tidy,
     received,
+    together,
 )
 from staticwado_daemon.pipeline.notes import Notes
 from staticwado_daemon.pipeline.obedience import Obedience
@@ -73,7 +76,7 @@ class Publisher:
         self._reindexing = False
         # An earlier process had marked studies and perhaps not finished.
         for study in (*self._listing.unreadable, *publish.marked(store)):
-            self._agenda.touch(study, None)
+            self._agenda.note(study, None)
 
     def serve(self) -> None:
         """Work until told to end.
@@ -88,7 +91,7 @@ class Publisher:
         self._report()
         while True:
             messages = received(self._connection, self._pause())
-            commits = [self._commit(each) for each in messages if isinstance(each, Batch)]
+            commits = [done for batches in together(messages) for done in self._commit(batches)]
             for each in messages:
                 if isinstance(each, Sweep):
                     self._store.sweep(each.directory)
@@ -117,28 +120,34 @@ class Publisher:
             if ending:
                 return
 
-    def _commit(self, batch: Batch) -> Committed:
-        """Store a batch, study by study: one that is refused costs no other."""
+    def _commit(self, batches: Sequence[Batch]) -> list[Committed]:
+        """Store batches as if they were one, study by study: a study that is refused costs no other."""
         receipts: list[Receipt | None] = []
         superseded: list[tuple[Identity, str]] = []
         failure = None
-        for uid, members in itertools.groupby(batch.staged, key=lambda staged: staged.record.identity.study):
+        everything = [staged for batch in batches for staged in batch.staged]
+        for uid, members in itertools.groupby(everything, key=lambda staged: staged.record.identity.study):
             staged = tuple(members)
             try:
                 done = commit(self._store, self._studies, staged)
             except OSError as error:
                 failure = self._agenda.refused("commit", error)
-                self._agenda.touch(uid, None)
+                self._agenda.note(uid, None)
                 receipts.extend([None] * len(staged))
                 continue
             for study, series in done.dirty.items():
-                self._agenda.touch(study, series)
+                self._agenda.note(study, series)
             receipts.extend(done.receipts)
             superseded.extend(done.superseded)
         if failure is None:
             self._agenda.succeeded("commit")
-        sweep(self._store, batch.staged)
-        return Committed(batch.number, tuple(receipts), tuple(superseded), failure)
+        sweep(self._store, everything)
+        left = iter(receipts)
+        *before, last = (
+            Committed(each.number, tuple(itertools.islice(left, len(each.staged))), failure=failure) for each in batches
+        )
+        # Told with the last of them: what is superseded may be of any, and must have its receipt before.
+        return [*before, replace(last, superseded=tuple(superseded))]
 
     def _answer(self, commits: list[Committed]) -> None:
         """Say what became of batches, once it is on the disk."""
@@ -168,7 +177,7 @@ class Publisher:
         self._searchable.remake(self._listing.index)
         # What is just leaving the tree must not be listed again.
         for study in (*self._listing.unreadable, *self._work):
-            self._agenda.touch(study, None)
+            self._agenda.note(study, None)
 
     def _publish_hot(self, *, everything: bool) -> None:
         for uid, work in list(self._work.items()):
@@ -215,7 +224,7 @@ class Publisher:
             self._agenda.succeeded("query index")
             # Their marks have stayed for this alone.
             for uid in behind:
-                self._agenda.touch(uid, set())
+                self._agenda.note(uid, set())
 
     def _publish_index(self, *, everything: bool) -> None:
         try:

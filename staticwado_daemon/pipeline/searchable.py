@@ -100,7 +100,8 @@ class Searchable:
             _log.warning("query_index_made_anew", reason=str(why))
             self.remake(self._index)
             return []
-        self._changed.clear()
+        # Those are written once they are published anew; until then the index isn't made.
+        self._changed = dict.fromkeys(unreadable)
         for study in done:
             del self._left[study]
         return unreadable

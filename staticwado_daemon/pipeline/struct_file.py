@@ -91,3 +91,14 @@ def read_struct(path: Path, kind: type[AnyStruct]) -> AnyStruct | None:
         except (msgspec.DecodeError, UnicodeDecodeError):
             time.sleep(0.01)  # it may just be being overwritten
     return None
+
+
+def lives(process: int) -> bool:
+    """Whether a process is there still, be it ours to ask or not."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -56,7 +56,7 @@ class Agenda:
         """What the disk says that it refuses; None while it doesn't."""
         return next(iter(self._failures.values()), None)
 
-    def touch(self, study: UID, series: set[UID] | None) -> None:
+    def note(self, study: UID, series: set[UID] | None) -> None:
         """Note that series of a study have changed, or all of it."""
         now = time.monotonic()
         work = self.studies.setdefault(study, Work(set(), now, 0.0))
@@ -76,7 +76,7 @@ class Agenda:
         if isinstance(error, SyncFailed):
             # Studies without a mark are on the disk; of the others any file may be lost.
             for uid in self.studies:
-                self.touch(uid, None)
+                self.note(uid, None)
             self._doubt()
         return reason
 

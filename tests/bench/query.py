@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from staticwado_daemon.archive.index import StudiesIndex
-from staticwado_daemon.archive.query_index import QueryIndex, reader
+from staticwado_daemon.archive.query_index import QueryIndex
 from staticwado_daemon.archive.query_tables import FILE
 from staticwado_daemon.archive.query_writer import QueryIndexWriter, SeriesRows, StudyRows
 from staticwado_daemon.archive.store import Store
@@ -42,7 +42,7 @@ def measure(count: int, scratch: Path) -> Iterator[Row]:
     build(path, count)
     yield Row(f"query index of {count:,} studies: made of its rows, s", f"{time.perf_counter() - started:.1f}")
     yield Row("query index: bytes for a study of three series", f"{size(path) / count:,.0f}")
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         for name, keys in questions(index):
             spent = best(partial(found, index, keys))
             yield at_most(f"query index, by {name}: all answers, ms", spent, SEARCH_MILLISECONDS)
@@ -56,7 +56,7 @@ def measure(count: int, scratch: Path) -> Iterator[Row]:
 def _start(path: Path) -> Row:
     """What a start of the publisher does when nothing has changed."""
     listed = StudiesIndex()
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         listed.put_all(row.answer for row in index.studies())
     root = path.parent / "root"
     with Store(root) as store, closing(Searchable(store, path, listed)) as searchable:

@@ -8,7 +8,7 @@ import pytest
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.disk import Disk
-from staticwado_daemon.archive.query_index import reader
+from staticwado_daemon.archive.query_index import QueryIndex
 from staticwado_daemon.archive.query_tables import FILE
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.pipeline import publishing
@@ -31,7 +31,7 @@ def test_nothing_is_lost_and_nothing_stays(tmp_path: Path, share: int) -> None:
         with noted(f"killed after call {last}"):
             conversation = Conversation()
             ended = publish(rehearsal, conversation, Killing(last))
-            with suppress(Transient), reader(path) as index:
+            with suppress(Transient), QueryIndex(path) as index:
                 assert all(row.answer for row in index.series()), "whoever asks meanwhile gets whole answers"
             assert publish(rehearsal, conversation, Interposed()) == 0
             assert_searchable(rehearsal.root)

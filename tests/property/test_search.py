@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from staticwado_daemon.archive import query_index
@@ -85,7 +85,7 @@ def index() -> Iterator[query_index.QueryIndex]:
                 writer.put(StudyRows(UID(study["0020000D"]["Value"][0]), orjson.dumps(study), rows))
             writer.finish()
         writer.close()
-        with query_index.reader(path) as opened:
+        with query_index.QueryIndex(path) as opened:
             yield opened
 
 
@@ -126,6 +126,7 @@ def keys(draw: st.DrawFn) -> Key:
 
 @pytest.mark.parametrize("level", ["STUDY", "SERIES"])
 @given(asked=st.lists(keys(), min_size=1, max_size=3))
+@settings(deadline=None)
 def test_nothing_is_missing_and_nothing_too_much(index: query_index.QueryIndex, level: Level, asked: list[Key]) -> None:
     try:
         matches = matcher(asked)

@@ -22,7 +22,7 @@ from staticwado_daemon.dimse.node import server
 from staticwado_daemon.dimse.node.acceptance import Rules, networks
 from staticwado_daemon.dimse.node.observed import Observed
 from staticwado_daemon.dimse.node.server import serve
-from staticwado_daemon.dimse.node.verification import Verification
+from staticwado_daemon.dimse.verification.service import Verification
 from tests.system import certificates, dcmtk, nodes
 from tests.system.certificates import Authority
 from tests.system.nodes import Node
@@ -307,7 +307,7 @@ def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "can't listen for DICOM on 127.0.0.1:" in line
-    assert "Address already in use" in line
+    assert "Address already in use; see with `ss -ltnp` who has the port" in line
 
 
 def test_what_tls_lacks_is_one_sentence(

@@ -12,8 +12,8 @@ from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.node.acceptance import Rules
 from staticwado_daemon.dimse.node.observed import Observed
 from staticwado_daemon.dimse.node.server import Node, Service, serve
-from staticwado_daemon.dimse.node.verification import Verification
 from staticwado_daemon.dimse.receiving.service import Receiver
+from staticwado_daemon.dimse.verification.service import Verification
 from staticwado_daemon.inbound import drop
 from staticwado_daemon.pipeline.space import Space
 

@@ -22,7 +22,7 @@ from staticwado_daemon.dimse import implementation
 from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.association.requestor import Local
 from staticwado_daemon.dimse.commitment import messages as commitment_messages
-from staticwado_daemon.dimse.commitment.service import Commitment, Patience
+from staticwado_daemon.dimse.commitment.service import Commitment, Terms
 from staticwado_daemon.dimse.commitment.transactions import DIRECTORY
 from staticwado_daemon.dimse.commitment.vouching import Archive
 from staticwado_daemon.dimse.node.acceptance import Rules
@@ -37,7 +37,7 @@ from tests.system.committing import CT, Answer, Asking, asking, committed, faile
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 SECONDS = 30.0
-QUICK = Patience(missing=0.5, quiet=0.1, again=0.05, silence=0.2, retry=0.3, longest=0.5)
+QUICK = Terms(missing=0.5, quiet=0.1, again=0.05, silence=0.2, retry=0.3, longest=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ class Place:
         yield self
 
     @contextmanager
-    def serving(self, patience: Patience = QUICK) -> Iterator[int]:
+    def serving(self, terms: Terms = QUICK) -> Iterator[int]:
         (self.directory / "drop").mkdir(exist_ok=True)
         archive = Archive(
             self.root, self.directory / "drop", self.directory / "state/status.json", self.open_index, 0.05
@@ -104,7 +104,7 @@ class Place:
         observed = Observed("STATICWADO", "127.0.0.1", tls=False)
         with ExitStack() as stack:
             service = stack.enter_context(
-                Commitment(self.directory / "state", archive, local, self.peers, observed, patience)
+                Commitment(self.directory / "state", archive, local, self.peers, observed, terms)
             )
             yield stack.enter_context(serve(node, [service], observed))
 
@@ -202,7 +202,7 @@ def test_what_is_rejected_is_not_committed_to(place: Place) -> None:
 def test_what_is_on_its_way_is_waited_for(place: Place) -> None:
     uid = place.identities[0].instance
     late = place.index.pop(uid)
-    with place.serving(Patience(missing=60.0, again=0.05, silence=0.1)) as port, asking(port) as modality:
+    with place.serving(Terms(missing=60.0, again=0.05, silence=0.1)) as port, asking(port) as modality:
         assert modality.ask(request("1.2.3", [(CT, uid)])) == 0x0000
         with pytest.raises(queue.Empty):
             modality.told.get(timeout=0.5)
@@ -323,7 +323,7 @@ def test_a_silent_association_is_no_obstacle_to_a_release(place: Place) -> None:
     uid = place.identities[0].instance
     with listening() as (own, told):
         place.peers["MODALITY"] = Peer("MODALITY", "127.0.0.1", own)
-        with place.serving(Patience(silence=0.02, again=0.05, retry=0.2)) as port:
+        with place.serving(Terms(silence=0.02, again=0.05, retry=0.2)) as port:
             for number in range(6):
                 modality = Asking(port)
                 assert modality.ask(request(f"1.2.{number}", [(CT, uid)])) == 0x0000

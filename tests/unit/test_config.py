@@ -381,6 +381,13 @@ def test_folders_that_cannot_be_used(file: Path, text: str, words: str) -> None:
     assert words in problems[0]
 
 
+def test_what_was_received_is_taken_even_if_nothing_is_configured(file: Path) -> None:
+    daemon = _load(file, "{staticWadoConfig: {rootDir: 'tree'}}").daemon()
+    assert len(list(daemon_errors(daemon))) == 1
+    daemon.drop_dir.mkdir(parents=True)
+    assert list(daemon_errors(daemon)) == []
+
+
 def test_folders_of_others_are_not_ours(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configuration = _load(file, "{staticWadoConfig: {rootDir: 'new/tree'}}")
     assert list(storage_errors(configuration.storage())) == []

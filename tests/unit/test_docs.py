@@ -29,6 +29,7 @@ REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 OPERATING = (REPOSITORY / "docs/operating.md").read_text(encoding="utf-8")
+NETWORK = (REPOSITORY / "docs/network.md").read_text(encoding="utf-8")
 CHANGES = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
@@ -81,11 +82,15 @@ def test_every_unused_setting_of_static_wado_is_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [README, OPERATING, PAGE, CHANGES], ids=["README", "operating", "configuration", "CHANGELOG"]
+    "text",
+    [README, OPERATING, NETWORK, PAGE, CHANGES],
+    ids=["README", "operating", "network", "configuration", "CHANGELOG"],
 )
 def test_every_command_of_the_documentation_exists(text: str) -> None:
     shown = re.findall(
-        rf"(?:`|^    (?:ExecStart=)?|-- )(?:/\S*/)?({'|'.join(PROGRAMS)})( [^`#|>\n]*)", text, re.MULTILINE
+        rf"(?:`|^(?:    )?\$ |^    (?:ExecStart=)?|-- )(?:/\S*/)?({'|'.join(PROGRAMS)})( [^`#|>\n]*)",
+        text,
+        re.MULTILINE,
     )
     assert shown
     for program, arguments in shown:

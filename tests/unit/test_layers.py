@@ -27,6 +27,19 @@ EDGES = frozenset({"config", "log"})
 WORDS = frozenset({"dicom", "archive"})
 """From where configuration has names that a setting may have; beyond these both edges know of errors only."""
 
+FOUNDATIONS = ("implementation", "statuses", "peers", "patience", "contexts", "tls", "association", "node")
+"""Rooms of `dimse` that every service there may use; each imports from those before it."""
+SERVICES: dict[str, frozenset[str]] = {
+    "verification": frozenset(),
+    "query": frozenset(),
+    "receiving": frozenset(),
+    "sending": frozenset(),
+    "retrieve": frozenset({"query", "sending"}),
+    "pulling": frozenset({"query"}),
+    "commitment": frozenset(),
+}
+"""Its services, and which others each of them uses."""
+
 
 def _modules() -> list[Path]:
     return sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__")
@@ -73,6 +86,56 @@ def test_imports_lead_downwards(path: Path) -> None:
         if not _may_import(layer, other)
     ]
     assert upwards == []
+
+
+def _rooms(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the room of each import from `dimse`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[:2] == [NAME, "dimse"] and len(parts) > 2:
+                yield node.lineno, parts[2]
+
+
+def _may_use(room: str, other: str) -> bool:
+    if room == other:
+        return True
+    if room in SERVICES:
+        return other in SERVICES[room] or other in FOUNDATIONS
+    return other in FOUNDATIONS[: FOUNDATIONS.index(room)]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "dimse").rglob("[!_]*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_services_of_the_network_stand_beside_each_other(path: Path) -> None:
+    room = path.relative_to(PACKAGE / "dimse").parts[0].removesuffix(".py")
+    others = [
+        f"line {line}: {room} imports {other}"
+        for line, other in _rooms(path.read_text(encoding="utf-8"))
+        if not _may_use(room, other)
+    ]
+    assert others == []
+
+
+@pytest.mark.parametrize(
+    ("room", "source", "good"),
+    [
+        ("sending", "from staticwado_daemon.dimse.retrieve.selection import Request", False),
+        ("sending", "from staticwado_daemon.dimse import retrieve", False),
+        ("retrieve", "import staticwado_daemon.dimse.sending.operations", True),
+        ("association", "from staticwado_daemon.dimse.node.server import Node", False),
+        ("association", "from staticwado_daemon.dimse import contexts, statuses", True),
+    ],
+)
+def test_the_rule_of_rooms_can_be_broken(room: str, source: str, *, good: bool) -> None:
+    assert all(_may_use(room, other) for _, other in _rooms(source)) is good
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,13 @@ def test_universal_keys_match_what_is_empty_or_absent(dataset, asked):
     assert not matches([Key(PATIENT_ID, "LO", ("ID",))], dataset)
 
 
+@pytest.mark.parametrize("vr", ["AS", "AT", "CS", "DA", "DS", "DT", "IS", "PN", "TM", "UI", "US"])
+def test_a_star_is_universal_in_every_vr(vr):
+    key = Key(PATIENT_ID, vr, ("*",))
+    assert is_universal(key)
+    assert matches([key], {})
+
+
 def test_a_list_of_uids():
     listed = ("1.2.3", "1.2.4")
     assert does("UI", listed, "1.2.4")

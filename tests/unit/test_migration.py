@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 import pytest
 
-from staticwado_daemon.cli import execute, mkdicomweb_command, staticwado
+from staticwado_daemon.cli import dicomwebscp_command, execute, mkdicomweb_command, staticwado
 from staticwado_daemon.cli.create import create
 from staticwado_daemon.cli.options import Common
-from staticwado_daemon.cli.reference import ALWAYS, REFUSED
+from staticwado_daemon.cli.reference import ALWAYS, REFUSED, SCP_REFUSED
 
 PAGE = Path(__file__).parents[2] / "docs/migration.md"
 REFERENCE = """
@@ -59,6 +59,19 @@ def test_an_option_is_what_the_table_says(
         warned = capsys.readouterr().err
         assert ("changes nothing" in warned) == ("warning" in fate)
         assert context.obj.settings == {}
+
+
+@pytest.mark.parametrize("names", SCP_REFUSED)
+def test_an_option_of_the_scp_says_what_to_do_instead(
+    names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = f"| {', '.join(f'`{name}`' for name in names)} | refused: {SCP_REFUSED[names]} |"
+    assert row in PAGE.read_text("utf-8").splitlines()
+    for name in names:
+        value = [] if name == "--clean" else ["x"]
+        for before in ([], ["scp"], ["-p", "11112"]):
+            assert execute(dicomwebscp_command, "dicomwebscp", [*before, name, *value]) == 2
+            assert f"isn't an option of staticwado: {SCP_REFUSED[names]}" in capsys.readouterr().err
 
 
 def test_each_reason_stands_once() -> None:

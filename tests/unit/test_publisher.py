@@ -482,6 +482,25 @@ def test_a_batch_that_is_refused_fails_alone_and_succeeds_later(store: Store, di
     assert sorted(listed(store)) == ["1.2", "1.9"]
 
 
+def test_batches_that_come_together_are_stored_with_one_sync_and_answered_each_for_itself(
+    store: Store, disk: Disk
+) -> None:
+    syncs: list[str] = []
+    disk.refuses = lambda action, path: bool(action == "sync" and syncs.append(path))
+    again = stage(store.root, sop="1.2.3.1", value="again")
+    batches = [Batch(n, (stage(store.root, sop=f"1.2.3.{n}"),)) for n in range(1, 5)]
+    with serving(store, *batches, Batch(5, (again, stage(store.root, **NEIGHBOUR)))) as side:
+        answered = [side.committed(number) for number in range(1, 6)]
+        stored_with = len(syncs)
+        side.at_rest()
+    assert stored_with == 3  # one for each of the two studies, and one before the answers
+    assert [[receipt.outcome for receipt in each.receipts if receipt] for each in answered] == [
+        *([["published"]] * 4),
+        ["published", "published"],
+    ]
+    assert [len(each.superseded) for each in answered] == [0, 0, 0, 0, 1]
+
+
 @pytest.mark.parametrize("which", ["first", "second"])
 def test_no_receipt_before_a_sync_has_succeeded(store: Store, disk: Disk, which: str) -> None:
     with serving(store) as side:

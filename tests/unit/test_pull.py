@@ -17,13 +17,13 @@ from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.association.command import StoreRequest
 from staticwado_daemon.dimse.association.messages import Answer, Reception
 from staticwado_daemon.dimse.association.requestor import Local, associated
+from staticwado_daemon.dimse.patience import Patience
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.pulling import pull
 from staticwado_daemon.dimse.pulling.inventory import Item
 from staticwado_daemon.dimse.pulling.retrieval import MOST_CLASSES, Arrivals, Part, receiving
 from staticwado_daemon.dimse.pulling.rules import Rule, Rules
 from staticwado_daemon.dimse.query import dates, question
-from staticwado_daemon.dimse.sending.delivery import Patience
 from staticwado_daemon.errors import ConfigError
 from tests import corpus
 from tests.system import peers
@@ -133,6 +133,9 @@ def test_what_is_proposed_fits_on_one_association() -> None:
     for proposed in (receiving(classes), receiving([])):
         assert len(proposed) < contexts.MAXIMUM
     assert {str(each.abstract_syntax) for each in receiving(classes)} == set(classes)
+    assert {str(each.abstract_syntax) for each in receiving([])} == {*contexts.COMMON_STORAGE}, (
+        "what is met, not by UID"
+    )
     assert all(len(each.transfer_syntax) == 1 for each in receiving([CT]))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from staticwado_daemon.archive.query_index import QueryIndex, reader
+from staticwado_daemon.archive.query_index import QueryIndex
 from staticwado_daemon.archive.query_tables import FILE, packed, unpacked
 from staticwado_daemon.archive.query_writer import QueryIndexWriter, StudyRows, remove
 from staticwado_daemon.dicom.matching import Key, Unmatchable, matches
@@ -103,7 +103,7 @@ def test_studies_are_listed_newest_first_and_series_in_their_order(writer: Query
         study_rows("1.3", answer("1.3", date="20240101", time="0900")),
         study_rows("1.4", answer("1.4")),
     )
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         assert uids(index) == ["1.3", "1.2", "1.1", "1.4"]
         found = [*index.series()]
         assert [(row.study, row.uid) for row in found] == [("1.2", "1.2.1"), ("1.1", "1.1.9"), ("1.1", "1.1.2")]
@@ -121,7 +121,7 @@ def test_an_instance_is_found_wherever_it_is(writer: QueryIndexWriter, path: Pat
         study_rows("1.1", answer("1.1"), [("1.1.1", series_answer("1.1.1"), {"1.5": CT, "1.50": MR})]),
         study_rows("1.2", answer("1.2"), [("1.2.1", series_answer("1.2.1"), {"1.5": "no UID"})]),
     )
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         first, second = Identity(UID("1.1"), UID("1.1.1"), UID("1.5")), Identity(UID("1.2"), UID("1.2.1"), UID("1.5"))
         assert index.instances(UID("1.5")) == [first, second]
         assert index.sop_classes(UID("1.5")) == {first: CT, second: ""}
@@ -142,7 +142,7 @@ def test_a_study_is_of_the_classes_that_its_instances_have(writer: QueryIndexWri
         ),
         study_rows("1.2", answer("1.2"), [("1.2.1", series_answer("1.2.1"), {"1.5": "no UID"})]),
     )
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         assert index.classes(UID("1.1")) == sorted([CT, MR])
         assert index.classes(UID("1.2")) == []
         assert index.classes(UID("1.3")) == []
@@ -158,7 +158,7 @@ def test_patients_are_told_apart_by_id_and_issuer_and_counted(writer: QueryIndex
         study_rows("1.5", answer("1.5", name="Nobody", date="20180101")),
         study_rows("1.6", answer("1.6", name="Somebody", date="20170101")),
     )
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         found = [*index.patients()]
         assert [(row.studies, row.series, row.instances) for row in found] == [
             (1, 0, 0),
@@ -208,7 +208,7 @@ def test_what_is_written_depends_on_nothing_but_what_it_is(tmp_path: Path) -> No
 def test_a_sop_class_may_become_another(writer: QueryIndexWriter, path: Path) -> None:
     for sop_class in (CT, MR):
         write(writer, study_rows("1.1", answer("1.1"), [("1.1.1", series_answer("1.1.1"), {"1.5": sop_class})]))
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         assert [*index.sop_classes(UID("1.5")).values()] == [MR]
 
 
@@ -280,7 +280,7 @@ def test_nothing_that_matches_is_missing(writer: QueryIndexWriter, path: Path) -
         answers[f"1.{number}"] = answer(f"1.{number}", **values)
     write(writer, *(study_rows(uid, each) for uid, each in answers.items()))
     narrowed = 0
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         for _ in range(400):
             asked = generator.sample(sorted(ASKED), generator.choice([1, 1, 2]))
             keys = [key(name, *generator.choice(ASKED[name]).split("\\")) for name in asked]
@@ -296,7 +296,7 @@ def test_keys_that_are_not_what_they_should_be_narrow_nothing_or_are_refused(
     writer: QueryIndexWriter, path: Path
 ) -> None:
     write(writer, study_rows("1.1", answer("1.1", patient="A")))
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         assert uids(index, Key("00100020", "IS", ("1",))) == ["1.1"], "another VR than the attribute has"
         assert uids(index, Key("00101010", "AS", ("001Y",))) == ["1.1"], "an attribute that the index doesn't know"
         assert uids(index, Key("0020000D", "UI", ("1.1",) * 40_000)) == ["1.1"]
@@ -306,17 +306,17 @@ def test_keys_that_are_not_what_they_should_be_narrow_nothing_or_are_refused(
 
 def test_until_it_is_complete_nobody_is_answered(writer: QueryIndexWriter, path: Path, tmp_path: Path) -> None:
     with pytest.raises(Transient, match=r"there is no query index in .* start the daemon or run `staticwado index`"):
-        reader(tmp_path / "absent" / FILE)
+        QueryIndex(tmp_path / "absent" / FILE)
     with writer.transaction():
         writer.begin(1234)
         writer.put(study_rows("1.1", answer("1.1")))
     with pytest.raises(
         Transient, match=r"^the query index is being made, 1 of 1,234 studies are in it: try again later$"
     ):
-        reader(path)
+        QueryIndex(path)
     with writer.transaction():
         writer.finish()
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         assert uids(index) == ["1.1"]
         with writer.transaction():
             writer.begin(2)
@@ -326,7 +326,7 @@ def test_until_it_is_complete_nobody_is_answered(writer: QueryIndexWriter, path:
 
 def test_a_new_file_is_taken_at_once(writer: QueryIndexWriter, path: Path) -> None:
     write(writer, study_rows("1.1", answer("1.1")))
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         assert uids(index) == ["1.1"]
         writer.close()
         remove(path)
@@ -339,7 +339,7 @@ def test_a_new_file_is_taken_at_once(writer: QueryIndexWriter, path: Path) -> No
 
 def test_an_answer_that_is_read_slowly_keeps_nobody_waiting(path: Path) -> None:
     query.build(path, 600)
-    with closing(QueryIndexWriter(path)) as writer, reader(path) as index:
+    with closing(QueryIndexWriter(path)) as writer, QueryIndex(path) as index:
         slow = index.studies()
         first = next(slow)
         with writer.transaction():
@@ -358,7 +358,7 @@ def test_a_damaged_file_is_of_no_use(writer: QueryIndexWriter, path: Path, damag
     writer.close()
     path.write_bytes(damage)
     with pytest.raises(Transient, match=r"is damaged|is of another version"):
-        reader(path)
+        QueryIndex(path)
     if damage:
         with pytest.raises(Corrupt, match="the query index is damaged"):
             QueryIndexWriter(path)
@@ -372,7 +372,7 @@ def test_another_version_is_of_no_use(writer: QueryIndexWriter, path: Path) -> N
     with pytest.raises(Corrupt, match="version 99"):
         QueryIndexWriter(path)
     with pytest.raises(Transient, match="is of another version: start the daemon or run `staticwado index`"):
-        reader(path)
+        QueryIndex(path)
 
 
 @pytest.mark.parametrize("is_written_to", [False, True])
@@ -393,9 +393,9 @@ def assert_readable_by_others(path: Path, *, is_written_to: bool) -> None:
     program = """if True:
         import os, sys
         from pathlib import Path
-        from staticwado_daemon.archive.query_index import reader
+        from staticwado_daemon.archive.query_index import QueryIndex
         os.setgroups([]), os.setgid(65534), os.setuid(65534)
-        with reader(Path(sys.argv[1])) as index:
+        with QueryIndex(Path(sys.argv[1])) as index:
             print([row.uid for row in index.studies()])
     """
     assert os.geteuid() == 0, "only root can become somebody else; run this test as root"
@@ -408,7 +408,7 @@ def assert_readable_by_others(path: Path, *, is_written_to: bool) -> None:
 @pytest.mark.parametrize("studies", [10_000, pytest.param(100_000, marks=pytest.mark.soak)])
 def test_few_are_found_among_many(path: Path, studies: int) -> None:
     query.build(path, studies)
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         for name, keys in query.questions(index):
             started = time.perf_counter()
             found = query.found(index, keys)

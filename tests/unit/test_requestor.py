@@ -4,6 +4,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,10 +14,10 @@ import pytest
 
 from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.association.requestor import Local, associated
-from staticwado_daemon.dimse.echo import echo
 from staticwado_daemon.dimse.peers import Peer, is_title, named
 from staticwado_daemon.dimse.statuses import is_passing, is_stored, words
 from staticwado_daemon.dimse.tls import client_context
+from staticwado_daemon.dimse.verification.echo import echo
 from staticwado_daemon.errors import ConfigError, StaticwadoError, Transient
 from tests.system import dcmtk, peers
 from tests.system.certificates import authority
@@ -161,6 +162,22 @@ def test_a_service_that_is_not_offered_is_told() -> None:
         ):
             pass
         assert echo(LOCAL, peer) < 5
+
+
+def test_nobody_waits_for_an_answer_once_the_connection_is_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it ended by."""
+
+    def break_down() -> None:
+        raise RuntimeError
+
+    patient = replace(LOCAL, answer_seconds=60)
+    with peers.archive() as archive:
+        peer = Peer("ARCHIVE", "127.0.0.1", archive.port)
+        with associated(patient, peer, contexts.messages([contexts.VERIFICATION])) as association:
+            monkeypatch.setattr(association.dul, "_read_pdu_data", break_down)
+            began = time.monotonic()
+            assert not association.send_c_echo()
+            assert time.monotonic() - began < 10
 
 
 def test_tls_is_spoken_where_it_is_wanted(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ INSTANCES = [
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("tree")
-    with query_index.reader(make_tree(root, INSTANCES)) as index:
+    with query_index.QueryIndex(make_tree(root, INSTANCES)) as index:
         yield root, index
 
 
@@ -72,6 +72,9 @@ def find(tree, level, *keys, unique=None):
         ("IMAGE", [Key(INSTANCE, "UI", ("1.2.1.2",))], ["1.2.1.2"]),  # with nothing but its UID
         ("IMAGE", [Key(INSTANCE, "UI", ("1.2.1.2", "1.1.1.1", "9.9"))], ["1.2.1.2", "1.1.1.1"]),
         ("IMAGE", [Key(INSTANCE, "UI", ("9.9",))], []),
+        ("IMAGE", [Key(SERIES, "UI", ("1.2.1",)), Key(INSTANCE, "UI", ("*",))], ["1.2.1.1", "1.2.1.2"]),
+        ("IMAGE", [Key(SERIES, "UI", ("*",)), Key(INSTANCE, "UI", ("1.2.1.2",))], ["1.2.1.2"]),
+        ("STUDY", [Key(STUDY, "UI", ("*",)), Key(DATE, "DA", ("*",)), Key(NAME, "PN", ("bert*",))], ["1.3"]),
         ("IMAGE", [Key(INSTANCE, "UI", ("1..1",))], []),
         ("IMAGE", [Key(SERIES, "UI", ("1.2.1",)), Key(INSTANCE, "UI", ("1.1.1.1",))], []),
         ("IMAGE", [Key("00280010", "US", ("512",))], ["1.2.1.1"]),
@@ -108,7 +111,7 @@ def test_answers_have_the_attributes_of_the_levels_above(tree):
 def test_a_study_speaks_for_all_that_is_in_it(tmp_path):
     one = instance("1.1", "1.1.1", "1.1.1.1", InstanceNumber=1, PatientID="RIGHT", StudyDescription="A")
     other = instance("1.1", "1.1.1", "1.1.1.2", InstanceNumber=2, PatientID="WRONG", ImageComments="its own")
-    with query_index.reader(make_tree(tmp_path, [one, other])) as index:
+    with query_index.QueryIndex(make_tree(tmp_path, [one, other])) as index:
         found = list(search(index, tmp_path, "IMAGE", [Key(PATIENT_ID, "LO", ("RIGHT",))]))
         assert [first_text(each, INSTANCE) for each in found] == ["1.1.1.1", "1.1.1.2"]
         assert [first_text(each, PATIENT_ID) for each in found] == ["RIGHT", "RIGHT"]
@@ -117,7 +120,7 @@ def test_a_study_speaks_for_all_that_is_in_it(tmp_path):
 
 
 def test_a_series_that_has_just_left_has_no_instances_and_a_broken_one_is_an_error(tmp_path):
-    with query_index.reader(make_tree(tmp_path, INSTANCES[:3])) as index:
+    with query_index.QueryIndex(make_tree(tmp_path, INSTANCES[:3])) as index:
         file = tmp_path / layout.series_dir(UID("1.2"), UID("1.2.1")) / layout.METADATA
         file.unlink()
         assert find((tmp_path, index), "IMAGE") == ["1.1.1.1"]
@@ -154,7 +157,7 @@ def test_whoever_waits_can_end_it_though_nothing_is_found(tree, level):
 
 def test_answers_come_one_at_a_time(tmp_path):
     """The first answer needs nothing of the last series."""
-    with query_index.reader(make_tree(tmp_path, INSTANCES)) as index:
+    with query_index.QueryIndex(make_tree(tmp_path, INSTANCES)) as index:
         (tmp_path / layout.series_dir(UID("1.1"), UID("1.1.1")) / layout.METADATA).write_bytes(b"broken")
         answers = search(index, tmp_path, "IMAGE", [])
         assert first_text(next(answers), INSTANCE) == "1.3.1.1"
@@ -163,7 +166,7 @@ def test_answers_come_one_at_a_time(tmp_path):
 def test_instances_with_much_to_say_are_read_piece_by_piece(tmp_path):
     said = [f"{number}\n" + "x" * 200_000 * number for number in range(4)]
     many = [instance("1.1", "1.1.1", f"1.1.1.{number}", TextValue=text) for number, text in enumerate(said)]
-    with query_index.reader(make_tree(tmp_path, many)) as index:
+    with query_index.QueryIndex(make_tree(tmp_path, many)) as index:
         answers = list(search(index, tmp_path, "IMAGE", []))
     assert [first_text(answer, "0040A160") for answer in answers] == said
 

@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.archive.query_index import reader
+from staticwado_daemon.archive.query_index import QueryIndex
 from staticwado_daemon.archive.query_tables import FILE
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.archive.target import Target
@@ -111,7 +111,7 @@ def path(root: Path) -> Path:
 
 def test_what_is_published_can_be_found(root: Path, path: Path) -> None:
     assert_searchable(root)
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         assert {row.uid for row in index.studies()} == {"1.2", "1.9"}
 
 
@@ -120,7 +120,7 @@ def test_what_is_deleted_can_not(root: Path, path: Path) -> None:
         root, Remove(1, "delete", (Target(UID("1.9")),), "2026-01-01T00:00:00Z", "a", ""), Flush(1)
     ).flushed == {1: None}
     assert_searchable(root)
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         assert [row.uid for row in index.studies()] == ["1.2"]
 
 
@@ -186,7 +186,7 @@ def test_it_is_made_in_portions_between_which_others_are_heard(
 
     def look() -> None:
         with pytest.raises(Transient, match="is being made") as why:
-            reader(path)
+            QueryIndex(path)
         seen.append(str(why.value))
 
     talk(root, Flush(1), look, Flush(2))
@@ -211,6 +211,27 @@ def test_a_study_whose_files_are_damaged_is_published_anew(root: Path, path: Pat
         talk(root, Flush(1), Flush(2))
     assert [each["event"] for each in logs] == ["study_not_searchable"]
     assert_searchable(root)
+
+
+@pytest.mark.parametrize("study", ["1.2", "1.9"])
+def test_it_is_made_anew_only_when_damaged_studies_are_in_it_as_well(
+    root: Path, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when somebody else asks for a flush meanwhile."""
+    monkeypatch.setattr(searchable, "PORTION_SECONDS", -1.0)
+    (root / f"studies/{study}/series/index.json.gz").write_bytes(b"damaged")
+    said: list[int] = []
+    send = Talk.send
+
+    def watch(self: Talk, reply: Reply) -> None:
+        if isinstance(reply, Flushed):
+            assert_searchable(root)
+            said.append(reply.number)
+        send(self, reply)
+
+    monkeypatch.setattr(Talk, "send", watch)
+    talk(root, Reindex(), *map(Flush, range(1, 10)))
+    assert said == [*range(1, 10)]
 
 
 def test_while_it_is_locked_everything_else_goes_on(root: Path, path: Path) -> None:
@@ -305,7 +326,7 @@ def test_many_studies_are_compared_quickly(tmp_path: Path) -> None:
         pass
     path = store / layout.PRIVATE / FILE
     query.build(path, 5000, instances=0)
-    with reader(path) as index:
+    with QueryIndex(path) as index:
         listed = searchable.StudiesIndex()
         for row in index.studies():
             listed.put(row.uid, row.answer)

@@ -3,7 +3,8 @@
 import struct
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,17 +15,21 @@ from pynetdicom.dsutils import encode
 from staticwado_daemon.dicom.matching import Unmatchable
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.dimse import contexts
-from staticwado_daemon.dimse.association import command, pdata, transmission
+from staticwado_daemon.dimse.association import command, pdata, requestor, transmission
 from staticwado_daemon.dimse.association.command import StoreRequest
 from staticwado_daemon.dimse.association.messages import Answer
+from staticwado_daemon.dimse.association.requestor import Local
+from staticwado_daemon.dimse.patience import Patience
+from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.query import identifier
 from staticwado_daemon.dimse.query.identifier import Identifier
 from staticwado_daemon.dimse.retrieve.selection import requested
+from staticwado_daemon.dimse.sending import delivery
 from staticwado_daemon.dimse.sending import operations as sending
 from staticwado_daemon.dimse.sending.instances import Chosen
 from staticwado_daemon.dimse.sending.operations import Sent
-from staticwado_daemon.dimse.sending.renditions import Rendition
-from staticwado_daemon.errors import Corrupt
+from staticwado_daemon.dimse.sending.renditions import Rendition, Renditions
+from staticwado_daemon.errors import Corrupt, StaticwadoError
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT, IMPLICIT = contexts.MESSAGE_SYNTAXES
@@ -89,6 +94,17 @@ def test_each_class_is_proposed_as_it_is_and_uncompressed() -> None:
     proposed = {(str(each.abstract_syntax), str(*each.transfer_syntax)) for each in batch.contexts}
     assert proposed == {(CT, EXPLICIT), (CT, IMPLICIT), (MR, HTJ2K), (MR, EXPLICIT), (MR, IMPLICIT)}
     assert len(batch.chosen) == 3
+
+
+@pytest.mark.parametrize("sop_class", ["", "CT Image Storage"])
+def test_an_object_whose_class_is_none_keeps_no_other_from_being_sent(sop_class: str) -> None:
+    (batch,) = sending.batches([_chosen(1, sop_class), _chosen(2)])
+    assert {str(each.abstract_syntax) for each in batch.contexts} == {CT}
+    assert len(batch.chosen) == 2
+    (alone,) = sending.batches([_chosen(1, sop_class)])
+    peer = Peer("PEER", "127.0.0.1", 1)
+    with pytest.raises(StaticwadoError, match="SOP Class"), requestor.associated(Local("US"), peer, alone.contexts):
+        pass
 
 
 def test_no_association_gets_more_contexts_than_it_can_hold() -> None:
@@ -274,3 +290,23 @@ def test_a_lost_association_is_the_last_that_is_told(
     (only,) = sending.send(_association(acceptor=False), [_chosen(1), _chosen(2)], made)  # type: ignore[arg-type]
     assert (only.lost, only.is_failed, only.status) == (True, True, None)
     assert not answered
+
+
+def test_an_object_that_always_ends_the_association_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = [_chosen(number) for number in range(4)]
+    poison = chosen[1]
+
+    def attempt(_local: object, _peer: object, batch: sending.Batch, _renditions: object) -> Iterator[Sent]:
+        for each in batch.chosen:
+            yield Sent(each, None if each == poison else 0, lost=each == poison)
+            if each == poison:
+                return
+
+    monkeypatch.setattr(delivery, "_attempt", attempt)
+    patience = Patience(tries=3, wait=lambda _: None)
+    unused = Renditions(Path("/nowhere"), Path("/nowhere"), 0)
+    found = [*delivery.deliver(Local("US"), Peer("THEY", "127.0.0.1", 104), chosen, unused, patience)]
+    assert sorted(each.chosen.identity.instance for each in found if each.is_completed) == sorted(
+        each.identity.instance for each in chosen if each != poison
+    )
+    assert [each.chosen for each in found if each.is_failed] == [poison]

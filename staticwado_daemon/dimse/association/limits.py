@@ -27,7 +27,7 @@ class Limits:
     """
 
     maximum_pdu_length: int = 131_072
-    maximum_associate_length: int = 1 << 20
+    maximum_associate_length: int = 1 << 18
     maximum_command_length: int = 1 << 16
     maximum_identifier_length: int = 4 << 20
     idle_seconds: float = 60.0

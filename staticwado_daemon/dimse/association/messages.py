@@ -67,6 +67,7 @@ class Messages(DIMSEServiceProvider):
         self._identifier = bytearray()
         self._context_id = 0
         self._under_way: tuple[StoreRequest, Reception] | None = None
+        self._ended = False
         self._buffer = memoryview(b"")
 
     def get_msg(self, block: bool = False) -> Any:
@@ -76,7 +77,7 @@ class Messages(DIMSEServiceProvider):
             if not self.msg_queue.qsize() and not upper_layer.to_user_queue.qsize() and upper_layer.is_alive():
                 self.news.wait(upper_layer.time_left)
             self.news.clear()
-        message = super().get_msg(block)
+        message = super().get_msg(block and not self._ended)
         cast("UpperLayer", self.dul).ring()  # there may be room for more again
         return message
 
@@ -115,6 +116,9 @@ class Messages(DIMSEServiceProvider):
             self._under_way[1].abandon()
             self._under_way = None
         self.news.set()
+        # Whoever waits for an answer would wait for as long as one may take.
+        self._ended = True
+        self.msg_queue.put((None, None))
 
     def _receive_command(self, context_id: int, control: int, length: int, read_into: ReadInto) -> bool:
         if self._under_way is not None or self.message is not None:

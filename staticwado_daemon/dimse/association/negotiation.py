@@ -13,6 +13,12 @@ _HEADER: Final = struct.Struct(">BxH")
 _MAXIMUM_LENGTH: Final = struct.Struct(">I")
 
 _ITEMS: Final = frozenset((0x10, 0x20, 0x21, 0x50))
+_CONTEXT_ITEM: Final = 0x20
+_CONTEXT_HEAD: Final = 4
+_MOST_CONTEXTS: Final = 128
+"""Their identifiers are the odd numbers below 256."""
+_MOST_SYNTAXES: Final = 128
+"""Of one context; the standard has less than half as many transfer syntaxes."""
 _USER_INFORMATION: Final = 0x50
 _USER_ITEMS: Final = frozenset(range(0x51, 0x5A))
 _MAXIMUM_LENGTH_ITEM, _VERSION_NAME_ITEM = 0x51, 0x55
@@ -44,6 +50,21 @@ def mended(body: bytes) -> bytes:
     except ValueError:
         return body
     return _FIXED.pack(version, _title(called), _title(calling), reserved) + b"".join(rest)
+
+
+def is_excessive(body: bytes) -> bool:
+    """Whether an A-ASSOCIATE-RQ proposes more than makes sense: the library compares each syntax with all others.
+
+    Args:
+        body: of the PDU, its header excepted.
+    """
+    try:
+        proposed = [data[_CONTEXT_HEAD:] for kind, data in _items(body[_FIXED.size :]) if kind == _CONTEXT_ITEM]
+        return len(proposed) > _MOST_CONTEXTS or any(
+            sum(1 for _ in _items(syntaxes)) > _MOST_SYNTAXES + 1 for syntaxes in proposed
+        )
+    except ValueError:
+        return False  # what can't be read as a whole isn't read far
 
 
 def _items(data: bytes) -> Iterator[tuple[int, bytes]]:

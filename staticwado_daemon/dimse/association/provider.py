@@ -18,12 +18,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import structlog
 from pynetdicom import _config, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_GET, C_MOVE
+from pynetdicom.dimse_primitives import C_CANCEL, C_GET, C_MOVE
 from pynetdicom.transport import RequestHandler
 
 from staticwado_daemon.dimse.association.limits import Limits
@@ -33,6 +33,9 @@ from staticwado_daemon.dimse.association.upper_layer import Parcel, UpperLayer
 
 _config.LOG_HANDLER_LEVEL = "none"  # its default handlers decode and format every PDU, for a log that nobody keeps
 _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False  # so does this with every identifier
+
+Handler: TypeAlias = tuple[evt.EventType, Callable[..., Any]]
+"""One of pynetdicom's events, and what answers it or hears of it."""
 
 _RETRIEVALS: Final = {C_GET: evt.EVT_C_GET, C_MOVE: evt.EVT_C_MOVE}
 
@@ -93,8 +96,15 @@ def _serve_request(association: Association, others: Callable[[Any, int], None],
 
     Of these it would take data sets to be encoded anew, which gives back nothing as it came.
     """
+    if isinstance(message, C_CANCEL):
+        return  # it is one too many: those that count are kept elsewhere
     event = _RETRIEVALS.get(type(message))
     context = next((each for each in association.accepted_contexts if each.context_id == context_id), None)
+    if context is not None and message.is_valid_request and _sop_class(message) != context.abstract_syntax:
+        # pynetdicom would ask whoever serves that class, who would find another class's request.
+        _log.warning("request_of_another_class", peer=association.remote["address"])
+        association.abort()
+        return
     if event is None or context is None or not message.is_valid_request:
         others(message, context_id)
         return
@@ -131,11 +141,34 @@ def undisturbed(association: Association) -> Iterator[None]:
         association._reactor_checkpoint.set()  # noqa: SLF001 - no public name
 
 
+def waiting_to_leave(association: Association) -> int:
+    """How many messages or PDUs are yet to be sent."""
+    upper_layer: Any = association.dul
+    return int(upper_layer.to_provider_queue.qsize())
+
+
+def respond(association: Association, response: Any, context_id: int) -> None:
+    """Send a DIMSE response that is complete."""
+    association.dimse.send_msg(response, context_id)
+
+
+def give_up(association: Association) -> None:
+    """Abort an association, and wake whoever waits on it for an answer."""
+    association.abort()
+    association.dimse.msg_queue.put((None, None))
+
+
 def is_over(association: Association) -> bool:
     """Whether an association has ended, or its peer has asked for that."""
     return (
         not association.is_established or not association.dul.is_alive() or association.dul.peek_next_pdu() is not None
     )
+
+
+def _sop_class(message: Any) -> str | None:
+    """The SOP class that a request names."""
+    named: str | None = getattr(message, "AffectedSOPClassUID", None) or getattr(message, "RequestedSOPClassUID", None)
+    return named
 
 
 def _news(association: Association) -> threading.Event:

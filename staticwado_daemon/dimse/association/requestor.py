@@ -3,11 +3,10 @@
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydicom.uid import UID
 from pynetdicom import AE, build_role, evt
@@ -24,10 +23,10 @@ from staticwado_daemon.dimse.implementation import CLASS_UID, VERSION_NAME
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.errors import StaticwadoError, Transient
 
-Handler = tuple[evt.EventType, Callable[..., Any]]
-
 _ACCEPTED, _PERMANENT, _TRANSIENT = 0, 1, 2
 _USER, _ACSE, _PRESENTATION = 1, 2, 3
+_NO_TLS = {"WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", "HTTP_REQUEST"}
+"""What OpenSSL makes of an answer that isn't TLS, or of none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,6 @@ def associated(
     peer: Peer,
     contexts: Sequence[PresentationContext],
     *,
-    handlers: Sequence[Handler] = (),
     provides: Iterable[str] = (),
     storage: Storage | None = None,
 ) -> Iterator[Association]:
@@ -67,7 +65,6 @@ def associated(
         local: we.
         peer: the other.
         contexts: what is proposed, at most 128.
-        handlers: of pynetdicom's events, for what the peer asks for in turn.
         provides: SOP Class UIDs of which we propose to be the SCP, though we ask (PS3.7 D.3.3.4): C-GET's storage.
         storage: where the objects go that the peer sends in turn.
 
@@ -76,7 +73,6 @@ def associated(
         StaticwadoError: if it doesn't want us, or nothing of what was proposed. Each says what the peer answered.
     """
     heard: list[object] = []
-    listener = (evt.EVT_ACSE_RECV, lambda event: heard.append(event.primitive))
     association = _prepared(local, peer, contexts, provides)
     connection = connect(local, peer)
     try:
@@ -84,8 +80,7 @@ def associated(
         association.requestor.address_info = AddressInformation.from_tuple(connection.getsockname())
     except OSError:  # it is closed already, as by who doesn't like our certificate
         raise _closed(peer) from None
-    for event, handler in (*handlers, listener):
-        association.bind(event, handler)
+    association.bind(evt.EVT_ACSE_RECV, lambda event: heard.append(event.primitive))
     fit(association, connection, local.limits, storage)
     began = time.monotonic()
     association.request()
@@ -124,7 +119,9 @@ def _prepared(
 
 def _numbered(contexts: Sequence[PresentationContext]) -> list[PresentationContext]:
     """Copies with the odd numbers that PS3.8 7.1.1.13 wants."""
-    if not 0 < len(contexts) <= MAXIMUM:
+    if not contexts:
+        raise StaticwadoError("nothing can be proposed: no object that is to be sent has a SOP Class UID")
+    if len(contexts) > MAXIMUM:
         raise ValueError(f"{len(contexts)} presentation contexts can't be proposed")
     numbered = [*map(copy, contexts)]
     for number, context in enumerate(numbered):
@@ -155,7 +152,9 @@ def connect(local: Local, peer: Peer) -> socket.socket:
         raise StaticwadoError(f"{peer} shows a certificate that isn't trusted: {error.verify_message}") from error
     except OSError as error:
         connection.close()
-        raise StaticwadoError(f"TLS with {peer} failed: {_reason(error, local)}") from error
+        told = getattr(error, "reason", "") in _NO_TLS or isinstance(error, ConnectionResetError)
+        hint = "; does it speak TLS on this port?" if told else ""
+        raise StaticwadoError(f"TLS with {peer} failed: {_reason(error, local)}{hint}") from error
     connection.settimeout(local.answer_seconds)
     return connection
 
@@ -187,7 +186,7 @@ def _unwelcome(local: Local, peer: Peer, heard: Sequence[object], seconds: float
 
 
 def _closed(peer: Peer) -> Transient:
-    hint = "does it accept our certificate?" if peer.tls else "does it expect TLS?"
+    hint = "does it accept our certificate?" if peer.tls else "does it expect TLS? Is it a port for DICOM?"
     return Transient(f"{peer} closed the connection instead of answering: {hint}")
 
 

@@ -8,13 +8,15 @@ import queue
 import select
 import struct
 import threading
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final, cast
 
 import structlog
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.timer import Timer
 
 from staticwado_daemon.dimse.association import negotiation, pdata
 from staticwado_daemon.dimse.association.limits import ASSOCIATE, Limits
@@ -25,6 +27,11 @@ _PDU_HEADER: Final = struct.Struct(">BxI")
 _PDV_HEADER: Final = struct.Struct(">IBB")
 _LONGEST_WAIT: Final = 1.0
 """Seconds; nothing depends on it, but a wait without end can't be told from a hang."""
+
+_SHORT_REQUEST: Final = 32_768
+"""Bytes of an A-ASSOCIATE PDU that takes no time worth speaking of, which is what most programs send."""
+_LONG_REQUEST = threading.Lock()
+"""Who is being read that says more: however many come at once, all others have their turn meanwhile."""
 
 _IDLE: Final = "Sta1"
 _ESTABLISHED: Final = "Sta6"
@@ -55,6 +62,25 @@ class _Told(queue.Queue[Any]):
         self._tell()
 
 
+class _Timer(Timer):
+    """A timer of pynetdicom that doesn't mind when somebody sets the clock."""
+
+    @property
+    def remaining(self) -> float:
+        """Seconds that are left; what never expires has one."""
+        if self.timeout is None or self._start_time is None:
+            return 1.0 if self.timeout is None else self.timeout
+        return self.timeout - ((self._end_time or time.monotonic()) - self._start_time)
+
+    def start(self) -> None:
+        """Begin anew."""
+        self._start_time, self._end_time = time.monotonic(), None
+
+    def stop(self) -> None:
+        """Let no more time pass."""
+        self._end_time = time.monotonic()
+
+
 class UpperLayer(DULServiceProvider):
     """The upper layer's state machine, in a thread that sleeps while it has nothing to do."""
 
@@ -63,6 +89,7 @@ class UpperLayer(DULServiceProvider):
         self._messages = messages
         self._limits = limits
         self._run_loop_delay = 0  # `Connection.ready` waits
+        self._idle_timer, self.artim_timer = _Timer(self._idle_timer.timeout), _Timer(self.artim_timer.timeout)
         self.daemon = True  # a peer that hangs keeps no process from ending
         self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._bell_lock = threading.Lock()
@@ -167,6 +194,10 @@ class UpperLayer(DULServiceProvider):
         """Whether the peer has been silent for too long; not while what it said is still dealt with."""
         return not self._reads and super().idle_timer_expired()
 
+    def _is_transport_event(self) -> bool:
+        """Read what has come, once it is settled in which state: what has happened already has its effect before."""
+        return not self.event_queue.qsize() and bool(super()._is_transport_event())
+
     def _read_pdu_data(self) -> None:
         """Read one PDU; what it means for the state machine is in the event queue afterwards."""
         self._reads = True
@@ -209,13 +240,18 @@ class UpperLayer(DULServiceProvider):
 
     def _read_associate(self, kind: int, length: int) -> None:
         """Let pynetdicom read an A-ASSOCIATE-RQ or -AC, without what others get wrong."""
-        connection = self._connection
-        body = bytes(connection.recv(length))
-        if len(body) == length:
-            body = negotiation.mended(body)
-            length = len(body)
-        connection.give_back(_PDU_HEADER.pack(kind, length) + body)
-        super()._read_pdu_data()
+        body = bytes(self._connection.recv(length))
+        if self.state_machine.current_state == _ESTABLISHED or negotiation.is_excessive(body):
+            self.event_queue.put(_INVALID_PDU)
+        else:
+            with _LONG_REQUEST if length > _SHORT_REQUEST else nullcontext():
+                if self.artim_timer.expired:
+                    return  # nobody waits for it any more
+                if len(body) == length:
+                    body = negotiation.mended(body)
+                    length = len(body)
+                self._connection.give_back(_PDU_HEADER.pack(kind, length) + body)
+                super()._read_pdu_data()
         if _INVALID_PDU in self.event_queue.queue:
             _log.warning("association_not_understood", peer=self.assoc.remote["address"])
 

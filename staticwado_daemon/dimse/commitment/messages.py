@@ -6,12 +6,14 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pynetdicom.association import Association
 
 from staticwado_daemon.dicom import with_pydicom
 from staticwado_daemon.dicom.attributes import Attributes, first_text
 from staticwado_daemon.dicom.data_set import Limits, Rules
 from staticwado_daemon.dicom.transfer_syntaxes import transfer_syntax
 from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.commitment.transactions import Failure, Reference, Transaction
 from staticwado_daemon.errors import Rejected, StaticwadoError
 
@@ -88,7 +90,7 @@ def read(data: bytes, transfer_syntax_uid: str) -> tuple[str, tuple[Reference, .
         raise Refused(EXHAUSTED, "the request is too long: ask in portions")
     try:
         syntax = transfer_syntax(transfer_syntax_uid)
-        attributes = Attributes(with_pydicom.read(data, 0, syntax.encoding, Rules(_LIMITS, _nowhere)).fragments)
+        attributes = Attributes(with_pydicom.read(data, 0, syntax.encoding, Rules(_LIMITS, str)).fragments)
         uid = str(UID(attributes.text(_TRANSACTION_UID)))
         items = attributes.sequence(_REFERENCED)
         if len(items) > MAXIMUM_ITEMS:
@@ -103,11 +105,6 @@ def read(data: bytes, transfer_syntax_uid: str) -> tuple[str, tuple[Reference, .
 
 def _reference(item: Mapping[str, Any]) -> Reference:
     return Reference(str(UID(first_text(item, _SOP_CLASS))), str(UID(first_text(item, _SOP_INSTANCE))))
-
-
-def _nowhere(_sha256: str) -> str:
-    """No value of a request is kept outside: one so long is no UID."""
-    return ""
 
 
 def event(transaction: Transaction, title: str) -> tuple[int, Dataset]:
@@ -127,6 +124,24 @@ def event(transaction: Transaction, title: str) -> tuple[int, Dataset]:
     if failures:
         information.FailedSOPSequence = Sequence(_failed(failures))
     return (SOME_FAILED if failures else ALL_COMMITTED), information
+
+
+def report(association: Association, event_type: int, information: Dataset) -> int | None:
+    """Send an N-EVENT-REPORT (PS3.4 J.3.3); the status of its answer, None if there is none.
+
+    Args:
+        association: that isn't used by anybody else meanwhile, see `provider.undisturbed`.
+        event_type: as `event` says.
+        information: likewise.
+    """
+    try:
+        answer, _ = association.send_n_event_report(
+            information, event_type, contexts.COMMITMENT, contexts.COMMITMENT_INSTANCE
+        )
+    except (RuntimeError, ValueError):  # the association has just ended
+        return None
+    status: int | None = answer.get("Status")
+    return status
 
 
 def _failed(failures: Iterable[Failure]) -> list[Dataset]:

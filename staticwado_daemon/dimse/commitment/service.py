@@ -8,7 +8,7 @@ and again for a week.
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from pynetdicom.association import Association
 
 from staticwado_daemon.dimse import contexts, statuses
 from staticwado_daemon.dimse.association import requestor
+from staticwado_daemon.dimse.association.provider import Handler, undisturbed
 from staticwado_daemon.dimse.association.requestor import Local
 from staticwado_daemon.dimse.commitment import messages
 from staticwado_daemon.dimse.commitment.messages import Refused
@@ -37,6 +38,7 @@ from staticwado_daemon.dimse.commitment.transactions import (
 from staticwado_daemon.dimse.commitment.vouching import Archive
 from staticwado_daemon.dimse.commitment.waiting import Waiting
 from staticwado_daemon.dimse.node.observed import Observed
+from staticwado_daemon.dimse.patience import pause_seconds
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.errors import Corrupt, StaticwadoError, Transient
 
@@ -48,7 +50,7 @@ _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Terms:
     """How long things are waited for, in seconds.
 
     Attributes:
@@ -70,7 +72,7 @@ class Patience:
     kept: float = 7 * 86_400.0
 
 
-_PATIENCE = Patience()
+_TERMS = Terms()
 
 
 @dataclass(slots=True)
@@ -107,7 +109,7 @@ class Commitment:
         local: we, when we tell others.
         peers: by AE title, where those are told who don't wait on their association.
         observed: counts requests.
-        patience: how long things are waited for.
+        terms: how long things are waited for.
 
     Raises:
         OSError: if there can be no directory for the requests.
@@ -120,16 +122,16 @@ class Commitment:
         local: Local,
         peers: Mapping[str, Peer],
         observed: Observed,
-        patience: Patience = _PATIENCE,
+        terms: Terms = _TERMS,
     ) -> None:
         self.contexts = contexts.messages([contexts.COMMITMENT])
-        self.handlers: Sequence[tuple[evt.EventType, Callable[[evt.Event], Any]]] = [(evt.EVT_N_ACTION, self._asked)]
+        self.handlers: Sequence[Handler] = [(evt.EVT_N_ACTION, self._asked)]
         self._transactions = Transactions(state_dir)
         self._archive = archive
         self._local = local
         self._peers = peers
         self._observed = observed
-        self._patience = patience
+        self._terms = terms
         self._open: dict[str, _Open] = {}
         self._waiting: WeakKeyDictionary[Association, Waiting] = WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -216,7 +218,7 @@ class Commitment:
 
     def _work(self, entry: _Open) -> None:
         """Go on with a transaction."""
-        entry.due = time.monotonic() + self._patience.again
+        entry.due = time.monotonic() + self._terms.again
         try:
             done = self._is_answered(entry)
             if done:
@@ -226,7 +228,7 @@ class Commitment:
             done = False
         except Exception:  # noqa: BLE001 - one request's trouble is no other's
             _log.exception("commitment_failed")
-            entry.due, done = time.monotonic() + self._patience.longest, False
+            entry.due, done = time.monotonic() + self._terms.longest, False
         with self._lock:
             entry.busy = False
             if done:
@@ -243,31 +245,32 @@ class Commitment:
             instances = len(transaction.references)
             _log.info("commitment_decided", peer=transaction.peer, instances=instances, failed=len(failures))
         waiting = entry.waiting
-        if waiting is not None and waiting.usable and not waiting.is_silent(self._patience.silence):
-            entry.due = time.monotonic() + self._patience.silence
+        if waiting is not None and waiting.usable and not waiting.is_silent(self._terms.silence):
+            entry.due = time.monotonic() + self._terms.silence
             return False
         event_type, information = messages.event(transaction, self._local.title)
         if waiting is not None and waiting.report(event_type, information) == statuses.SUCCESS:
             return True
-        entry.waiting = None
+        if entry.waiting is waiting:  # it may have been asked again meanwhile, on another one
+            entry.waiting = None
         return self._is_told(entry, transaction, event_type, information)
 
     def _may_be_decided(self, entry: _Open, transaction: Transaction) -> bool:
         """Whether all is known, or what isn't won't come any more."""
         now = time.monotonic()
-        if self._archive.has_all(transaction.references) or now - entry.since > self._patience.missing:
+        if self._archive.has_all(transaction.references) or now - entry.since > self._terms.missing:
             return True
         if self._archive.is_under_way():
             entry.quiet_since = None
             return False
         entry.quiet_since = entry.quiet_since or now
-        return now - entry.quiet_since >= self._patience.quiet
+        return now - entry.quiet_since >= self._terms.quiet
 
     def _is_told(self, entry: _Open, transaction: Transaction, event_type: int, information: Dataset) -> bool:
         """Tell the requestor on an association of ours; True also if that is given up."""
-        patience = self._patience
-        entry.due = time.monotonic() + min(patience.longest, patience.retry * 2**entry.tries)
+        terms = self._terms
         entry.tries += 1
+        entry.due = time.monotonic() + pause_seconds(entry.tries, terms.retry, terms.longest)
         peer = self._peers.get(transaction.peer)
         try:
             if peer is None:
@@ -279,7 +282,7 @@ class Commitment:
                 why = "no answer" if status is None else statuses.words(status)
         except StaticwadoError as error:
             why = str(error)
-        if time.time() - transaction.at > patience.kept:
+        if time.time() - transaction.at > terms.kept:
             _log.warning("commitment_given_up", peer=transaction.peer, reason=why)
             return True
         if entry.tries == 1:  # the others would say the same
@@ -288,12 +291,9 @@ class Commitment:
 
     def _report(self, peer: Peer, event_type: int, information: Dataset) -> int | None:
         proposed = contexts.messages([contexts.COMMITMENT])
-        with requestor.associated(self._local, peer, proposed, provides=[contexts.COMMITMENT]) as association:
-            answer, _ = association.send_n_event_report(
-                information, event_type, contexts.COMMITMENT, contexts.COMMITMENT_INSTANCE
-            )
-            status: int | None = answer.get("Status")
-            return status
+        asked = requestor.associated(self._local, peer, proposed, provides=[contexts.COMMITMENT])
+        with asked as association, undisturbed(association):
+            return messages.report(association, event_type, information)
 
 
 def _read(event: evt.Event) -> tuple[str, tuple[Reference, ...]]:

@@ -13,8 +13,8 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ, N_ACTION_RQ, N_EVENT_REPORT_RSP
 
-from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.association import provider
+from staticwado_daemon.dimse.commitment import messages
 from staticwado_daemon.dimse.node.observed import Observed
 
 _HARMLESS = (C_ECHO_RQ, C_STORE_RQ, N_ACTION_RQ, N_EVENT_REPORT_RSP)
@@ -55,13 +55,7 @@ class Waiting:
         with self._sending, provider.undisturbed(association):
             if provider.is_over(association) or not self.usable:
                 return None
-            try:
-                answer, _ = association.send_n_event_report(
-                    information, event_type, contexts.COMMITMENT, contexts.COMMITMENT_INSTANCE
-                )
-            except (RuntimeError, ValueError):  # it has just ended
-                answer = Dataset()
-            status: int | None = answer.get("Status")
+            status = messages.report(association, event_type, information)
             self._usable = status is not None
             if status is not None:
                 self._observed.note(association, "N-EVENT-REPORT", status)

@@ -4,13 +4,14 @@ pynetdicom's server makes a TLS handshake in the thread that accepts, and lets c
 like. Here each has a thread of its own from the first moment, which waits without asking, and a term.
 """
 
+import errno
 import select
 import socket
 import socketserver
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,15 +26,13 @@ from pynetdicom.transport import AssociationServer
 
 from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.association.messages import Storage
-from staticwado_daemon.dimse.association.provider import request_handler
+from staticwado_daemon.dimse.association.provider import Handler, request_handler
 from staticwado_daemon.dimse.implementation import CLASS_UID, VERSION_NAME
 from staticwado_daemon.dimse.node.acceptance import Refusal, Request, Rules, address_of, decide
 from staticwado_daemon.dimse.node.connections import Connection, Connections
 from staticwado_daemon.dimse.node.observed import Observed
 from staticwado_daemon.errors import ConfigError
 from staticwado_daemon.operate.network import Outcome
-
-Handler = tuple[evt.EventType, Callable[..., Any]]
 
 _BACKLOG = 128
 _POLL_SECONDS = 0.2
@@ -42,6 +41,11 @@ _NO_LIMIT = 1_000_000
 _FINISH_SECONDS = 5.0
 _ABORT_SECONDS = 0.5
 _END_SECONDS = 1.0
+_REMEDIES = {
+    errno.EADDRINUSE: "; see with `ss -ltnp` who has the port, or take another one",
+    errno.EADDRNOTAVAIL: "; name an address of this machine, or 0.0.0.0 for all of them",
+    errno.EACCES: "; a port below 1024 takes root or the right that our systemd unit has, 11112 takes none",
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -121,8 +125,8 @@ def _open(node: Node, services: Sequence[Service], observed: Observed, storage: 
         address = socket.getaddrinfo(node.host, node.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4]
         return _Server(entity, (str(address[0]), int(address[1])), contexts, handlers, node, observed, storage)
     except OSError as error:
-        why = error.strerror or "no such address"
-        raise ConfigError(f"can't listen for DICOM on {node.host}:{node.port}: {why}") from error
+        why, remedy = error.strerror or "no such address", _REMEDIES.get(error.errno or 0, "")
+        raise ConfigError(f"can't listen for DICOM on {node.host}:{node.port}: {why}{remedy}") from error
 
 
 class _Server(AssociationServer):

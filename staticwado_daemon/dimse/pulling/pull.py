@@ -5,7 +5,7 @@ or rejected here counts as held: it isn't to come back.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import groupby
 from pathlib import Path
@@ -21,12 +21,12 @@ from staticwado_daemon.archive.merge import merge
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.association.requestor import Local, associated
+from staticwado_daemon.dimse.patience import PATIENT, Patience
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.pulling import retrieval
 from staticwado_daemon.dimse.pulling.inventory import Item, of_study, uid
 from staticwado_daemon.dimse.pulling.retrieval import MOST_CLASSES, Arrivals, Part
 from staticwado_daemon.dimse.query.question import ask, identifier
-from staticwado_daemon.dimse.sending.delivery import PATIENT, Patience
 from staticwado_daemon.errors import StaticwadoError, Transient
 
 Way: TypeAlias = Literal["get", "move"]
@@ -168,7 +168,7 @@ def _get(
 ) -> None:
     """Fetch instances, on as many associations as their SOP classes need."""
     # Nothing on the association itself says how long a message may take: that is looked after where objects arrive.
-    ours = Local(local.title, local.tls, local.connect_seconds, local.associate_seconds, None, local.limits)
+    ours = replace(local, answer_seconds=None)
     for classes, some in _by_classes(items):
         proposed = contexts.messages([contexts.STUDY_ROOT_GET]) + retrieval.receiving(classes, plain=plain)
         provides = dict.fromkeys(str(each.abstract_syntax) for each in proposed[1:])
@@ -221,7 +221,7 @@ def move(
         told: is told how many the peer has sent so far.
         patience: with associations that are lost.
     """
-    ours = Local(local.title, local.tls, local.connect_seconds, local.associate_seconds, _MOVE_SECONDS, local.limits)
+    ours = replace(local, answer_seconds=_MOVE_SECONDS)
     sent, failed, tries = 0, 0, 0
     left = list(parts(wanted.items, wanted.whole))
     while left:

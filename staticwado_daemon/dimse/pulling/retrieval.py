@@ -15,7 +15,7 @@ from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.association.command import StoreRequest
 from staticwado_daemon.dimse.association.messages import Answer, Reception, Storage
-from staticwado_daemon.dimse.association.provider import undisturbed
+from staticwado_daemon.dimse.association.provider import give_up, undisturbed
 from staticwado_daemon.dimse.association.requestor import ended
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.statuses import SUCCESS, is_pending, is_warning, told
@@ -112,7 +112,7 @@ def receiving(classes: Sequence[str], *, plain: bool = False) -> list[Presentati
     """
     if plain or not classes:
         syntaxes = contexts.MESSAGE_SYNTAXES if plain else contexts.STORAGE_SYNTAXES
-        return contexts.receiving(classes or contexts.STORAGE[: contexts.MAXIMUM - 1], syntaxes)
+        return contexts.receiving(classes or contexts.COMMON_STORAGE[: contexts.MAXIMUM - 1], syntaxes)
     return [build_context(uid, [syntax]) for uid in classes for syntax in contexts.STORAGE_SYNTAXES]
 
 
@@ -181,8 +181,7 @@ def _watched(association: Association, arrivals: Arrivals, seconds: float) -> It
     def watch() -> None:
         while not done.wait(_LOOK_SECONDS):
             if arrivals.is_given_up() or time.monotonic() - arrivals.moved_at > seconds:
-                association.abort()
-                association.dimse.msg_queue.put((None, None))  # whoever waits for an answer
+                give_up(association)
                 return
 
     watcher = threading.Thread(target=watch, name="watcher", daemon=True)

@@ -12,14 +12,13 @@ import structlog
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.dimse.association.messages import Storage
 from staticwado_daemon.dimse.association.requestor import Local, associated
+from staticwado_daemon.dimse.patience import Patience, pause_seconds
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.pulling import pull
 from staticwado_daemon.dimse.pulling.retrieval import Arrivals
-from staticwado_daemon.dimse.sending.delivery import Patience
 from staticwado_daemon.errors import StaticwadoError
 
 _LONGEST_PAUSE: Final = 3600.0
-_MOST_DOUBLINGS: Final = 12
 _ONCE: Final = Patience(tries=2)
 """Of one round: the next one comes anyway."""
 
@@ -71,6 +70,7 @@ class Rules:
         for rule in rules:
             self._by_peer.setdefault(str(rule.peer), []).append(rule)
         self._fetched: dict[UID, set[str]] = {}
+        self._lock = threading.Lock()
 
     def run(self, stopped: threading.Event) -> None:
         """Fetch until `stopped`; returns when what is under way has ended."""
@@ -91,8 +91,8 @@ class Rules:
             due.remove((at, failures, rule))
             if stopped.wait(max(0.0, at - time.monotonic())):
                 return
-            failures = 0 if self.keep(rule, stopped) else min(failures + 1, _MOST_DOUBLINGS)
-            pause = min(max(rule.every, _LONGEST_PAUSE), rule.every * 2.0**failures)
+            failures = 0 if self.keep(rule, stopped) else failures + 1
+            pause = pause_seconds(failures + 1, rule.every, max(rule.every, _LONGEST_PAUSE))
             due.append((time.monotonic() + pause, failures, rule))
 
     def keep(self, rule: Rule, stopped: threading.Event) -> bool:
@@ -139,11 +139,13 @@ class Rules:
         arrivals = Arrivals(self._storage, is_given_up=stopped.is_set)
         pulled = pull.get(self._local, peer, lack, arrivals, patience)
         # What came but isn't known yet waits for the daemon, or was rejected by it: neither is to come again.
-        self._fetched.setdefault(lack.study, set()).update(arrivals.stored)
+        with self._lock:
+            self._fetched.setdefault(lack.study, set()).update(arrivals.stored)
         return pulled
 
     def _known(self, study: UID) -> frozenset[str]:
         held = self._held(study)
-        if waiting := self._fetched.pop(study, set()) - held:
-            self._fetched[study] = waiting
-        return held | waiting
+        with self._lock:
+            if waiting := self._fetched.pop(study, set()) - held:
+                self._fetched[study] = waiting
+            return held | waiting

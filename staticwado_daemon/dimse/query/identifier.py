@@ -1,8 +1,8 @@
 """Identifiers of the Query/Retrieve service: what a peer asks as keys, and DICOM JSON as the data set of an answer.
 
 A request is read by the same code as a file, so that every character set and every fault is understood as it is there,
-with caps that no honest query comes near. An answer speaks the requestor's character set where that has the letters,
-and UTF-8 otherwise; what is ASCII needs none (PS3.4 section C.4.1.1.3).
+with caps that no honest query comes near. An answer speaks the requestor's character set, or Latin-1 if it
+names none, where that has the letters, and UTF-8 otherwise; what is ASCII needs none (PS3.4 section C.4.1.1.3).
 """
 
 import re
@@ -35,6 +35,8 @@ QUERY_RETRIEVE_LEVEL: Final = "00080052"
 
 MOST_BYTES: Final = 4 << 20
 """Of an identifier, inflated: room for a list of sixty thousand UIDs."""
+_LONGEST_CHARACTER_SET: Final = 1024
+"""Characters of Specific Character Set; all its defined terms together have fewer."""
 _LIMITS: Final = Limits(
     maximum_depth=8,
     maximum_elements=2048,
@@ -45,6 +47,8 @@ _LIMITS: Final = Limits(
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _CHARACTER_SET: Final = (0x0008, 0x0005)
 _UTF8: Final = ("ISO_IR 192",)
+_LATIN: Final = ("ISO_IR 100",)
+"""For who names no character set: programs of before UTF-8, of which most show this one."""
 _DEFAULT_CODEC: Final = "iso8859"
 _REALS: Final = frozenset(("FD", "FL"))
 _TEXTS: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
@@ -85,10 +89,12 @@ def read(data: bytes, transfer_syntax_uid: str) -> Identifier:
     """
     syntax = transfer_syntax(transfer_syntax_uid)
     data = _inflated(data) if syntax.deflated else data
+    stated = _stated_character_set(data, syntax.encoding).decode("latin-1").strip(" \0")
+    if len(stated) > _LONGEST_CHARACTER_SET:
+        raise Rejected("Specific Character Set is too long")
     found = attributes(data, syntax.encoding)
     level = first_text(found, QUERY_RETRIEVE_LEVEL).strip()
     keys = _keys({tag: each for tag, each in found.items() if tag != QUERY_RETRIEVE_LEVEL})
-    stated = _stated_character_set(data, syntax.encoding).decode("latin-1").strip(" \0")
     return Identifier(level, keys, tuple(term.strip() for term in stated.split("\\")) if stated else ())
 
 
@@ -100,7 +106,7 @@ def attributes(data: bytes, encoding: Encoding) -> dict[str, Attribute]:
     """
     if len(data) > MOST_BYTES:
         raise Rejected("the identifier is too long")
-    fragments = with_pydicom.read(data, 0, encoding, Rules(_LIMITS, _nowhere)).fragments
+    fragments = with_pydicom.read(data, 0, encoding, Rules(_LIMITS, str)).fragments
     return {tag: orjson.loads(fragment) for tag, fragment in fragments.items()}
 
 
@@ -146,11 +152,6 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return "=".join(value.get(group, "") for group in _GROUPS).rstrip("=")
     return "" if value is None else str(value)
-
-
-def _nowhere(_sha256: str) -> str:
-    """No value of an identifier is kept outside: those of which this is the URI are never asked for."""
-    return ""
 
 
 def _inflated(data: bytes) -> bytes:
@@ -238,9 +239,10 @@ def _chosen(terms: Sequence[str], texts: Sequence[str]) -> Sequence[str]:
     """The defined terms of character sets in which these texts can be written: none, those asked for, or UTF-8."""
     if not texts:
         return ()
+    terms = terms or _LATIN
     if not python_encoding.keys() >= set(terms):
         return _UTF8
-    sets, encodings = character_sets("\\".join(terms).encode()), convert_encodings(list(terms) or [""])
+    sets, encodings = character_sets("\\".join(terms).encode()), convert_encodings(list(terms))
     # Only what has the letters may be asked to write them, or pydicom warns of each; and not all that it writes can be
     # read again: for ISO 2022 IR 58 it leaves out the escape sequences.
     readable = all(

@@ -7,7 +7,7 @@ the answer's status 0xFF01. Date and time are matched each on its own; names nev
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from staticwado_daemon.archive import search
 from staticwado_daemon.dicom.matching import UNMATCHED_VRS, Attribute, Key, Unmatchable
 from staticwado_daemon.dimse import statuses
 from staticwado_daemon.dimse.association import provider
+from staticwado_daemon.dimse.association.provider import Handler
 from staticwado_daemon.dimse.contexts import PATIENT_ROOT_FIND, STUDY_ROOT_FIND, messages
 from staticwado_daemon.dimse.node.observed import Observed
 from staticwado_daemon.dimse.query import hierarchy, identifier
@@ -108,7 +109,7 @@ class Query:
         self._title = title
         self._observed = observed
         self.contexts: Sequence[PresentationContext] = messages(_MODELS)
-        self.handlers: Sequence[tuple[evt.EventType, Callable[..., Any]]] = (
+        self.handlers: Sequence[Handler] = (
             (evt.EVT_C_FIND, self._find),
             (evt.EVT_SOP_EXTENDED, extensions),
         )
@@ -219,7 +220,7 @@ def _wait_for_room(event: Any) -> None:
             raise _Ended(CANCELLED)
         if provider.is_over(association):
             raise _Ended(CANCELLED, tell=False)
-        if association.dul.to_provider_queue.qsize() < _MOST_QUEUED:
+        if provider.waiting_to_leave(association) < _MOST_QUEUED:
             return
         time.sleep(_LOOK_SECONDS)
 

@@ -5,6 +5,7 @@ them. The folder is synced for everybody: who comes while that is under way wait
 others who come meanwhile. Who is alone never waits for anybody.
 """
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -16,7 +17,7 @@ class _Round:
     def __init__(self) -> None:
         self.taken = False
         self.done = threading.Event()
-        self.error: OSError | None = None
+        self.error: OSError | None = OSError(errno.EIO, "the folder was not synced")
 
 
 class Folder:
@@ -61,9 +62,11 @@ class Folder:
                     self._next = _Round()  # who comes from here on is too late for this one
                 try:
                     self._fsync()
+                    mine.error = None
                 except OSError as error:
                     mine.error = error
-            mine.done.set()
+                finally:  # whatever it is, nobody may wait for it for ever
+                    mine.done.set()
         mine.done.wait()
         if mine.error:
             raise OSError(mine.error.errno, mine.error.strerror)

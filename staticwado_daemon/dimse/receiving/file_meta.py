@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from staticwado_daemon.dimse.implementation import CLASS_UID, VERSION_NAME
+from staticwado_daemon.dimse.peers import is_title
 
 _PREAMBLE: Final = bytes(128) + b"DICM"
 _SHORT: Final = struct.Struct("<HH2sH")
 _LONG: Final = struct.Struct("<HH2sxxI")
-_LONGEST_TITLE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,5 +63,4 @@ def _element(number: int, vr: bytes, value: bytes, padding: bytes) -> bytes:
 def _title(title: str) -> bytes:
     """An AE title as a value; nothing if it isn't one (PS3.5 section 6.2)."""
     title = title.strip(" ")
-    proper = title.isascii() and title.isprintable() and "\\" not in title and len(title) <= _LONGEST_TITLE
-    return title.encode("ascii") if proper else b""
+    return title.encode("ascii") if is_title(title) else b""

@@ -14,6 +14,7 @@ from pynetdicom.presentation import PresentationContext
 
 from staticwado_daemon.dicom.matching import Unmatchable
 from staticwado_daemon.dimse import contexts, statuses
+from staticwado_daemon.dimse.association.provider import Handler
 from staticwado_daemon.dimse.association.requestor import Local
 from staticwado_daemon.dimse.node.observed import Observed
 from staticwado_daemon.dimse.peers import Peer
@@ -28,8 +29,6 @@ from staticwado_daemon.dimse.sending.operations import Sent
 from staticwado_daemon.dimse.sending.renditions import Renditions
 from staticwado_daemon.errors import Rejected, StaticwadoError
 from staticwado_daemon.operate.network import Operation
-
-Handler: TypeAlias = tuple[evt.EventType, Callable[..., Any]]
 
 MOST: Final = 0xFFFF
 """Sub-operations of one request: more can't be counted in an answer, whose numbers have 16 bits."""

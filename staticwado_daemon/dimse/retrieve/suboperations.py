@@ -13,7 +13,7 @@ from staticwado_daemon.dicom import recode
 from staticwado_daemon.dicom.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.dimse import statuses
-from staticwado_daemon.dimse.association.provider import is_over
+from staticwado_daemon.dimse.association.provider import is_over, respond
 from staticwado_daemon.dimse.sending.operations import Sent
 from staticwado_daemon.dimse.statuses import CANCELLED, CANNOT_PERFORM, PENDING, SOME_FAILED, SUCCESS
 
@@ -129,7 +129,7 @@ class SubOperations:
         if status != PENDING and self._failed:
             implicit = context.transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN
             response.Identifier = BytesIO(_failed_list(self._failed, implicit=implicit))
-        self._event.assoc.dimse.send_msg(response, context.context_id)
+        respond(self._event.assoc, response, context.context_id)
         self._answered = time.monotonic()
 
 

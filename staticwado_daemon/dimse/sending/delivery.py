@@ -3,13 +3,13 @@
 What the peer has answered with success, or has refused for good, is never sent twice.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import structlog
 
 from staticwado_daemon.dimse.association.requestor import Local, associated
+from staticwado_daemon.dimse.patience import PATIENT, Patience
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.sending.instances import Chosen
 from staticwado_daemon.dimse.sending.operations import Batch, Sent, batches, send
@@ -18,32 +18,6 @@ from staticwado_daemon.dimse.statuses import is_passing
 from staticwado_daemon.errors import StaticwadoError, Transient
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How often something is tried again, and after which pauses: each is twice as long as the one before.
-
-    Attributes:
-        tries: how often in a row nothing may come of it before it is given up.
-        first_seconds: the first pause.
-        longest_seconds: no pause is longer.
-        wait: waits so many seconds; what it returns is true if there is nobody to wait for.
-    """
-
-    tries: int = 6
-    first_seconds: float = 1.0
-    longest_seconds: float = 30.0
-    wait: Callable[[float], object] = time.sleep
-
-    def pause(self, tries: int) -> bool:
-        """Wait after so many tries in a row that brought nothing; False if they were enough."""
-        if tries >= self.tries:
-            return False
-        return not self.wait(min(self.longest_seconds, self.first_seconds * 2.0 ** max(0, tries - 1)))
-
-
-PATIENT = Patience()
 
 
 def deliver(
@@ -73,6 +47,8 @@ def deliver(
                     key = sent.chosen.identity, sent.chosen.content
                     if sent.lost or (sent.status is not None and is_passing(sent.status)):
                         last[key] = sent
+                        # Last, the next time: one at which the peer always ends the association is to cost no other.
+                        left[key] = left.pop(key)
                         continue
                     del left[key]
                     tries = 0

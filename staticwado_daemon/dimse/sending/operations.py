@@ -15,6 +15,7 @@ from typing import Final, Self
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
+from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.association.command import StoreRequest
 from staticwado_daemon.dimse.association.provider import is_over, undisturbed
@@ -22,7 +23,7 @@ from staticwado_daemon.dimse.association.transmission import store
 from staticwado_daemon.dimse.sending.instances import Chosen
 from staticwado_daemon.dimse.sending.renditions import HELD_BYTES, Rendition, Renditions
 from staticwado_daemon.dimse.statuses import SUCCESS, is_warning, words
-from staticwado_daemon.errors import StaticwadoError
+from staticwado_daemon.errors import Rejected, StaticwadoError
 
 _AHEAD: Final = 8
 _AHEAD_BYTES: Final = 64 << 20
@@ -95,12 +96,23 @@ def batches(chosen: Iterable[Chosen]) -> list[Batch]:
 
 def _proposals(chosen: Sequence[Chosen]) -> Iterator[tuple[list[PresentationContext], list[Chosen]]]:
     """The contexts for instances of one class, in more than one portion where it has a hundred transfer syntaxes."""
+    if not _is_uid(chosen[0].sop_class):  # nobody can take it, and proposing that may end the association for all
+        yield [], list(chosen)
+        return
     syntaxes = list(dict.fromkeys(each.transfer_syntax for each in chosen))
     room = contexts.MAXIMUM - len(contexts.MESSAGE_SYNTAXES)
     for start in range(0, len(syntaxes), room):
         some = frozenset(syntaxes[start : start + room])
         members = [each for each in chosen if each.transfer_syntax in some]
         yield contexts.sending((each.sop_class, each.transfer_syntax) for each in members), members
+
+
+def _is_uid(text: str) -> bool:
+    try:
+        UID(text)
+    except Rejected:
+        return False
+    return True
 
 
 def accepted(association: Association) -> dict[str, dict[str, int]]:

@@ -1,0 +1,1 @@
+"""C-ECHO, both ways."""
