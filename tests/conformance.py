@@ -19,10 +19,12 @@ from staticwado_daemon.dicom.character_sets import character_sets
 from staticwado_daemon.dicom.transfer_syntaxes import transfer_syntax
 from staticwado_daemon.dimse import contexts, implementation, statuses, tls
 from staticwado_daemon.dimse.association.limits import Limits
+from staticwado_daemon.dimse.association.requestor import Local
 from staticwado_daemon.dimse.commitment import messages as commitment_messages
 from staticwado_daemon.dimse.commitment import service as commitment
 from staticwado_daemon.dimse.commitment import transactions
 from staticwado_daemon.dimse.node import acceptance
+from staticwado_daemon.dimse.pulling import pull
 from staticwado_daemon.dimse.query import hierarchy, question
 from staticwado_daemon.dimse.retrieve import service as retrieve
 
@@ -237,6 +239,10 @@ _VALUES: dict[str, Callable[[], str]] = {
     "max associate": lambda: _sizes(Limits().maximum_associate_length),
     "max command": lambda: _sizes(Limits().maximum_command_length),
     "max identifier": lambda: _sizes(Limits().maximum_identifier_length),
+    "connect": lambda: f"{Local('').connect_seconds:g}",
+    "associate": lambda: f"{Local('').associate_seconds:g}",
+    "answer": lambda: f"{Local('').answer_seconds:g}",
+    "answer to move": lambda: f"{pull.MOVE_SECONDS:g}",
     "rejections": _rejections,
     "message syntaxes": lambda: _syntaxes(contexts.MESSAGE_SYNTAXES),
     "storage syntaxes": lambda: _syntaxes(contexts.STORAGE_SYNTAXES),

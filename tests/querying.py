@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from staticwado_daemon.archive import layout, query_rows
-from staticwado_daemon.archive.query_tables import FILE, unpacked
+from staticwado_daemon.archive.query_tables import FILE
 from staticwado_daemon.archive.query_writer import QueryIndexWriter, SeriesRows, StudyRows
 from staticwado_daemon.dicom.uids import UID
 
@@ -26,6 +26,11 @@ _TABLES = {
     "counts": """SELECT (SELECT count(*) FROM study_answers), (SELECT count(*) FROM series),
         (SELECT count(*) FROM series_answers), (SELECT count(*) FROM instances)""",
 }
+
+
+def unpacked(data: bytes) -> str:
+    """The UID that `query_tables.packed` made this of."""
+    return data.hex().rstrip("f").replace("a", ".")
 
 
 def contents(path: Path) -> Contents:

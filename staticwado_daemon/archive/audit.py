@@ -20,7 +20,7 @@ import msgspec
 import orjson
 import structlog
 
-from staticwado_daemon.archive import layout, regular
+from staticwado_daemon.archive import durably, layout, regular
 from staticwado_daemon.archive.tombstone import moment
 
 _log = structlog.get_logger(__name__)
@@ -117,9 +117,5 @@ def _open(path: Path) -> int:
     if (owner.st_uid, owner.st_gid) != (own.st_uid, own.st_gid) and os.geteuid() == 0:
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
     os.fchmod(descriptor, MODE)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    durably.sync(path.parent)
     return descriptor

@@ -49,9 +49,8 @@ SELECT patient, patient_name, birth_date, id, series, instances FROM studies
 WHERE patient IN (SELECT value FROM json_each(?)) ORDER BY date DESC, time DESC, uid DESC
 """
 _INSTANCES: Final = """
-SELECT studies.uid, series.uid, classes.uid FROM instances
+SELECT studies.uid, series.uid FROM instances
 JOIN series ON series.id = instances.series JOIN studies ON studies.id = series.study
-JOIN classes ON classes.id = instances.class
 WHERE instances.uid = ? ORDER BY studies.uid, series.uid
 """
 _CLASSES: Final = """
@@ -176,14 +175,10 @@ class QueryIndex:
 
     def instances(self, sop_instance_uid: UID) -> list[Identity]:
         """Where an instance is: in more than one series, or even study, if it came so."""
-        return list(self.sop_classes(sop_instance_uid))
-
-    def sop_classes(self, sop_instance_uid: UID) -> dict[Identity, str]:
-        """Where an instance is, with its SOP Class UID there; "" where the instance has none."""
         rows = self._ask(_INSTANCES, (packed(sop_instance_uid),))
-        return {Identity(UID(study), UID(series), sop_instance_uid): found for study, series, found in rows}
+        return [Identity(UID(study), UID(series), sop_instance_uid) for study, series in rows]
 
-    def classes(self, study: UID) -> list[str]:
+    def sop_classes(self, study: UID) -> list[str]:
         """The SOP Class UIDs of a study's instances, each once."""
         return [uid for (uid,) in self._ask(_CLASSES, (study,))]
 
@@ -210,7 +205,7 @@ class QueryIndex:
 
     def _ask(self, question: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self._lock:
-            if _identity(self._path) != self._file:
+            if file_identity(self._path) != self._file:
                 # It was deleted or made anew. While it is open the new one can't be taken for it.
                 database, file = _opened(self._path)
                 self._database.close()
@@ -232,7 +227,7 @@ def _order(where: Condition) -> str:
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
     """A connection, and which file it was opened for."""
-    file = _identity(path)
+    file = file_identity(path)
     if file is None:
         raise Transient(f"there is no query index in {path.parent} as yet: start the daemon or run `staticwado index`")
     try:
@@ -278,7 +273,7 @@ def _translated() -> Iterator[None]:
         raise Transient(f"{why}: run `staticwado index`") from why
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def file_identity(path: Path) -> tuple[int, int] | None:
     """Which file stands at a path, None if there is none."""
     try:
         found = path.stat()

@@ -13,7 +13,6 @@ from staticwado_daemon.archive import summary
 from staticwado_daemon.dicom import moments
 from staticwado_daemon.dicom.attributes import first_text
 from staticwado_daemon.dicom.matching import normalised_groups
-from staticwado_daemon.dicom.uids import UID
 
 FILE: Final = "query.sqlite"
 """Below the state directory."""
@@ -148,11 +147,6 @@ def packed(uid: str) -> bytes:
     """A UID in half its length."""
     digits = uid.replace(".", "a")
     return bytes.fromhex(f"{digits}f" if len(digits) % 2 else digits)
-
-
-def unpacked(data: bytes) -> UID:
-    """Undo `packed`."""
-    return UID(data.hex().rstrip("f").replace("a", "."))
 
 
 def _count(attributes: Attributes, tag: str) -> int:

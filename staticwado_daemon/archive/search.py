@@ -178,7 +178,7 @@ def _completion(where: _Where, keys: Sequence[Key]) -> Callable[[Answer, UID], b
     def complete(answer: Answer, study: UID) -> bool:
         if not matches(answer):
             return False
-        if by_class and (classes := where.index.classes(study)):
+        if by_class and (classes := where.index.sop_classes(study)):
             answer[SOP_CLASSES_IN_STUDY] = {"vr": "UI", "Value": classes}
         return matches_class(answer)
 

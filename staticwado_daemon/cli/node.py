@@ -138,7 +138,9 @@ def pulling(configuration: "config.Configuration", storage: "Receiver") -> Itera
         yield
         return
     local = local_of(settings, tls=any(each.peer.tls for each in wanted))
-    rules = Rules(wanted, local, storage, functools.partial(pull.held, settings.root))
+    # What came before we ended last may still wait for the daemon.
+    waiting = functools.cache(functools.partial(pull.waiting, settings.drop_dir))
+    rules = Rules(wanted, local, storage, lambda study: pull.held(settings.root, study) | waiting())
     ended = threading.Event()
     thread = threading.Thread(target=rules.run, args=(ended,), name="pulling", daemon=True)
     thread.start()

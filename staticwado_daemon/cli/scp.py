@@ -1,9 +1,11 @@
 """`staticwado scp`: the DICOM node."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +13,7 @@ import click
 from staticwado_daemon.cli.asking import title_option
 from staticwado_daemon.cli.options import Common, shared
 from staticwado_daemon.cli.reference import scp_reference_options
-from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.errors import ConfigError, StaticwadoError
 
 if TYPE_CHECKING:
     from staticwado_daemon import config
@@ -68,6 +70,7 @@ def _run(configuration: "config.Configuration") -> None:
     log = structlog.get_logger(__name__)
     node = assembly.node_of(settings)
     assembly.make_tree(configuration)
+    _require_no_other(settings.state_dir)
     observed = Observed(settings.ae_title, settings.host, tls=node.tls is not None)
     file = StructFile[NetworkReport](settings.state_dir / REPORT)
     with (
@@ -88,15 +91,29 @@ def _run(configuration: "config.Configuration") -> None:
                 log.warning("attention", reason=sentence)
             log.info("listening", title=settings.ae_title, host=settings.host, port=port, tls=node.tls is not None)
             send(f"READY=1\nSTATUS={observed.report().address}")
-            file.write(observed.report())
+            file.tell(observed.report())
             reports = 1
             while not ended.wait(_REPORT_SECONDS):
-                file.write(observed.report())
+                file.tell(observed.report())
                 reports += 1
                 if reports == _REPORTS_OF_GRACE and (reason := _unattended(settings)):
                     log.warning("attention", reason=reason)
             send("STOPPING=1")
-        file.write(observed.report(running=False))
+        file.tell(observed.report(running=False))
+
+
+def _require_no_other(state_dir: Path) -> None:
+    """Make sure that the tree has one node: two would answer the same storage commitments, each unaware of the other.
+
+    Raises:
+        StaticwadoError: if another one runs.
+    """
+    from staticwado_daemon.operate.network import read
+
+    with suppress(PermissionError):
+        other = read(state_dir)
+        if other and other.pid != os.getpid():
+            raise StaticwadoError(f"{other.address} is this tree's node, and runs as process {other.pid}: end it first")
 
 
 def _unattended(settings: "config.Scp") -> str | None:

@@ -26,7 +26,7 @@ from staticwado_daemon.dicom.data_set import (
 )
 from staticwado_daemon.dicom.dictionary import is_private, private_creator_tag, value_representation
 from staticwado_daemon.dicom.json_model import VRS
-from staticwado_daemon.dicom.with_pydicom import WORDS, Element, Outline, items_of, swapped
+from staticwado_daemon.dicom.with_pydicom import WORDS, Element, TopLevel, items_of, swapped
 from staticwado_daemon.errors import Corrupt
 
 Piece = bytes | memoryview
@@ -79,11 +79,11 @@ def recoded(
     Raises:
         Corrupt: if it can't be taken apart.
     """
-    outline = Outline(buffer, source, Findings(_RULES))
+    top = TopLevel(buffer, source, Findings(_RULES))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd values are handed on as they are
         try:
-            found = {int(each.tag): each for each in outline.elements(offset)}
+            found = {int(each.tag): each for each in top.elements(offset)}
             yield from _data_set(buffer, found, _Scope(implicit, 0), changes)
         except RecursionError as error:
             raise Corrupt("sequences are nested too deep") from error

@@ -78,7 +78,7 @@ def read(buffer: Buffer, offset: int, encoding: Encoding, rules: Rules) -> DataS
         Rejected: if it can't be read, or exceeds the limits.
     """
     findings = Findings(rules)
-    outline = Outline(buffer, encoding, findings)
+    outline = TopLevel(buffer, encoding, findings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of pydicom's warnings is found here as well
         try:
@@ -111,7 +111,7 @@ class _PixelDataHeader:
 
 
 @dataclass(slots=True)
-class Outline:
+class TopLevel:
     """The top level of a data set: its raw elements, where the pixels are, and the audit of all lengths."""
 
     buffer: Buffer

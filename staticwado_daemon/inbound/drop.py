@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from staticwado_daemon.archive import durably
 from staticwado_daemon.errors import Transient
 from staticwado_daemon.inbound.folder import InboundDir
 from staticwado_daemon.inbound.receipt import STORED, Receipt
@@ -67,7 +68,7 @@ def set_aside(drop: Path, file: Path, receipt: Receipt) -> Path:
     """
     target = _free_name(_room(drop, receipt.path))
     # The reason comes first: a reason without its file is harmless, a file without its reason is a riddle.
-    write(_reason_beside(target), _reason(drop, receipt))
+    durably.write(_reason_beside(target), _reason(drop, receipt))
     file.rename(target)
     return target
 
@@ -93,7 +94,7 @@ def bring_back(drop: Path, receipt: Receipt) -> Path | None:
         target.parent.mkdir(parents=True, exist_ok=True)
         kept.rename(target)
         for directory in (target.parent, kept.parent):
-            sync(directory)
+            durably.sync(directory)
         _reason_beside(kept).unlink(missing_ok=True)
     except OSError as error:
         raise Transient(f"a rejected file can't be brought back: {error.strerror}") from error
@@ -190,26 +191,3 @@ def _reason(drop: Path, receipt: Receipt) -> bytes:
         "at": at.isoformat(timespec="seconds"),
     }
     return json.dumps(reason, indent=2, ensure_ascii=False).encode() + b"\n"
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a small file whole or not at all."""
-    temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def sync(directory: Path) -> None:
-    """Have what was renamed into a directory, or removed from it, on the disk."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from staticwado_daemon.archive import durably
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Rejected, Transient
 from staticwado_daemon.inbound import drop as folder
@@ -48,8 +49,8 @@ def keep(drop: Path, file: Path, name: str, reason: str, identity: Identity | No
     folder.set_aside(drop, file, receipt)
     notes = drop / NOTES
     notes.mkdir(mode=0o750, exist_ok=True)
-    folder.write(notes / f"{name}{_SUFFIX}", _encoded(receipt))
-    folder.sync(notes)
+    durably.write(notes / f"{name}{_SUFFIX}", _encoded(receipt))
+    durably.sync(notes)
 
 
 def take(drop: Path, journal: Journal) -> list[Receipt]:

@@ -104,7 +104,6 @@ class Daemon:
         self._report_file = ReportFile(places.state_dir)
         self._reported = 0.0
         self._said_idle = False
-        self._unwritten = False
         self._rate = Rate()
         self._published_at: float | None = None
 
@@ -278,12 +277,4 @@ class Daemon:
             hidden=self._line.progress.hidden,
         )
         self._told(report)
-        try:
-            self._report_file.write(report)
-        except OSError as error:
-            # Whoever asks learns that the report is old; the next one may be written again.
-            if not self._unwritten:
-                _log.warning("report_not_written", reason=error.strerror)
-            self._unwritten = True
-        else:
-            self._unwritten = False
+        self._report_file.tell(report)

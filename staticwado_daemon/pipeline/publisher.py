@@ -48,6 +48,9 @@ HOT_DUTY = 9
 RETRY_SECONDS = 1.0
 """How long to wait after the disk refused a file."""
 
+_LOOK_SECONDS = 2.0
+"""At the latest it is seen then that somebody has removed or replaced the query index."""
+
 MAXIMUM_CACHE = 256 * 1024 * 1024
 
 
@@ -220,11 +223,11 @@ class Publisher:
             self._agenda.refused("query index", error)
             self._searchable.put_off(RETRY_SECONDS)
             return
+        # Their marks have stayed for this alone.
+        for uid in behind - self._searchable.owed:
+            self._agenda.note(uid, set())
         if not self._searchable.owed:
             self._agenda.succeeded("query index")
-            # Their marks have stayed for this alone.
-            for uid in behind:
-                self._agenda.note(uid, set())
 
     def _publish_index(self, *, everything: bool) -> None:
         try:
@@ -280,10 +283,10 @@ class Publisher:
         self._searchable.remake(self._listing.index)
 
     def _pause(self) -> float | None:
-        """Seconds until something is due; None for as long as nothing comes."""
+        """Seconds until something is due, or is to be looked at."""
         due = (next_due(self._work.values(), self._listing.due), self._searchable.due)
         first = min((each for each in due if each is not None), default=None)
-        return max(0.0, first - time.monotonic()) if first is not None else None
+        return _LOOK_SECONDS if first is None else min(_LOOK_SECONDS, max(0.0, first - time.monotonic()))
 
     def _report(self) -> None:
         index = self._listing.index

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from staticwado_daemon.archive import query_rows, query_writer
+from staticwado_daemon.archive import query_index, query_rows, query_writer
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.archive.query_writer import QueryIndexWriter
 from staticwado_daemon.archive.store import Store
@@ -40,6 +40,7 @@ class Searchable:
         self._path = path
         self._index = index
         self._writer: QueryIndexWriter | None = None
+        self._file: tuple[int, int] | None = None
         self._changed: dict[UID, set[UID] | None] = {}
         self._left: dict[UID, None] = {}
         self._is_void = False
@@ -48,7 +49,7 @@ class Searchable:
     @property
     def due(self) -> float | None:
         """When something is to be written; None if nothing is."""
-        return self._not_before if self._changed or self._left or not self._writer else None
+        return self._not_before if self._changed or self._left or not self._stands() else None
 
     @property
     def owed(self) -> AbstractSet[UID]:
@@ -123,20 +124,27 @@ class Searchable:
 
     def _open(self) -> QueryIndexWriter:
         """The open index, compared with the list of all studies."""
+        if self._writer and not self._stands():
+            # Deleted, or replaced by one of which nobody knows anything. What is written to a file without a name,
+            # nobody reads.
+            _log.warning("query_index_made_anew", reason="somebody has removed or replaced it")
+            self.remake(self._index)
         if self._is_void:
             query_writer.remove(self._path)
             self._is_void = False
-        # Somebody may have deleted it: what is written to a file without a name, nobody reads.
-        if self._writer is None or not self._path.exists():
-            self.close()
+        if self._writer is None:
             writer = QueryIndexWriter(self._path)
             try:
                 self._compare(writer)
             except BaseException:
                 writer.close()
                 raise
-            self._writer = writer
+            self._writer, self._file = writer, query_index.file_identity(self._path)
         return self._writer
+
+    def _stands(self) -> bool:
+        """Whether the open index is the one that others find."""
+        return self._writer is not None and query_index.file_identity(self._path) == self._file
 
     def _compare(self, writer: QueryIndexWriter) -> None:
         """Find the studies that the index has otherwise than they are listed."""

@@ -6,14 +6,18 @@ A disk that is full must not silence it, so the space of the next report is alwa
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import msgspec
+import structlog
 
 _ALLOCATED = 8192  # bytes
 _TOUCH_SECONDS = 5.0
 _TRIES = 5
+
+_log = structlog.get_logger(__name__)
 
 AnyStruct = TypeVar("AnyStruct", bound=msgspec.Struct)
 
@@ -36,6 +40,19 @@ class StructFile(Generic[AnyStruct]):
         self._encode = encode
         self._written: AnyStruct | None = None
         self._touched = 0.0
+        self._is_refused = False
+
+    def tell(self, report: AnyStruct) -> None:
+        """As `write`; where that isn't possible the log says so, once, and the next report is tried again."""
+        try:
+            self.write(report)
+        except OSError as error:
+            # Whoever asks learns that the report is old.
+            if not self._is_refused:
+                _log.warning("report_not_written", reason=error.strerror)
+            self._is_refused = True
+        else:
+            self._is_refused = False
 
     def write(self, report: AnyStruct) -> None:
         """Replace the file, or on a disk that takes no new one overwrite it; nothing but its time if nothing changed.
@@ -45,10 +62,12 @@ class StructFile(Generic[AnyStruct]):
         """
         now = time.monotonic()
         if report == self._written:
-            if now - self._touched > _TOUCH_SECONDS:
+            if now - self._touched <= _TOUCH_SECONDS:
+                return
+            with suppress(FileNotFoundError):  # if somebody has removed it, it is written anew
                 os.utime(self._path)
                 self._touched = now
-            return
+                return
         data = self._encode(report)
         try:
             self._replace(data)

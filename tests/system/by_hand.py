@@ -13,6 +13,14 @@ ELSEWHERE = "127.0.0.6"
 
 ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 2, 3, 4, 5, 6, 7
 
+_C_MOVE_RQ = 0x0021
+_ASKED = (
+    (0x0020, b"1.2.840.10008.5.1.4.1.2.2.1"),
+    (_C_MOVE_RQ, b"1.2.840.10008.5.1.4.1.2.2.2"),
+    (0x0010, b"1.2.840.10008.5.1.4.1.2.2.3"),
+)
+"""C-FIND, C-MOVE and C-GET of the Study Root model, by their command fields (PS3.7 annex E)."""
+
 _LENGTHS = (0, 1, 2, 3, 0xFF, 0x7FFF, 0x8000, 0xFFFF)
 
 
@@ -27,19 +35,58 @@ def pdu(kind: int, body: bytes, length: int | None = None) -> bytes:
 
 
 def associate_request(called: bytes = b"STATICWADO", calling: bytes = b"HOSTILE") -> bytes:
-    """A good A-ASSOCIATE-RQ for C-ECHO and C-STORE of CT (PS3.8 9.3.2)."""
+    """A good A-ASSOCIATE-RQ for C-ECHO, C-STORE of CT, C-FIND, C-MOVE and C-GET (PS3.8 9.3.2)."""
     items = _item(0x10, b"1.2.840.10008.3.1.1.1")
-    for number, abstract_syntax in enumerate((VERIFICATION, CT_STORAGE)):
+    for number, abstract_syntax in enumerate((VERIFICATION, CT_STORAGE, *(sop_class for _, sop_class in _ASKED))):
         syntaxes = _item(0x30, abstract_syntax) + _item(0x40, EXPLICIT_LITTLE_ENDIAN)
         items += _item(0x20, bytes((2 * number + 1, 0, 0, 0)) + syntaxes)
     items += _item(0x50, _item(0x51, struct.pack(">I", 16384)) + _item(0x52, b"1.2.3.4"))
     return pdu(1, struct.pack(">HH16s16s32x", 1, 0, called.ljust(16), calling.ljust(16)) + items)
 
 
+def excessive_request() -> bytes:
+    """An A-ASSOCIATE-RQ of almost a megabyte: sixteen times the same class, each in five thousand transfer syntaxes."""
+    syntaxes = b"".join(_item(0x40, b"1.2.%d" % number) for number in range(5000))
+    contexts = [
+        _item(0x20, bytes((number, 0, 0, 0)) + _item(0x30, CT_STORAGE) + syntaxes) for number in range(1, 33, 2)
+    ]
+    return pdu(1, associate_request()[6:74] + b"".join(contexts))
+
+
+def mutated_session(seed: int) -> list[bytes]:
+    """The PDUs of an association on which an object is stored and others are asked for, with something wrong in them.
+
+    It may be a PDU that is there twice, or isn't, or is mutated.
+    """
+    chance = random.Random(seed)
+    pdus = [
+        associate_request(),
+        _p_data(3, _command(0x0001, CT_STORAGE, _element(0x1000, UID))),
+        _p_data(0, OBJECT[:40]),
+        _p_data(2, OBJECT[40:]),
+    ]
+    for number, (field, sop_class) in enumerate(_ASKED):
+        more = _element(0x0600, b"NOBODY") if field == _C_MOVE_RQ else b""
+        pdus += [_p_data(3, _command(field, sop_class, more), 5 + 2 * number), _p_data(2, _KEYS, 5 + 2 * number)]
+    pdus.append(pdu(RELEASE_RQ, bytes(4)))
+    for _ in range(chance.randint(1, 3)):
+        at = chance.randrange(len(pdus))
+        match chance.randrange(4):
+            case 0:
+                del pdus[at]
+            case 1:
+                pdus.insert(chance.randrange(len(pdus)), pdus[at])
+            case _:
+                pdus[at] = bytes(_mutated(bytearray(pdus[at]), chance))
+    return pdus
+
+
 def mutated_request(seed: int) -> bytes:
     """An A-ASSOCIATE-RQ with one to four things wrong: bits, lengths, ends, pieces that are there twice or not."""
-    chance = random.Random(seed)
-    data = bytearray(associate_request())
+    return bytes(_mutated(bytearray(associate_request()), random.Random(seed)))
+
+
+def _mutated(data: bytearray, chance: random.Random) -> bytearray:
     for _ in range(chance.randint(1, 4)):
         at = chance.randrange(len(data))
         match chance.randrange(6):
@@ -55,7 +102,7 @@ def mutated_request(seed: int) -> bytes:
                 data[at:at] = data[at : at + chance.randrange(1, 64)]
             case _:
                 data[at : at + 8] = chance.randbytes(8)
-    return bytes(data)
+    return data
 
 
 def established(port: int, source: str = ELSEWHERE) -> socket.socket:
@@ -94,14 +141,17 @@ def release(connection: socket.socket) -> None:
 
 def store_begun(uid: bytes, data: bytes) -> bytes:
     """A C-STORE-RQ with the first bytes of its data set, in PDUs (PS3.7 9.3.1)."""
-    command = _element(0x0002, CT_STORAGE) + _element(0x0100, struct.pack("<H", 1)) + _element(0x0110, b"\x01\0")
-    command += _element(0x0700, b"\0\0") + _element(0x0800, b"\0\0") + _element(0x1000, uid)
-    command = _element(0x0000, struct.pack("<I", len(command))) + command
-    return _p_data(3, command) + _p_data(0, data)
+    return _p_data(3, _command(0x0001, CT_STORAGE, _element(0x1000, uid))) + _p_data(0, data)
 
 
-def _p_data(control: int, data: bytes) -> bytes:
-    return pdu(4, struct.pack(">IBB", len(data) + 2, 3, control) + data)
+def _command(field: int, sop_class: bytes, more: bytes) -> bytes:
+    command = _element(0x0002, sop_class) + _element(0x0100, struct.pack("<H", field)) + _element(0x0110, b"\x01\0")
+    command += _element(0x0700, b"\0\0") + _element(0x0800, b"\0\0") + more
+    return _element(0x0000, struct.pack("<I", len(command))) + command
+
+
+def _p_data(control: int, data: bytes, context: int = 3) -> bytes:
+    return pdu(4, struct.pack(">IBB", len(data) + 2, context, control) + data)
 
 
 def fragment_begun(length: int) -> bytes:
@@ -135,6 +185,12 @@ OBJECT = (
     + _data_element(0x20, 0x0E, b"UI", b"1.2.3\0")
 )
 """The data set of the smallest object that is stored."""
+
+_KEYS = (
+    _data_element(0x08, 0x52, b"CS", b"STUDY ")
+    + _data_element(0x10, 0x10, b"PN", b"*a*^?*")
+    + _data_element(0x20, 0x0D, b"UI", b"1.2\0")
+)
 
 
 def resident(process: int) -> int:

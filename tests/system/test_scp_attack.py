@@ -71,6 +71,8 @@ def _nothing_is_left(target: Target) -> Iterator[None]:
     yield
     target.recovers()
     _serve_well(target.port)
+    log = target.node.scp_log.read_text()
+    assert '"exception"' not in log, "what a peer says is no fault of this program"
 
 
 def _serve_well(port: int) -> float:
@@ -217,6 +219,42 @@ def test_mutated_association_requests(target: Target, count: int) -> None:
         assert by_hand.resident(target.process) - target.memory < MEMORY_BYTES
     # Some are still good requests, and some are refused; whatever it is, it is of the protocol or nothing.
     assert {b"\x02", b"\x07", b""} <= set(answers) <= {b"\x02", b"\x03", b"\x07", b""}
+
+
+def test_requests_that_propose_more_than_there_is(target: Target) -> None:
+    """A megabyte of transfer syntaxes, each of which is compared with all others, takes nobody else's time."""
+    request, began = by_hand.excessive_request(), time.monotonic()
+
+    def attack(_number: int) -> bytes:
+        with by_hand.connect(target.port) as connection, suppress(OSError):
+            connection.sendall(request)
+            return _until_closed(connection)[:1]
+        return b""
+
+    with _good_peer(target), ThreadPoolExecutor(16) as pool:
+        assert {*pool.map(attack, range(64))} <= {b"\x07", b""}
+    assert time.monotonic() - began < 2 * QUICK_SECONDS
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_mutated_sessions(target: Target, count: int) -> None:
+    """Some are sent at once, some wait for what is answered; whatever it is, it ends with the connection."""
+
+    def attack(seed: int) -> None:
+        with by_hand.connect(target.port) as connection, suppress(OSError):
+            for pdu in by_hand.mutated_session(seed):
+                connection.sendall(pdu)
+                if seed % 2:
+                    select.select([connection], [], [], 0.02)
+            connection.settimeout(0.1)
+            while connection.recv(1 << 16):
+                pass
+
+    with _good_peer(target), ThreadPoolExecutor(12) as pool:
+        [*pool.map(attack, range(count))]
+        assert by_hand.resident(target.process) - target.memory < MEMORY_BYTES
+    target.recovers()
+    assert not [*target.node.drop.joinpath(".part").glob("*/*")]
 
 
 _PADDING = struct.pack("<HH2sxxI", 0xFFFC, 0xFFFC, b"OB", 40_000) + bytes(40_000)

@@ -121,6 +121,25 @@ def test_it_works_without_memory_that_is_writable_and_executable(node: Node) -> 
         release(sender)
 
 
+def test_a_tree_has_one_node(node: Node) -> None:
+    with _started(node) as process:
+        deadline = time.monotonic() + 10
+        while node.status()["dicom"] is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        line = [*STATICWADO, "-c", node.config, "scp", "--port", "0"]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, cwd=REPOSITORY)
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == [
+            f"staticwado: STATICWADO@127.0.0.1:{node.port} is this tree's node, and runs as process {process.pid}: "
+            "end it first"
+        ]
+        process.kill()
+        process.wait(PATIENCE)
+    with _started(node):
+        pass
+
+
 def test_the_status_speaks_of_a_node_for_as_long_as_it_runs(node: Node) -> None:
     with _started(node) as process, established(node.port) as sender:
         assert store(sender) == 0x0000

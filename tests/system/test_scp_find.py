@@ -234,17 +234,17 @@ def _ask(made: Association, asked: Dataset, model: str = STUDY_ROOT_FIND) -> tup
         (STUDY_ROOT_FIND, "PATIENT", {}, "(0008,0052) is none of STUDY, SERIES, IMAGE"),
         (STUDY_ROOT_FIND, "WORKLIST", {}, "(0008,0052) is none of STUDY, SERIES, IMAGE"),
         (STUDY_ROOT_FIND, "", {}, "(0008,0052) is none of STUDY, SERIES, IMAGE"),
-        (PATIENT_ROOT_FIND, "STUDY", {}, "(0010,0020) must have a single value at this level"),
-        (PATIENT_ROOT_FIND, "STUDY", {"PatientID": "T*"}, "(0010,0020) must have a single value at this level"),
-        (STUDY_ROOT_FIND, "SERIES", {}, "(0020,000D) must have a single value at this level"),
+        (PATIENT_ROOT_FIND, "STUDY", {}, "(0010,0020) is missing"),
+        (
+            *(PATIENT_ROOT_FIND, "STUDY", {"PatientID": "T*"}),
+            "(0010,0020) has wild cards, and must be exact at this level",
+        ),
+        (STUDY_ROOT_FIND, "SERIES", {}, "(0020,000D) is missing"),
         (
             *(STUDY_ROOT_FIND, "IMAGE", {"StudyInstanceUID": ["1.2", "1.3"], "SeriesInstanceUID": "1.4"}),
             "(0020,000D) must have a single value at this level",
         ),
-        (
-            *(STUDY_ROOT_FIND, "IMAGE", {"StudyInstanceUID": "1.2"}),
-            "(0020,000E) must have a single value at this level",
-        ),
+        (STUDY_ROOT_FIND, "IMAGE", {"StudyInstanceUID": "1.2"}, "(0020,000E) is missing"),
         (STUDY_ROOT_FIND, "STUDY", {"StudyDate": "2024*"}, "(0008,0020) is no date or range of dates"),
         (STUDY_ROOT_FIND, "STUDY", {"StudyInstanceUID": "1.*"}, "(0020,000D) is no UID or list of UIDs"),
         (

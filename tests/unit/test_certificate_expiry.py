@@ -18,10 +18,12 @@ DAY = 86400.0
 
 def signed(directory: Path, days: int, extension: str = "subjectAltName=IP:127.0.0.1") -> tuple[Path, Path]:
     """A certificate that ends so many days from now, and its key."""
-    certificate, key = directory / "tls.crt", directory / "tls.key"
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    words += ["-days", str(days), "-subj", "/CN=node", "-addext", extension, "-keyout", str(key)]
-    subprocess.run([*words, "-out", str(certificate)], check=True, capture_output=True)
+    certificate, key, request, extensions = (directory / f"tls.{each}" for each in ("crt", "key", "csr", "ext"))
+    extensions.write_text(extension)
+    new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=node"]
+    subprocess.run([*new, "-keyout", key, "-out", request], check=True, capture_output=True)
+    sign = ["openssl", "x509", "-req", "-days", str(days), "-in", request, "-signkey", key, "-extfile", extensions]
+    subprocess.run([*sign, "-out", certificate], check=True, capture_output=True)
     return certificate, key
 
 

@@ -286,8 +286,8 @@ def test_no_damage_to_a_request_does_more_than_have_it_refused() -> None:
 def test_a_file_that_is_no_request_is_no_obstacle(place: Place) -> None:
     uid = place.identities[0].instance
     (place.directory / "state" / DIRECTORY).mkdir(parents=True)
-    for name in ("json", "part"):
-        (place.directory / "state" / DIRECTORY / f"{'0' * 64}.{name}").write_text("{")
+    for name in (f"{'0' * 64}.json", ".0123456789abcdef.tmp"):
+        (place.directory / "state" / DIRECTORY / name).write_text("{")
     with place.serving() as port, asking(port) as modality:
         assert modality.ask(request("1.2.3", [(CT, uid)])) == 0x0000
         assert committed(modality.answer()[1]) == [uid]

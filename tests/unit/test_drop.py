@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from staticwado_daemon.archive import durably
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Transient
-from staticwado_daemon.inbound import drop as module
 from staticwado_daemon.inbound.drop import bring_back, clear, prepare
 from staticwado_daemon.inbound.receipt import Outcome, Receipt
 from staticwado_daemon.inbound.reconcile import walk
@@ -117,7 +117,7 @@ def test_a_full_disk_is_tried_again_and_loses_nothing(drop: Path, monkeypatch: p
         raise OSError(28, "No space left on device", str(receipt.path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write", full)
+        patch.setattr(durably, "write", full)
         with pytest.raises(Transient) as caught:
             clear(drop, receipt)
     assert "DOE" not in str(caught.value)

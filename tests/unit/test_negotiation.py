@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from staticwado_daemon.dimse.association import negotiation
+from staticwado_daemon.dimse.association import command, negotiation
 from tests.unit.dimse_peer import ABORT, ASSOCIATE_AC, Peer, receiving
 
 _VERIFICATION, _IMPLICIT = b"1.2.840.10008.1.1", b"1.2.840.10008.1.2"
@@ -82,12 +83,12 @@ def _user_items(body: bytes) -> Iterator[int]:
         position += 4 + length
 
 
-def test_a_request_that_cannot_be_read_is_aborted_and_logged(port: int, capfd: pytest.CaptureFixture[str]) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+def test_a_request_that_cannot_be_read_is_aborted_and_logged(port: int) -> None:
+    with capture_logs() as logged, socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         peer = Peer(connection)
         peer.pdu(1, _request()[:-3])
         assert peer.answer()[0] == ABORT
-    assert "association_not_understood" in capfd.readouterr().out
+    assert ("association_not_understood", "127.0.0.1") in {(each["event"], each.get("peer")) for each in logged}
 
 
 @pytest.mark.parametrize("length", [0, 3, 60, 90, 130])
@@ -97,3 +98,25 @@ def test_what_is_cut_off_stays_what_it_is(length: int) -> None:
 
 def test_what_is_right_stays_what_it_is() -> None:
     assert negotiation.mended(_request()) == _request()
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (b"DEST", b"DEST"),
+        (b"DEST\0\0", b"DEST"),
+        (b" DEST           ", b"DEST"),
+        (b"", b"? "),
+        (b"    ", b"? "),
+        (b"A\\B ", b"? "),
+        (b"SEVENTEEN_LETTERS\0", b"? "),
+    ],
+)
+def test_a_move_destination_is_a_title_whatever_it_is_filled_up_with(sent: bytes, read: bytes) -> None:
+    values = [(0x0100, b"\x21\0"), (0x0110, b"\7\0"), (0x0600, sent), (0x0800, b"\1\0")]
+    whole = b"".join(struct.pack("<HHI", 0, tag, len(value)) + value for tag, value in values)
+    found = command.elements(whole)
+    assert found
+    assert command.elements(command.mended(whole, found)) == {**found, 0x0600: read}
+    del found[0x0600]
+    assert command.mended(whole, found) == whole

@@ -215,7 +215,7 @@ WRITERS = {
     "archive/disk.py": "the one writer's calls",
     "archive/lock.py": "the lock that makes it the only one",
     "archive/audit.py": "who exports changes nothing of the tree, and leaves a line without waiting for its lock",
-    "inbound/drop.py": "in the drop folder: the reason beside what was set aside",
+    "archive/durably.py": "small files beside the tree, such as the reasons in the drop folder",
     "pipeline/limits.py": "a process's own limits below /proc",
     "inbound/parts.py": "in the drop folder: what receivers write until it is whole",
     "pipeline/requests.py": "what others ask of the writer",

@@ -151,6 +151,24 @@ def test_it_may_be_deleted_at_any_time(root: Path, path: Path) -> None:
     assert_searchable(root)
 
 
+def test_another_one_in_its_place_is_not_believed(root: Path, path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    talk(other, batch(study="1.7", series="1.7.1"), Flush(1))
+    copy = (other / layout.PRIVATE / FILE).read_bytes()
+
+    def replace() -> None:
+        (path.parent / "copy").write_bytes(copy)
+        (path.parent / "copy").rename(path)
+
+    talk(root, Flush(1), replace, Flush(2), batch(study="1.5", series="1.5.1"), Flush(3))
+    assert_searchable(root)
+
+
+def test_where_nothing_comes_it_is_seen_to_be_gone(root: Path, path: Path) -> None:
+    talk(root, Flush(1), path.unlink, Flush(2))
+    assert_searchable(root)
+
+
 def test_damage_that_is_found_only_later_is_mended_as_well(root: Path, path: Path) -> None:
     def damage() -> None:
         sqlite(path, "PRAGMA wal_checkpoint(TRUNCATE)")

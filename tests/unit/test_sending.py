@@ -261,6 +261,24 @@ def test_not_much_is_prepared_ahead_and_nothing_after_the_end(answered: list[tup
     assert len(answered) == 2
 
 
+def test_all_who_send_at_the_same_time_share_what_is_prepared_ahead(answered: list[tuple[int, StoreRequest]]) -> None:
+    sizes = 16 << 20
+    made = [_Renditions(lambda each: Rendition(each.transfer_syntax, bytes(sizes), is_original=True)) for _ in range(8)]
+    every = [
+        sending.send(_association(acceptor=False), [_chosen(number) for number in range(20)], each)  # type: ignore[arg-type]
+        for each in made
+    ]
+    for results in every:
+        next(results)
+    for results in every:
+        next(results)
+    time.sleep(0.2)
+    assert sum(len(each.begun) for each in made) - len(answered) <= 256 // 16 + len(made), "256 MiB, and one each"
+    assert len(answered) == 2 * len(made)
+    for results in every:
+        results.close()
+
+
 def test_it_stops_when_told_and_calls_while_it_waits(
     answered: list[tuple[int, StoreRequest]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

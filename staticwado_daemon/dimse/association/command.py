@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from staticwado_daemon.dimse import statuses
+from staticwado_daemon.dimse.association import negotiation
 
 C_STORE_RQ: Final = 0x0001
 N_EVENT_REPORT_RQ: Final = 0x0100
@@ -22,6 +23,7 @@ _COMMAND_DATA_SET_TYPE: Final = 0x00000800
 _STATUS: Final = 0x00000900
 _ERROR_COMMENT: Final = 0x00000902
 _AFFECTED_SOP_INSTANCE_UID: Final = 0x00001000
+_MOVE_DESTINATION: Final = 0x00000600
 _PRIORITY: Final = 0x00000700
 _MOVE_ORIGINATOR_AE_TITLE: Final = 0x00001030
 _MOVE_ORIGINATOR_MESSAGE_ID: Final = 0x00001031
@@ -82,6 +84,20 @@ def store_request(found: Elements) -> StoreRequest | None:
     if len(numbers) != 3 or numbers[0] != C_STORE_RQ or numbers[1] == _NO_DATA_SET:
         return None
     return StoreRequest(numbers[2], _uid(found, _AFFECTED_SOP_CLASS_UID), _uid(found, _AFFECTED_SOP_INSTANCE_UID))
+
+
+def mended(command_set: bytes, found: Elements) -> bytes:
+    """The same command set, in which a Move Destination is an AE title as pynetdicom takes it, if only `?`.
+
+    Args:
+        command_set: encoded.
+        found: its elements.
+    """
+    destination = found.get(_MOVE_DESTINATION)
+    if destination is None:
+        return command_set
+    plain = _padded(negotiation.plain_title(destination).decode("ascii"), b" ")
+    return b"".join(_element(tag, plain if tag == _MOVE_DESTINATION else value) for tag, value in found.items())
 
 
 def encoded_request(request: StoreRequest) -> bytes:

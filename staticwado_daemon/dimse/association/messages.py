@@ -77,6 +77,8 @@ class Messages(DIMSEServiceProvider):
             if not self.msg_queue.qsize() and not upper_layer.to_user_queue.qsize() and upper_layer.is_alive():
                 self.news.wait(upper_layer.time_left)
             self.news.clear()
+            if not self.assoc._reactor_checkpoint.is_set():  # noqa: SLF001 - no public name
+                return None, None  # told to rest, the loop may yet come here once, and what waits is another's answer
         message = super().get_msg(block and not self._ended)
         cast("UpperLayer", self.dul).ring()  # there may be room for more again
         return message
@@ -135,7 +137,7 @@ class Messages(DIMSEServiceProvider):
             return False
         request = command.store_request(found)
         if request is None or self._storage is None:
-            self._pass_on(context_id, control, whole)
+            self._pass_on(context_id, control, command.mended(whole, found))
             return True
         context = next((each for each in self.assoc.accepted_contexts if each.context_id == context_id), None)
         if context is None:

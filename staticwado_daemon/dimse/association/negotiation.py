@@ -49,7 +49,8 @@ def mended(body: bytes) -> bytes:
         rest = [_item(kind, _user_information(data) if kind == _USER_INFORMATION else data) for kind, data in items]
     except ValueError:
         return body
-    return _FIXED.pack(version, _title(called), _title(calling), reserved) + b"".join(rest)
+    titles = (plain_title(each).ljust(_LONGEST_NAME) for each in (called, calling))
+    return _FIXED.pack(version, *titles, reserved) + b"".join(rest)
 
 
 def is_excessive(body: bytes) -> bool:
@@ -96,10 +97,11 @@ def _name(content: bytes) -> bytes:
     return bytes(each for each in content if _is_printable(each))[:_LONGEST_NAME]
 
 
-def _title(title: bytes) -> bytes:
+def plain_title(title: bytes) -> bytes:
+    """An AE title without what it is filled up with; `?` if it is blank or none."""
     stripped = title.partition(b"\0")[0].strip(b" ")
-    proper = stripped and all(map(_is_printable, stripped))
-    return (stripped if proper else _NO_TITLE).ljust(len(title))
+    proper = 0 < len(stripped) <= _LONGEST_NAME and all(map(_is_printable, stripped))
+    return stripped if proper else _NO_TITLE
 
 
 def _is_printable(character: int) -> bool:

@@ -88,7 +88,17 @@ def fit(
     association.network_timeout = association.network_timeout
     association.set_socket(Connection(association, connection, limits.idle_seconds))
     association._serve_request = partial(_serve_request, association, association._serve_request)  # type: ignore[method-assign]  # noqa: SLF001 - no public name
+    association.acse.negotiate_association = partial(_negotiate, association, association.acse.negotiate_association)  # type: ignore[method-assign]
     return association
+
+
+def _negotiate(association: Association, negotiate: Callable[[], None]) -> None:
+    """Negotiate; what pynetdicom stumbles over, as a context without a class, is no association."""
+    try:
+        negotiate()
+    except Exception as error:  # noqa: BLE001 - whatever it is, a peer's request is no fault of this program
+        _log.warning("association_not_negotiated", peer=association.remote["address"], error=type(error).__name__)
+        association.abort(block=False)
 
 
 def _serve_request(association: Association, others: Callable[[Any, int], None], message: Any, context_id: int) -> None:

@@ -162,6 +162,9 @@ class UpperLayer(DULServiceProvider):
     def _process_recv_primitive(self) -> bool:
         """Send what is ready to be sent as it is; pynetdicom does the rest."""
         waiting = self.to_provider_queue.queue
+        if waiting and self.state_machine.current_state == _CLOSING and not isinstance(waiting[0], Parcel):
+            self.to_provider_queue.get_nowait()  # as the answer to a request whose sender didn't wait for it
+            return True
         if not waiting or not isinstance(waiting[0], Parcel):
             return bool(super()._process_recv_primitive())
         parcel = cast("Parcel", self.to_provider_queue.get_nowait())

@@ -5,12 +5,11 @@ nothing that a peer sent becomes part of a path.
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 import msgspec
 
-from staticwado_daemon.archive import regular
+from staticwado_daemon.archive import durably, regular
 from staticwado_daemon.errors import Corrupt, Transient
 
 DIRECTORY = "commitments"
@@ -20,7 +19,7 @@ MAXIMUM_OPEN = 1_000
 MAXIMUM_REFERENCES = 1_000_000
 """So many transactions are kept, and so many references in all of them together."""
 
-_SUFFIX, _PART = ".json", ".part"
+_SUFFIX = ".json"
 
 
 class Reference(msgspec.Struct, frozen=True, array_like=True):
@@ -73,8 +72,7 @@ class Transactions:
     def __init__(self, state_dir: Path) -> None:
         self._directory = state_dir / DIRECTORY
         self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-        for part in self._directory.glob(f"*{_PART}"):  # what a crash has left
-            part.unlink(missing_ok=True)
+        durably.sweep(self._directory)
 
     def names(self) -> list[str]:
         """Those that are kept."""
@@ -99,17 +97,11 @@ class Transactions:
         Raises:
             Transient: if that isn't possible now.
         """
-        path = self._path(transaction.name)
-        part = path.with_suffix(_PART)
         try:
-            with part.open("wb") as file:
-                file.write(msgspec.json.encode(transaction))
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(path)
-            self._sync()
+            self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)  # somebody may have removed it
+            durably.write(self._path(transaction.name), msgspec.json.encode(transaction))
+            durably.sync(self._directory)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise Transient(f"a storage commitment request can't be kept: {error.strerror}") from error
 
     def forget(self, name: str) -> None:
@@ -122,10 +114,3 @@ class Transactions:
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}{_SUFFIX}"
-
-    def _sync(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

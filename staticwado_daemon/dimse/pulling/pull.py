@@ -36,7 +36,7 @@ _MOST_INSTANCES: Final = 100
 """UIDs in one request; some peers take no longer lists."""
 _MOST_STUDIES: Final = 100_000
 """Of one question; whoever has more of them by its keys doesn't look at these."""
-_MOVE_SECONDS: Final = 600.0
+MOVE_SECONDS: Final = 600.0
 """Between two answers of a C-MOVE, of which many peers give but the last one."""
 
 
@@ -175,7 +175,7 @@ def _get(
         with associated(ours, peer, proposed, provides=provides, storage=arrivals) as association:
             apart = {item.identity.series for item in items if item.sop_class not in classes} if classes else set()
             for part in parts(some, whole - apart):
-                retrieval.get(association, peer, part, arrivals, local.answer_seconds or _MOVE_SECONDS)
+                retrieval.get(association, peer, part, arrivals, local.answer_seconds or MOVE_SECONDS)
 
 
 def _by_classes(items: Sequence[Item]) -> Iterator[tuple[list[str], list[Item]]]:
@@ -221,7 +221,7 @@ def move(
         told: is told how many the peer has sent so far.
         patience: with associations that are lost.
     """
-    ours = replace(local, answer_seconds=_MOVE_SECONDS)
+    ours = replace(local, answer_seconds=MOVE_SECONDS)
     sent, failed, tries = 0, 0, 0
     left = list(parts(wanted.items, wanted.whole))
     while left:

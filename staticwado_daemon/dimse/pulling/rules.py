@@ -96,7 +96,7 @@ class Rules:
             due.append((time.monotonic() + pause, failures, rule))
 
     def keep(self, rule: Rule, stopped: threading.Event) -> bool:
-        """Do one round, with a line in the log; False if it has to be done again."""
+        """Do one round, with a line in the log; False if it brought nothing and has to be done again."""
         began, found = time.monotonic(), _Round()
         try:
             self._round(rule, found, stopped)
@@ -111,7 +111,7 @@ class Rules:
             _log.warning("pull_incomplete", peer=str(rule.peer), **counts, reason=found.problem, seconds=seconds)
         else:
             _log.info("pulled", peer=str(rule.peer), **counts, seconds=seconds)
-        return found.problem is None
+        return found.problem is None or found.fetched > 0
 
     def _round(self, rule: Rule, found: _Round, stopped: threading.Event) -> None:
         lacks = []

@@ -10,6 +10,8 @@ import os
 import threading
 from pathlib import Path
 
+from staticwado_daemon.archive import durably
+
 
 class _Round:
     """One sync, and those who wait for it."""
@@ -61,7 +63,8 @@ class Folder:
                 with self._lock:
                     self._next = _Round()  # who comes from here on is too late for this one
                 try:
-                    self._fsync()
+                    # By its path: it may have been made anew, and then the old one's sync says nothing.
+                    durably.sync(self._path)
                     mine.error = None
                 except OSError as error:
                     mine.error = error
@@ -70,11 +73,3 @@ class Folder:
         mine.done.wait()
         if mine.error:
             raise OSError(mine.error.errno, mine.error.strerror)
-
-    def _fsync(self) -> None:
-        # Opened each time: the folder may have been made anew, and then the old one's sync says nothing.
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -88,6 +88,7 @@ class _Object:
         self._association = association
         self._request = request
         self._syntax = syntax
+        self._meta = _file_meta(association, request, syntax)
         self._received = 0
         self._looked = 0
         self._head = 0
@@ -98,7 +99,7 @@ class _Object:
             return
         try:
             self._file = receiver.parts.new()
-            self._head = self._put(memoryview(self._meta().encoded()))
+            self._head = self._put(memoryview(self._meta.encoded()))
         except OSError as error:
             self._refused(error)
 
@@ -139,20 +140,8 @@ class _Object:
                 return Answer(SUCCESS)
         except (OSError, Transient) as error:
             return self._refused(error)
-        self._receiver.refusals.keep(path, self._receiver.parts.name(), fault, self._meta().sending)
+        self._receiver.refusals.keep(path, self._receiver.parts.name(), fault, self._meta.sending)
         return Answer(fault.status, fault.reason)
-
-    def _meta(self) -> FileMeta:
-        """The head of the file; who sends is the requestor, unless we have asked for it."""
-        requestor, acceptor = self._association.requestor, self._association.acceptor
-        titles = requestor.ae_title, self._called()
-        if self._association.is_requestor:
-            titles = acceptor.ae_title, requestor.ae_title
-        return FileMeta(self._request.sop_class_uid, self._request.sop_instance_uid, self._syntax, *titles)
-
-    def _called(self) -> str:
-        primitive = self._association.requestor.primitive
-        return str(getattr(primitive, "called_ae_title", "") or "")
 
     def _put(self, data: memoryview) -> int:
         if self._file is None:
@@ -179,7 +168,7 @@ class _Object:
 
     def _fail(self, comment: str, *, reason: str) -> Answer:
         self._failure = Answer(OUT_OF_RESOURCES, comment)
-        self._receiver.refusals.log(OUT_OF_RESOURCES, reason, self._meta().sending)
+        self._receiver.refusals.log(OUT_OF_RESOURCES, reason, self._meta.sending)
         self._drop()
         return self._failure
 
@@ -192,3 +181,11 @@ class _Object:
                 os.close(descriptor)
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+
+def _file_meta(association: Association, request: StoreRequest, syntax: str) -> FileMeta:
+    """The head of the file; who sends is the requestor, unless we have asked for it."""
+    requestor, acceptor = association.requestor, association.acceptor
+    called = str(getattr(requestor.primitive, "called_ae_title", "") or "")
+    titles = (acceptor.ae_title, requestor.ae_title) if association.is_requestor else (requestor.ae_title, called)
+    return FileMeta(request.sop_class_uid, request.sop_instance_uid, syntax, *titles)

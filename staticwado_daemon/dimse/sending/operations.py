@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
@@ -28,6 +28,8 @@ from staticwado_daemon.errors import Rejected, StaticwadoError
 _AHEAD: Final = 8
 _AHEAD_BYTES: Final = 64 << 20
 """How many renditions are prepared before they are needed, and how many bytes of them are held."""
+_ALL_AHEAD_BYTES: Final = 256 << 20
+"""How many bytes all who send at the same time hold of them; but each prepares one in any case."""
 _WORKERS: Final = min(2, os.cpu_count() or 1)
 """Threads that prepare: codecs and digests let others work meanwhile."""
 _LOOK_SECONDS: Final = 1.0
@@ -206,6 +208,8 @@ class _Ahead:
         make: makes one, and gives up when what it is given says so; called from several threads.
     """
 
+    _all: ClassVar[set["_Ahead"]] = set()
+
     def __init__(self, chosen: Iterable[Chosen], make: Callable[[Chosen, Callable[[], bool]], Rendition]) -> None:
         self._left = iter(chosen)
         self._make = make
@@ -214,11 +218,13 @@ class _Ahead:
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:
+        self._all.add(self)
         self._begin_more()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
+        self._all.discard(self)
         self._begun.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -237,7 +243,8 @@ class _Ahead:
         return future.result()
 
     def _begin_more(self) -> None:
-        while len(self._begun) < _AHEAD and self._held() < _AHEAD_BYTES:
+        share = min(_AHEAD_BYTES, _ALL_AHEAD_BYTES // len(self._all))
+        while not self._begun or (len(self._begun) < _AHEAD and self._held() < share):
             following = next(self._left, None)
             if following is None:
                 return

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
+from weakref import WeakSet
 
 from staticwado_daemon.archive import gzipped, holdings, layout, restore
 from staticwado_daemon.archive.pack import from_pack
@@ -17,7 +19,10 @@ from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.operate.export.selection import Version
 
 HELD_BYTES = 256 << 20
-"""So many bytes of remainders are kept for the next instances, which usually find theirs in the same pack."""
+"""So many bytes of remainders are kept for the next instances, which usually find theirs in the same pack.
+
+All who give back at the same time share them; but each keeps the pack that it was asked about last.
+"""
 
 _NO_MORE = "what was stored no longer gives the original file; run `staticwado verify`"
 
@@ -113,7 +118,10 @@ class Originals:
 class _Remainders:
     """The remainders of one study at a time, found by their digests in its packs."""
 
+    _all: ClassVar[WeakSet["_Remainders"]] = WeakSet()
+
     def __init__(self, root: Path) -> None:
+        self._all.add(self)
         self._root = root
         self._lock = threading.Lock()
         self._study: UID | None = None
@@ -144,7 +152,7 @@ class _Remainders:
             except (Corrupt, FileNotFoundError):
                 held = {}
         self._held[path] = held
-        while len(self._held) > 1 and self._size() > HELD_BYTES:
+        while len(self._held) > 1 and self._size() > HELD_BYTES // len(self._all):
             self._held.popitem(last=False)
         return held
 
