@@ -78,15 +78,15 @@ def read(buffer: Buffer, offset: int, encoding: Encoding, rules: Rules) -> DataS
         Rejected: if it can't be read, or exceeds the limits.
     """
     findings = Findings(rules)
-    outline = TopLevel(buffer, encoding, findings)
+    top = TopLevel(buffer, encoding, findings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of pydicom's warnings is found here as well
         try:
-            elements = outline.elements(offset)
+            elements = top.elements(offset)
             fragments = _Conversion(buffer, findings).data_set(elements, _Scope(DEFAULT_REPERTOIRE, 0, 0, 0))
         except RecursionError:
             raise _too_deep(rules) from None
-    return findings.data_set(fragments, outline.pixel_data)
+    return findings.data_set(fragments, top.pixel_data)
 
 
 def _too_deep(rules: Rules) -> Rejected:

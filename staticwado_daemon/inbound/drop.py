@@ -31,8 +31,11 @@ def prepare(drop: Path) -> InboundDir:
     Raises:
         OSError: if that isn't possible.
     """
+    is_new = not drop.is_dir()
     for directory in (drop / PART, drop / REJECTED):
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    if is_new:  # what becomes durable in it would be lost with it
+        durably.sync(drop.parent)
     return InboundDir(drop, "delete", frozenset({drop / REJECTED}), sets_aside=True)
 
 

@@ -3,6 +3,7 @@
 The directory is locked for as long as its process lives, so that whoever starts next can tell what the dead have left.
 """
 
+import errno
 import fcntl
 import itertools
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from staticwado_daemon.inbound.drop import PART
+from staticwado_daemon.inbound.mounts import mount_of
 
 _DIRECTORY: Final = re.compile(r"receiver-[0-9a-f]{8}", re.ASCII)
 _NAME: Final = re.compile(r"([0-9]{20})-[0-9a-f]{8}\.dcm", re.ASCII)
@@ -40,6 +42,7 @@ class Parts:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._last = _latest(drop)
+        self._mount_point = mount_of(str(drop)).point
         self._directory, self._descriptor = self._claim()
         self._sweep()
 
@@ -87,10 +90,21 @@ class Parts:
             os.close(descriptor)
 
     def _renew(self) -> None:
-        """Make the directory again if somebody has removed it."""
-        if not self._directory.is_dir():
-            os.close(self._descriptor)
-            self._directory, self._descriptor = self._claim()
+        """Make the directory again if somebody has removed it.
+
+        Raises:
+            OSError: if it isn't the drop folder any more that it would be in: the daemon doesn't take anything there.
+        """
+        if self._directory.is_dir():
+            return
+        if os.path.realpath(self._drop) != str(self._drop):
+            raise OSError(errno.ELOOP, "the drop folder is a link now")
+        point = mount_of(str(self._drop)).point
+        if len(point) < len(self._mount_point):
+            raise OSError(errno.ENODEV, "the drop folder's disk isn't mounted")
+        directory, descriptor = self._claim()
+        os.close(self._descriptor)
+        self._directory, self._descriptor, self._mount_point = directory, descriptor, point
 
     def _sweep(self) -> None:
         """Remove the directories of processes that have ended."""

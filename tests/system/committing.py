@@ -37,9 +37,9 @@ def item(sop_class: str, instance: str) -> Dataset:
 class Asking:
     """A requestor with its association, and the events that it was told."""
 
-    def __init__(self, port: int, also: Sequence[PresentationContext] = ()) -> None:
+    def __init__(self, port: int, also: Sequence[PresentationContext] = (), title: str = TITLE) -> None:
         self.told: queue.Queue[Answer] = queue.Queue()
-        self.association: Association = AE(TITLE).associate(
+        self.association: Association = AE(title).associate(
             "127.0.0.1",
             port,
             contexts=[build_context(contexts.COMMITMENT), *also],
@@ -61,8 +61,8 @@ class Asking:
 
 
 @contextmanager
-def asking(port: int, also: Sequence[PresentationContext] = ()) -> Iterator[Asking]:
-    made = Asking(port, also)
+def asking(port: int, also: Sequence[PresentationContext] = (), title: str = TITLE) -> Iterator[Asking]:
+    made = Asking(port, also, title)
     try:
         yield made
     finally:

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from staticwado_daemon.archive.query_writer import QueryIndexWriter
 from staticwado_daemon.operate.network import REPORT
 from tests import corpus
 from tests.querying import assert_searchable
-from tests.system import dcmtk
+from tests.system import dcmtk, peers
 from tests.system.committing import CT, asking, committed, request
-from tests.system.nodes import Node, at_work, prepare, published
+from tests.system.nodes import Node, at_work, prepare, published, receiving
 
 INSTANCES = 4
 PATIENCE_SECONDS = 30.0
@@ -33,6 +34,10 @@ def _found(node: Node) -> bool:
     return (
         "StudyInstanceUID" in dcmtk.run("findscu", "-v", "-S", *keys, "127.0.0.1", node.port).partition("Response")[2]
     )
+
+
+def _pulled(node: Node, rounds: int) -> bool:
+    return node.scp_log.read_text().count('"event":"pulled"') >= rounds
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +88,16 @@ def test_a_state_directory_that_is_lost_keeps_nobody_from_storing(node: Node, fi
     _until(lambda: "report_not_written" in node.scp_log.read_text(), "the node says what is wrong")
     dcmtk.run("storescu", "127.0.0.1", node.port, files[-1])
     node.state.mkdir()
-    _until(lambda: (node.state / REPORT).exists(), "the report is there again")
+    _until((node.state / REPORT).exists, "the report is there again")
     _until(lambda: _found(node), "the study is found again")
     published(node, INSTANCES)
+
+
+def test_what_waits_for_the_daemon_is_not_fetched_again_by_who_starts_anew(tmp_path: Path, files: list[Path]) -> None:
+    with peers.archive(files) as archive:
+        rule = {"ae": "ARCHIVE", "every": 1, "filter": {"PatientID": "TEST-CT"}}
+        node = prepare(tmp_path / "node", {"ARCHIVE": archive.port}, pull=[rule])
+        for rounds in (1, 2):
+            with receiving(node):
+                _until(partial(_pulled, node, rounds), "a round is done")
+        assert archive.given == len([*node.drop.glob("*.dcm")]) == len(files)

@@ -312,9 +312,28 @@ def test_more_than_is_kept_is_refused(place: Place, monkeypatch: pytest.MonkeyPa
         assert modality.ask(request("1.2.5", [(CT, "1.2"), (CT, "1.3")])) == 0x0213
 
 
+def test_what_nobody_can_be_told_makes_room_for_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise whoever asks for nonsense and goes away would keep everybody else out for a week."""
+    monkeypatch.setattr("staticwado_daemon.dimse.commitment.service.MAXIMUM_OPEN", 4)
+    monkeypatch.setattr("staticwado_daemon.dimse.commitment.service.MAXIMUM_OPEN_OF_PEER", 3)
+    place.available = False
+    with place.serving() as port:
+        with asking(port, title="STRANGER") as stranger:
+            asked = [stranger.ask(request(f"1.2.{number}", [(CT, "1.2")])) for number in range(4)]
+            assert asked == [0x0000, 0x0000, 0x0000, 0x0213]
+            with asking(port) as modality:
+                assert modality.ask(request("1.2.3", [(CT, "1.2")])) == 0x0000
+                with asking(port, title="THIRD") as third:
+                    assert third.ask(request("1.2.3", [(CT, "1.2")])) == 0x0213, "who still waits keeps its place"
+                    stranger.association.release()
+                    until(lambda: third.ask(request("1.2.4", [(CT, "1.2")])) == 0x0000)
+        assert len(place.kept) == 4
+
+
 def test_a_request_that_cannot_be_kept_is_not_accepted(place: Place) -> None:
     with place.serving() as port, asking(port) as modality:
         shutil.rmtree(place.directory / "state" / DIRECTORY)
+        (place.directory / "state" / DIRECTORY).touch()
         assert modality.ask(request("1.2.3", [(CT, "1.2")])) == 0x0110
 
 

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import subprocess
 import threading
 import time
@@ -30,6 +31,7 @@ from staticwado_daemon.inbound.parts import Parts
 from staticwado_daemon.pipeline.retry import withdraw
 from staticwado_daemon.pipeline.space import Space
 from tests import corpus
+from tests.crash.test_full_disk import mounted
 from tests.unit.dicom_bytes import element
 from tests.unit.dimse_peer import CT, EXPLICIT, Told, associated, parts, receiving, whole
 
@@ -171,6 +173,40 @@ def test_names_are_in_the_order_of_reception_whatever_the_clock_does(
     after.close()
     assert names == sorted(names)
     assert len(set(names)) == 4
+
+
+def test_nothing_is_written_beneath_a_mount_that_is_gone(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with mounted(disk, "size=1m"):
+        drop.prepare(disk / "drop")
+        receiver = Parts(disk / "drop")
+        os.close(receiver.new()[1])
+    with pytest.raises(OSError, match="isn't mounted"):
+        receiver.new()
+    assert list(disk.iterdir()) == []
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], check=True)
+    try:
+        path, descriptor = receiver.new()
+        os.close(descriptor)
+        assert path.exists()
+        receiver.close()
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_drop_folder_that_is_removed_is_made_again_but_a_link_is_not_followed(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "drop", tmp_path / "elsewhere"
+    drop.prepare(folder)
+    elsewhere.mkdir()
+    receiver = Parts(folder)
+    shutil.rmtree(folder)
+    os.close(receiver.new()[1])
+    shutil.rmtree(folder)
+    folder.symlink_to(elsewhere)
+    with pytest.raises(OSError, match="link"):
+        receiver.new()
+    assert list(elsewhere.iterdir()) == []
+    receiver.close()
 
 
 def test_what_the_dead_left_is_removed_and_what_the_living_write_is_not(tmp_path: Path) -> None:

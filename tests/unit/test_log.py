@@ -219,3 +219,15 @@ def test_a_pipe_that_nobody_reads_costs_lines_but_no_time() -> None:
     assert written == list(range(len(written)))
     assert {"event": "log_lines_lost", "count": 3000 - len(written)}.items() <= told[-2].items()
     assert told[-1]["event"] == "afterwards"
+
+
+def test_warnings_are_not_remembered() -> None:
+    """Python keeps every text that it has warned of; pydicom's quote values, and a daemon runs for months."""
+    program = (
+        "import warnings; from staticwado_daemon import log; log.configure('info', 'json')\n"
+        "for number in range(1000): warnings.warn(f'Invalid value: {number}')\n"
+        "print(len(globals().get('__warningregistry__', {})))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 10
+    assert not done.stderr

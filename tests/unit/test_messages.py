@@ -13,8 +13,7 @@ from staticwado_daemon.dimse.association.provider import Limits, fit
 @pytest.fixture
 def association() -> Iterator[Association]:
     """One that doesn't run, with a connection that stands."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
         yield fit(Association(AE("STATICWADO"), "requestor"), ours, Limits())
 
 

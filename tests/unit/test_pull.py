@@ -270,6 +270,16 @@ def test_a_rule_fetches_what_is_new_and_says_so_in_one_line(archive: peers.Archi
     assert len(memory.stored) == archive.given == 9
 
 
+@pytest.mark.parametrize("gives", [0, 3])
+def test_a_round_that_brought_something_is_no_failure_though_it_was_cut_off(archive: peers.Archive, gives: int) -> None:
+    rule = Rule(Peer("ARCHIVE", "127.0.0.1", archive.port), 60, {"PatientID": "TEST-CT"})
+    archive.gives, archive.always = gives, True
+    rules = Rules([rule], LOCAL, Memory(), lambda _study: NOTHING)
+    with structlog.testing.capture_logs() as logged:
+        assert rules.keep(rule, threading.Event()) == (gives > 0)
+    assert [(each["event"], each["fetched"]) for each in logged] == [("pull_incomplete", gives)]
+
+
 def _another(path: Path) -> pydicom.Dataset:
     copy = pydicom.dcmread(path)
     copy.SOPInstanceUID = copy.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5"

@@ -224,7 +224,9 @@ class UpperLayer(DULServiceProvider):
                 return
             kind, length = _PDU_HEADER.unpack(header)
             if not self._limits.allows(kind, length):
-                _log.warning("pdu_too_long", type=kind, length=length)
+                # Whom we called is told in a sentence to who wanted it.
+                tell = _log.warning if self.assoc.is_acceptor else _log.debug
+                tell("pdu_too_long", peer=self.assoc.remote["address"], type=kind, length=length)
                 self.event_queue.put(_INVALID_PDU)
             elif kind == pdata.TYPE and self.state_machine.current_state == _ESTABLISHED:
                 self._read_p_data(length)

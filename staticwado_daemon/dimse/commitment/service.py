@@ -30,6 +30,7 @@ from staticwado_daemon.dimse.commitment import messages
 from staticwado_daemon.dimse.commitment.messages import Refused
 from staticwado_daemon.dimse.commitment.transactions import (
     MAXIMUM_OPEN,
+    MAXIMUM_OPEN_OF_PEER,
     MAXIMUM_REFERENCES,
     Reference,
     Transaction,
@@ -81,6 +82,7 @@ class _Open:
 
     Attributes:
         name: its file's.
+        peer: the AE title of who asked.
         count: of its references.
         since: when this program learned of it (monotonic seconds).
         due: when to go on with it (monotonic seconds).
@@ -91,6 +93,7 @@ class _Open:
     """
 
     name: str
+    peer: str
     count: int
     since: float
     due: float = 0.0
@@ -148,7 +151,7 @@ class Commitment:
             except (Corrupt, OSError) as why:
                 _log.warning("commitment_unreadable", reason=str(why))
             else:
-                self._open[name] = _Open(name, len(kept.references), time.monotonic())
+                self._open[name] = _Open(name, kept.peer, len(kept.references), time.monotonic())
         self._scheduler.start()
         return self
 
@@ -185,9 +188,9 @@ class Commitment:
             entry = self._open.get(asked.name)
             try:
                 if entry is None:
-                    self._make_room(len(asked.references))
+                    self._make_room(asked.peer, len(asked.references))
                     self._transactions.keep(asked)
-                    entry = _Open(asked.name, len(asked.references), time.monotonic())
+                    entry = _Open(asked.name, asked.peer, len(asked.references), time.monotonic())
                 elif self._transactions.read(asked.name).references != asked.references:
                     raise Refused(messages.INVALID, "the Transaction UID is that of another open request")
             except (OSError, Transient, Corrupt) as error:
@@ -198,10 +201,29 @@ class Commitment:
             entry.waiting, entry.due = waiting, 0.0
             self._open[entry.name] = entry
 
-    def _make_room(self, references: int) -> None:
-        total = sum(each.count for each in self._open.values())
-        if len(self._open) >= MAXIMUM_OPEN or total + references > MAXIMUM_REFERENCES:
+    def _make_room(self, peer: str, references: int) -> None:
+        """See to it that one more can be kept; what can't be answered as things are goes first, the oldest before all.
+
+        Raises:
+            Refused: if there are too many, of all or of this peer, which must not keep the others out.
+            OSError: if what goes can't be removed.
+        """
+        if sum(1 for each in self._open.values() if each.peer == peer) >= MAXIMUM_OPEN_OF_PEER:
+            raise Refused(messages.EXHAUSTED, "too many requests of this AE title wait for answers")
+        lost = [each for each in self._open.values() if not each.busy and self._is_out_of_reach(each)]
+        total = references + sum(each.count for each in self._open.values())
+        while lost and (len(self._open) >= MAXIMUM_OPEN or total > MAXIMUM_REFERENCES):
+            oldest = lost.pop(0)
+            self._transactions.forget(oldest.name)
+            del self._open[oldest.name]
+            total -= oldest.count
+            _log.warning("commitment_given_up", peer=oldest.peer, reason="others need the room")
+        if len(self._open) >= MAXIMUM_OPEN or total > MAXIMUM_REFERENCES:
             raise Refused(messages.EXHAUSTED, "too many requests wait for their answers")
+
+    def _is_out_of_reach(self, entry: _Open) -> bool:
+        """Whether nobody would know where to tell the answer now."""
+        return entry.peer not in self._peers and (entry.waiting is None or not entry.waiting.usable)
 
     def _schedule(self) -> None:
         while not self._ending:

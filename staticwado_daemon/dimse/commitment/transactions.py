@@ -16,8 +16,9 @@ DIRECTORY = "commitments"
 """Below the state directory."""
 
 MAXIMUM_OPEN = 1_000
+MAXIMUM_OPEN_OF_PEER = 250
 MAXIMUM_REFERENCES = 1_000_000
-"""So many transactions are kept, and so many references in all of them together."""
+"""So many transactions are kept, so many of one AE title, and so many references in all of them together."""
 
 _SUFFIX = ".json"
 
@@ -71,7 +72,7 @@ class Transactions:
 
     def __init__(self, state_dir: Path) -> None:
         self._directory = state_dir / DIRECTORY
-        self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._prepare()
         durably.sweep(self._directory)
 
     def names(self) -> list[str]:
@@ -98,7 +99,7 @@ class Transactions:
             Transient: if that isn't possible now.
         """
         try:
-            self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)  # somebody may have removed it
+            self._prepare()  # somebody may have removed it
             durably.write(self._path(transaction.name), msgspec.json.encode(transaction))
             durably.sync(self._directory)
         except OSError as error:
@@ -111,6 +112,12 @@ class Transactions:
             OSError: if that isn't possible.
         """
         self._path(name).unlink(missing_ok=True)
+
+    def _prepare(self) -> None:
+        """Let the directory be there, and be on the disk."""
+        if not self._directory.is_dir():
+            self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+            durably.sync(self._directory.parent)
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}{_SUFFIX}"
