@@ -23,13 +23,28 @@ def take(root: Path, role: Role, wait_seconds: float) -> int:
         Transient: if another process holds it.
         OSError: if there can be no lock file.
     """
-    lock = os.open(root / layout.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    lock = hold(root / layout.LOCK, wait_seconds)
+    if lock is None:
+        raise Transient(f"another staticwado is writing to {root}")
+    with ExitStack() as undo:
+        undo.callback(os.close, lock)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, role.encode(), 0)
+        undo.pop_all()
+    return lock
+
+
+def hold(path: Path, wait_seconds: float = 0.0) -> int | None:
+    """Hold a lock file for as long as the descriptor that is returned stays open; None if another process does.
+
+    Raises:
+        OSError: if there can be no such file.
+    """
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     with ExitStack() as undo:
         undo.callback(os.close, lock)
         if not _is_ours(lock, wait_seconds):
-            raise Transient(f"another staticwado is writing to {root}")
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, role.encode(), 0)
+            return None
         undo.pop_all()
     return lock
 

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,9 @@ from staticwado_daemon.errors import ConfigError, StaticwadoError
 
 if TYPE_CHECKING:
     from staticwado_daemon import config
+
+_LOCK = "scp.lock"
+"""Below the state directory."""
 
 _REPORT_SECONDS = 1.0
 _REPORTS_OF_GRACE = 5
@@ -70,14 +73,14 @@ def _run(configuration: "config.Configuration") -> None:
     log = structlog.get_logger(__name__)
     node = assembly.node_of(settings)
     assembly.make_tree(configuration)
-    _require_no_other(settings.state_dir)
     observed = Observed(settings.ae_title, settings.host, tls=node.tls is not None)
     file = StructFile[NetworkReport](settings.state_dir / REPORT)
     with (
         _ended_by_signals() as ended,
+        _only_node(settings.state_dir),
         assembly.receiver(configuration, observed) as storage,
-        assembly.commitment(configuration, observed) as commitment,
     ):
+        commitment = assembly.commitment(configuration, observed)
         services: list[Service] = [
             Verification(observed),
             storage,
@@ -85,7 +88,11 @@ def _run(configuration: "config.Configuration") -> None:
             assembly.retrieval(configuration, observed),
             commitment,
         ]
-        with serve(node, services, observed, storage) as port, assembly.pulling(configuration, storage):
+        with (
+            serve(node, services, observed, storage) as port,
+            commitment,  # tells what it owes only once we can be asked
+            assembly.pulling(configuration, storage),
+        ):
             observed.port = port
             for sentence in assembly.concerns(settings, node):
                 log.warning("attention", reason=sentence)
@@ -102,18 +109,27 @@ def _run(configuration: "config.Configuration") -> None:
         file.tell(observed.report(running=False))
 
 
-def _require_no_other(state_dir: Path) -> None:
-    """Make sure that the tree has one node: two would answer the same storage commitments, each unaware of the other.
+@contextmanager
+def _only_node(state_dir: Path) -> Iterator[None]:
+    """Be the tree's one node: two would answer the same storage commitments, each unaware of the other.
 
     Raises:
         StaticwadoError: if another one runs.
     """
+    from staticwado_daemon.archive.lock import hold
     from staticwado_daemon.operate.network import read
 
-    with suppress(PermissionError):
+    lock = hold(state_dir / _LOCK)
+    if lock is None:
         other = read(state_dir)
-        if other and other.pid != os.getpid():
-            raise StaticwadoError(f"{other.address} is this tree's node, and runs as process {other.pid}: end it first")
+        named = (
+            f"{other.address} is this tree's node, and runs as process {other.pid}" if other else "another node runs"
+        )
+        raise StaticwadoError(f"{named}: end it first")
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _unattended(settings: "config.Scp") -> str | None:

@@ -167,13 +167,13 @@ def test_a_nodes_report_that_is_none(tmp_path: Path, data: bytes) -> None:
 
 def test_a_node_is_looked_at_as_it_is_configured(tmp_path: Path) -> None:
     StructFile[NetworkReport](tmp_path / network.REPORT).write(node())
-    assert works(tmp_path, "ARCHIVE@[::1]:104", None).ok
-    moved = works(tmp_path, "ARCHIVE@[::1]:11112", None)
+    assert works(tmp_path, "ARCHIVE@[::1]:104", []).ok
+    moved = works(tmp_path, "ARCHIVE@[::1]:11112", [])
     assert not moved.ok
     assert "restart staticwado-scp" in moved.sentence
-    assert works(tmp_path, "ARCHIVE@[::1]:104", "it is open") == attention("it is open")
+    assert works(tmp_path, "ARCHIVE@[::1]:104", ["it is open"]) == attention("it is open")
     (tmp_path / network.REPORT).unlink()
-    assert "start staticwado-scp" in works(tmp_path, "ARCHIVE@[::1]:104", None).sentence
+    assert "start staticwado-scp" in works(tmp_path, "ARCHIVE@[::1]:104", []).sentence
 
 
 @pytest.mark.usefixtures("locked")

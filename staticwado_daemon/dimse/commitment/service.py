@@ -151,7 +151,9 @@ class Commitment:
             except (Corrupt, OSError) as why:
                 _log.warning("commitment_unreadable", reason=str(why))
             else:
-                self._open[name] = _Open(name, kept.peer, len(kept.references), time.monotonic())
+                entry = _Open(name, kept.peer, len(kept.references), time.monotonic())
+                with self._lock:
+                    self._open.setdefault(name, entry)  # it may have been asked again before this
         self._scheduler.start()
         return self
 
