@@ -202,6 +202,8 @@ def _standing(version: "Version", instance: "Instance") -> str:
 
 def _bytes(version: "Version") -> Iterator[str]:
     total = size(sum(each.bytes for each in version.files))
+    if version.sender:
+        yield _row("sent by", printable(version.sender))
     yield _row("came as", _syntax(version.source_transfer_syntax))
     yield _row("stored as", _syntax(version.stored_transfer_syntax))
     yield _row("in", version.directory)

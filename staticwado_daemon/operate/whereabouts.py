@@ -20,6 +20,7 @@ from staticwado_daemon.dicom.attributes import first_text
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound.receipt import Receipt
+from staticwado_daemon.operate.sender import sender
 from staticwado_daemon.operate.study_records import StudyRecords
 
 _MODALITY, _SERIES_DESCRIPTION, _SERIES_NUMBER = "00080060", "0008103E", "00200011"
@@ -59,6 +60,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         exact: whether what is stored was meant to give the source back; not where its frames lost something, as asked.
         remainder: the pack with what the source held besides its frames; None if it is missing.
         original: the source kept whole, if it is.
+        sender: AE titles of who sent it to whom, if it came by C-STORE.
         received: the sources that brought it, newest first, as far as the journal remembers.
     """
 
@@ -75,6 +77,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     exact: bool
     remainder: str | None
     original: str | None
+    sender: str | None
     received: tuple[Received, ...]
 
 
@@ -272,6 +275,7 @@ def _version(held: StudyRecords, of: Record, pack: str | None, receipts: Iterabl
         exact=of.is_exact,
         remainder=pack if of.is_exact else None,
         original=original if (held.root / original).exists() else None,
+        sender=sender(held.root, of, published=published),
         received=tuple(
             Received(path=str(each.path), outcome=each.outcome, at=each.at)
             for each in receipts

@@ -78,7 +78,9 @@ def test_the_later_of_two_contents_is_shown(tmp_path: Path) -> None:
         instance = str(pydicom.dcmread(path).SOPInstanceUID)
         out = tmp_path / "out"
         staticwado("-c", node.config, "export", instance, "-o", out)
+        versions = json.loads(staticwado("-c", node.config, "explain", instance, "--json"))["found"][0]["versions"]
     (exported,) = out.rglob("*.dcm")
+    assert [each["sender"] for each in versions] == ["STORESCU to ANY-SCP"] * 3
     assert pydicom.dcmread(exported).ImageComments == "third"
 
 

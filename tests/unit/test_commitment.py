@@ -235,6 +235,18 @@ def test_a_request_outlives_the_program(place: Place) -> None:
             assert committed(told.get(timeout=SECONDS)[1]) == [uid]
 
 
+def test_a_request_that_somebody_removes_is_over_and_may_be_made_again(place: Place) -> None:
+    uid = place.identities[0].instance
+    place.available = False
+    with place.serving() as port, asking(port) as modality:
+        assert modality.ask(request("1.2.3", [(CT, uid)])) == 0x0000
+        shutil.rmtree(place.directory / "state" / DIRECTORY)
+        time.sleep(4 * QUICK.again)
+        place.available = True
+        assert modality.ask(request("1.2.3", [(CT, uid)])) == 0x0000
+        assert committed(modality.answer()[1]) == [uid]
+
+
 def test_a_repeated_request_is_one_and_is_answered_where_it_was_asked_last(place: Place) -> None:
     uid = place.identities[0].instance
     place.available = False

@@ -245,8 +245,6 @@ class Commitment:
         entry.due = time.monotonic() + self._terms.again
         try:
             done = self._is_answered(entry)
-            if done:
-                self._transactions.forget(entry.name)
         except (StaticwadoError, OSError) as why:
             _log.info("commitment_delayed", reason=str(why))
             done = False
@@ -255,11 +253,23 @@ class Commitment:
             entry.due, done = time.monotonic() + self._terms.longest, False
         with self._lock:
             entry.busy = False
-            if done:
-                del self._open[entry.name]
+            if done and entry.due:  # else somebody has just asked once more
+                self._forget(entry)
+
+    def _forget(self, entry: _Open) -> None:
+        """Have done with a transaction; what can't be removed now is answered once more by the next start."""
+        del self._open[entry.name]
+        try:
+            self._transactions.forget(entry.name)
+        except OSError as error:
+            _log.warning("commitment_not_forgotten", reason=error.strerror)
 
     def _is_answered(self, entry: _Open) -> bool:
-        transaction = self._transactions.read(entry.name)
+        try:
+            transaction = self._transactions.read(entry.name)
+        except FileNotFoundError:
+            _log.warning("commitment_given_up", peer=entry.peer, reason="somebody has removed its file")
+            return True
         if transaction.failures is None:
             if not self._may_be_decided(entry, transaction):
                 return False

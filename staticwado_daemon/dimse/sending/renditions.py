@@ -149,6 +149,7 @@ class Renditions:
                 break
         else:
             return b"".join(held)
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have removed it
         with ExitStack() as stack:
             file = stack.enter_context(TemporaryFile(dir=self._directory))
             self._check_room()

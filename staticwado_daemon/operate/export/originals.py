@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -55,7 +55,7 @@ class Originals:
         self._reconstruct = reconstruct
         self._remainders = _Remainders(root)
 
-    def pieces(self, version: Version) -> Iterator[Piece]:
+    def pieces(self, version: Version) -> Generator[Piece, None, None]:
         """The original file of a version, one frame at a time at most.
 
         Raises:
