@@ -17,6 +17,7 @@ from staticwado_daemon.errors import ConfigError, StaticwadoError, Transient
 
 if TYPE_CHECKING:
     from staticwado_daemon.config import Configuration
+    from staticwado_daemon.dicom.uids import UID
     from staticwado_daemon.dimse.association.requestor import Local
     from staticwado_daemon.dimse.peers import Peer
     from staticwado_daemon.dimse.pulling.pull import Lack, Pulled, Way
@@ -91,7 +92,6 @@ class Session:
         from staticwado_daemon.dimse.pulling import pull
 
         settings = self.configuration.scp()
-        waiting = pull.waiting(settings.drop_dir)
         with associated(self.local, self.peer, pull.proposals()) as association:
             ways = pull.ways(association)
             if not ways or (way and way not in ways):
@@ -101,6 +101,7 @@ class Session:
             studies = pull.studies(association, self.peer, keys, date.today())  # noqa: DTZ011 - a local day
             self.found = len(studies)
             with bar(len(studies), "studies looked at") as show:
+                waiting = pull.waiting(settings.drop_dir)
                 for study in studies:
                     here = pull.held(settings.root, study) | waiting
                     lack = pull.lack(association, self.peer, study, here)
@@ -120,7 +121,8 @@ class Session:
             if self.way == "move":
                 self._require_our_node()
                 for lack in self.lacks:
-                    self.pulled.append(pull.move(self.local, self.peer, lack, partial(_show_sent, show, done)))
+                    pulled = pull.move(self.local, self.peer, lack, partial(_show_sent, show, done))
+                    self.pulled.append(pull.arrived(pulled, self._here))
                     done += len(lack.items)
                 return
             self._require_user()
@@ -128,6 +130,14 @@ class Session:
                 for lack in self.lacks:
                     arrivals = Arrivals(receiver, lambda: show(advance=1))
                     self.pulled.append(pull.get(self.local, self.peer, lack, arrivals))
+
+    def _here(self, study: "UID") -> "frozenset[UID]":
+        """What of a study is in the tree or on its way; looked at in this order, nothing is missed on its way."""
+        from staticwado_daemon.dimse.pulling import pull
+
+        settings = self.configuration.scp()
+        waiting = pull.waiting(settings.drop_dir)
+        return waiting | pull.held(settings.root, study)
 
     def _require_user(self) -> None:
         """Make sure that the daemon may read and remove what comes."""
@@ -171,7 +181,7 @@ class Session:
             if not dry_run and fetched:
                 self._tell_where()
             if not lacked:
-                rest = ", nothing of which is lacking here" if self.found else ""
+                rest = ", nothing of which is to be fetched" if self.found else ""
                 click.echo(f"{self.peer}: {counted(self.found, 'study')} found{rest}")
         if not problems:
             return 0

@@ -210,6 +210,18 @@ def test_our_own_node_receives_by_c_move(tmp_path: Path, ct: corpus.Study, capfd
             assert asked(own, "pull", at(port), "--study", ct.uid, "--move")["lacked"] == 0
 
 
+def test_what_a_peer_sends_elsewhere_is_not_said_to_be_fetched(tmp_path: Path, ct: corpus.Study) -> None:
+    own = nodes.prepare(tmp_path / "node")
+    with (
+        dcmtk.storescp(tmp_path / "other") as other,
+        peers.dcmqrscp(tmp_path / "archive", ct.files, STATICWADO=other.port) as port,
+        nodes.receiving(own),
+    ):
+        answer = asked(own, "pull", at(port), "--study", ct.uid, "--move", expect=FAILED)
+    assert answer["fetched"] == 0
+    assert "didn't come here" in answer["studies"][0]["problem"]
+
+
 def test_a_pull_that_was_killed_goes_on_where_it_ended(tmp_path: Path, ct: corpus.Study) -> None:
     own = nodes.prepare(tmp_path / "node")
     with peers.archive(ct.files) as archive:

@@ -4,7 +4,8 @@ What we hold decides, so that a pull which was interrupted goes on where it ende
 or rejected here counts as held: it isn't to come back.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import groupby
@@ -36,6 +37,8 @@ _MOST_INSTANCES: Final = 100
 """UIDs in one request; some peers take no longer lists."""
 _MOST_STUDIES: Final = 100_000
 """Of one question; whoever has more of them by its keys doesn't look at these."""
+_ARRIVAL_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.1
 MOVE_SECONDS: Final = 600.0
 """Between two answers of a C-MOVE, of which many peers give but the last one."""
 
@@ -242,3 +245,20 @@ def move(
     problem = f"{peer} couldn't send {failed:,} of them" if failed else None
     # Not every peer counts.
     return Pulled(wanted, max(0, len(wanted.items) - failed), problem)
+
+
+def arrived(pulled: Pulled, here: Callable[[UID], Collection[UID]]) -> Pulled:
+    """Compare what a peer says that it has moved with what has come: it may have sent that to somebody else.
+
+    Args:
+        pulled: by `move`.
+        here: gives the SOP Instance UIDs that are here of a study, in the tree or on their way into it.
+    """
+    wanted = {each.identity.instance for each in pulled.lack.items}
+    deadline = time.monotonic() + _ARRIVAL_SECONDS
+    while (came := len(wanted.intersection(here(pulled.lack.study)))) < pulled.fetched:
+        if time.monotonic() > deadline:
+            problem = f"{pulled.fetched - came:,} were sent, but didn't come here: compare our host and port there"
+            return Pulled(pulled.lack, came, problem)
+        time.sleep(_LOOK_SECONDS)
+    return pulled
