@@ -48,7 +48,7 @@ HOT_DUTY = 9
 RETRY_SECONDS = 1.0
 """How long to wait after the disk refused a file."""
 
-_LOOK_SECONDS = 2.0
+LOOK_SECONDS = 2.0
 """At the latest it is seen then that somebody has removed or replaced the query index."""
 
 MAXIMUM_CACHE = 256 * 1024 * 1024
@@ -286,7 +286,7 @@ class Publisher:
         """Seconds until something is due, or is to be looked at."""
         due = (next_due(self._work.values(), self._listing.due), self._searchable.due)
         first = min((each for each in due if each is not None), default=None)
-        return _LOOK_SECONDS if first is None else min(_LOOK_SECONDS, max(0.0, first - time.monotonic()))
+        return LOOK_SECONDS if first is None else min(LOOK_SECONDS, max(0.0, first - time.monotonic()))
 
     def _report(self) -> None:
         index = self._listing.index

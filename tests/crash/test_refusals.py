@@ -30,10 +30,9 @@ class Insistence(Conversation):
     """A main process that brings again what could not be stored, and ends when everything is written."""
 
     def poll(self, timeout: float | None = None) -> bool:
-        """Whoever waits for ever without anything to come is told to end: then nothing may be left to do."""
-        if timeout is None and not self.messages:
-            last = [each for each in self.replies if isinstance(each, Progress)][-1]
-            assert (last.dirty, last.failure) == (0, None)
+        """Whoever has nothing to do any more, and nothing to come, is told to end."""
+        last = [each for each in self.replies if isinstance(each, Progress)][-1]
+        if timeout == publisher.LOOK_SECONDS and not self.messages and (last.dirty, last.failure) == (0, None):
             self.messages.append(None)
         if timeout and not self.messages:
             time.sleep(timeout)
