@@ -76,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unknown = set(options.groups) - set(GROUPS)
     if unknown:
         parser.error(f"no such group: {', '.join(sorted(unknown))}")
+    if options.write and options.groups:
+        parser.error("--write replaces the page's figures: measure everything for it, without naming groups")
     counts = QUICK if options.quick else Counts()
     with tempfile.TemporaryDirectory(
         prefix="staticwado-bench-", dir=options.scratch and options.scratch.resolve()
