@@ -64,8 +64,8 @@ def modalities(scratch: Path, most: int | None) -> Iterator[Row]:
 
 
 def _taken(files: Sequence[Path], root: Path, mode: str) -> int:
-    """Bytes of all files of the tree but the journal; some sources may be rejected."""
+    """Bytes of all files of the tree but the journal and the query index; some sources may be rejected."""
     output = root.with_name(f"{root.name}.json")
     run("create", "--json", "--root", root, "-t", mode, *files, output=output, codes=(0, 3))
-    journal = sum(path.stat().st_size for path in (root / layout.PRIVATE).glob("journal*"))
-    return sum(Path(folder, name).stat().st_size for folder, _, names in os.walk(root) for name in names) - journal
+    derived = sum(path.stat().st_size for path in (root / layout.PRIVATE).glob("*.sqlite*"))
+    return sum(Path(folder, name).stat().st_size for folder, _, names in os.walk(root) for name in names) - derived
