@@ -64,6 +64,8 @@ remembers of another file, where the same element stood elsewhere."""
 
 
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+ITEM, ITEM_DELIMITER, SEQUENCE_DELIMITER = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+"""Tags of what holds sequences and fragments together (PS3.5 section 7.5)."""
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 TRAILING_PADDING: Final = 0xFFFCFFFC

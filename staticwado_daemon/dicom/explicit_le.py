@@ -15,8 +15,11 @@ from typing import Final, NamedTuple
 
 from staticwado_daemon.dicom.character_sets import DEFAULT_REPERTOIRE, CharacterSets, character_sets
 from staticwado_daemon.dicom.data_set import (
+    ITEM,
+    ITEM_DELIMITER,
     LONG_LENGTH_VRS,
     PIXEL_DATA_TAGS,
+    SEQUENCE_DELIMITER,
     SPECIFIC_CHARACTER_SET,
     TRAILING_PADDING,
     UNDEFINED_LENGTH,
@@ -36,9 +39,6 @@ _REMEMBERED_BYTES: Final = 512
 _REMEMBERED_SEQUENCE_BYTES: Final = 4096
 _MEMORY_OVERHEAD_BYTES: Final = 400
 
-_ITEM: Final = 0xFFFEE000
-_ITEM_DELIMITER: Final = 0xFFFEE00D
-_SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
 _LAST_FOREIGN_GROUP: Final = 0x0007  # commands, file meta information, directories
 
 _LONG: Final = frozenset(vr.encode() for vr in LONG_LENGTH_VRS)
@@ -166,7 +166,7 @@ class _Reading:
                 position = stop
                 continue
             tag = group << 16 | number
-            if tag == _ITEM_DELIMITER and scope.delimited:
+            if tag == ITEM_DELIMITER and scope.delimited:
                 self.findings.count(len(fragments))
                 return position + 8
             key = f"{tag:08X}"
@@ -262,9 +262,9 @@ class _Reading:
             group, number, length = _ITEM_HEADER(self.buffer, position)
             position += 8
             header = group << 16 | number
-            if header == _SEQUENCE_DELIMITER and undefined:
+            if header == SEQUENCE_DELIMITER and undefined:
                 break
-            if header != _ITEM or position > stop:
+            if header != ITEM or position > stop:
                 raise _DeclinedError
             item = _Scope(scope.character_sets, scope.table, scope.depth + 1, length == UNDEFINED_LENGTH)
             item_end = stop if item.delimited else position + length

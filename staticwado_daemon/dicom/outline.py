@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from staticwado_daemon.dicom.data_set import (
+    ITEM,
+    ITEM_DELIMITER,
     LONG_LENGTH_VRS,
     PIXEL_DATA_TAGS,
+    SEQUENCE_DELIMITER,
     UNDEFINED_LENGTH,
     Buffer,
     Encoding,
@@ -25,9 +28,6 @@ _MAXIMUM_DEPTH: Final = 64
 _LONGEST_VALUE: Final = 1024
 _MOST_HEADERS: Final = 200_000
 
-_ITEM: Final = 0xFFFEE000
-_ITEM_DELIMITER: Final = 0xFFFEE00D
-_SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
 
 _LONG: Final = frozenset(vr.encode() for vr in LONG_LENGTH_VRS)
 _CUT_OFF: Final = "the data set ends inside one of its elements"
@@ -133,9 +133,9 @@ class _Walk:
             raise _OddError
         while True:
             tag, _, start, length = self.element(position, implicit=True)
-            if tag == _SEQUENCE_DELIMITER:
+            if tag == SEQUENCE_DELIMITER:
                 return start
-            if tag != _ITEM:
+            if tag != ITEM:
                 raise _OddError
             if length == UNDEFINED_LENGTH:
                 position = self.items_end(start, implicit=implicit, depth=depth)
@@ -146,7 +146,7 @@ class _Walk:
         """Return the position after an item without a length."""
         while True:
             tag, vr, start, length = self.element(position, implicit=implicit)
-            if tag == _ITEM_DELIMITER:
+            if tag == ITEM_DELIMITER:
                 return start
             if length != UNDEFINED_LENGTH:
                 position = start + length

@@ -12,9 +12,12 @@ from typing import Final, NamedTuple
 
 from staticwado_daemon.dicom import explicit_le
 from staticwado_daemon.dicom.data_set import (
+    ITEM,
+    ITEM_DELIMITER,
     LONG_LENGTH_VRS,
     MOST_HELD,
     PIXEL_DATA_TAGS,
+    SEQUENCE_DELIMITER,
     UNDEFINED_LENGTH,
     Buffer,
     DataSet,
@@ -28,9 +31,6 @@ from staticwado_daemon.errors import Rejected
 _LONGEST_TAIL: Final = 1 << 26
 """Bytes after Pixel Data; more is hardly content."""
 
-_ITEM: Final = 0xFFFEE000
-_ITEM_DELIMITER: Final = 0xFFFEE00D
-_SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
 _NO_ITEMS: Final = bytes.fromhex("FEFFDDE000000000")
 _NO_BYTES: Final = bytes(4)
 
@@ -130,14 +130,14 @@ class _Walk:
             group, number, length = _ITEM_HEADER.unpack(self.buffer[position : position + _ITEM_HEADER.size])
             position += _ITEM_HEADER.size
             tag = group << 16 | number
-            if tag == _SEQUENCE_DELIMITER:
+            if tag == SEQUENCE_DELIMITER:
                 return position
-            if tag != _ITEM:
+            if tag != ITEM:
                 raise _DeclinedError
             position = self.end_of_item(position, depth + 1) if length == UNDEFINED_LENGTH else position + length
 
     def end_of_item(self, position: int, depth: int) -> int:
         """Return the position after an item without a length."""
-        while (element := self.element(position)).tag != _ITEM_DELIMITER:
+        while (element := self.element(position)).tag != ITEM_DELIMITER:
             position = self.end(element, depth)
         return element.start

@@ -9,20 +9,11 @@ from pynetdicom.dsutils import encode
 
 from staticwado_daemon.dicom.matching import Key, matcher
 from staticwado_daemon.dicom.transfer_syntaxes import (
-    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
-    EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
-    IMPLICIT_VR_LITTLE_ENDIAN,
 )
 from staticwado_daemon.dimse.query import identifier
 from staticwado_daemon.errors import Rejected
-
-SYNTAXES = {
-    IMPLICIT_VR_LITTLE_ENDIAN: (True, True, False),
-    EXPLICIT_VR_LITTLE_ENDIAN: (False, True, False),
-    EXPLICIT_VR_BIG_ENDIAN: (False, False, False),
-    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: (False, True, True),
-}
+from tests.searching import SYNTAXES
 
 
 def _honest() -> Dataset:

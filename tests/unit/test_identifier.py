@@ -11,20 +11,14 @@ from pynetdicom.dsutils import decode, encode
 from staticwado_daemon.dicom.matching import Key, Unmatchable, matches
 from staticwado_daemon.dicom.transfer_syntaxes import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
-    EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
 from staticwado_daemon.dimse.query import identifier
 from staticwado_daemon.errors import Rejected
 from tests.objects import texts
+from tests.searching import SYNTAXES
 
-SYNTAXES = {
-    IMPLICIT_VR_LITTLE_ENDIAN: (True, True, False),
-    EXPLICIT_VR_LITTLE_ENDIAN: (False, True, False),
-    EXPLICIT_VR_BIG_ENDIAN: (False, False, False),
-    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: (False, True, True),
-}
 NAME, PATIENT_ID, STUDY = "00100010", "00100020", "0020000D"
 
 

@@ -119,11 +119,9 @@ def _open(node: Node, services: Sequence[Service], observed: Observed, storage: 
     entity.acse_timeout = node.artim
     entity.network_timeout = node.limits.idle_seconds
     entity.dimse_timeout = node.limits.idle_seconds
-    handlers = [each for service in services for each in service.handlers]
-    contexts = [each for service in services for each in service.contexts]
     try:
         address = socket.getaddrinfo(node.host, node.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4]
-        return _Server(entity, (str(address[0]), int(address[1])), contexts, handlers, node, observed, storage)
+        return _Server(entity, (str(address[0]), int(address[1])), services, node, observed, storage)
     except OSError as error:
         why, remedy = error.strerror or "no such address", _REMEDIES.get(error.errno or 0, "")
         raise ConfigError(f"can't listen for DICOM on {node.host}:{node.port}: {why}{remedy}") from error
@@ -138,8 +136,7 @@ class _Server(AssociationServer):
         self,
         entity: AE,
         address: tuple[str, int],
-        contexts: list[PresentationContext],
-        handlers: list[Handler],
+        services: Sequence[Service],
         node: Node,
         observed: Observed,
         storage: Storage | None,
@@ -157,9 +154,9 @@ class _Server(AssociationServer):
             entity,
             address,
             node.title,
-            contexts,
+            [each for service in services for each in service.contexts],
             # Ours are first: one that raises, as a hostile request may have it do, keeps the others from being called.
-            evt_handlers=[*own, *handlers],
+            evt_handlers=[*own, *(each for service in services for each in service.handlers)],
             request_handler=request_handler(node.limits, storage),
         )
 
