@@ -22,12 +22,12 @@ Examples:
   staticwado find PACS --key InstitutionName='General*' --key StudyID
 """
 
-_OPTIONS = {
+_OPTIONS = {  # names, keyword, what is given, meaning
     "--study": ("StudyInstanceUID", "UID", "Of this study."),
     "--series": ("SeriesInstanceUID", "UID", "Of this series."),
-    "--patient-id": ("PatientID", "ID", "Of this patient."),
+    "--patient-id --patient": ("PatientID", "ID", "Of this patient."),
     "--patient-name": ("PatientName", "NAME", "Of patients of this name: Doe^John, Doe*."),
-    "--study-date": ("StudyDate", "RANGE", "Of this day, or range: 20260131, 20260101-20260131, today, today-7-."),
+    "--study-date --date": ("StudyDate", "RANGE", "Of this day, or range: 20260131, 20260101-20260131, today-7-."),
     "--accession": ("AccessionNumber", "NUMBER", "Of this accession number."),
     "--modality": ("Modality", "CS", "Of this modality; of studies, those with a series of it."),
 }
@@ -73,10 +73,11 @@ def query_options(command: AnyCommand) -> AnyCommand:
         callback=_keep_keys,
         help="By any other attribute; without a value it is only asked for. May be given several times.",
     )(command)
-    for name, (keyword, metavar, meaning) in reversed(_OPTIONS.items()):
-        command = click.option(name, keyword, metavar=metavar, expose_value=False, callback=_keep_key, help=meaning)(
-            command
+    for names, (keyword, metavar, meaning) in reversed(_OPTIONS.items()):
+        option = click.option(
+            *names.split(), keyword, metavar=metavar, expose_value=False, callback=_keep_key, help=meaning
         )
+        command = option(command)
     return command
 
 

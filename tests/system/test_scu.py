@@ -186,6 +186,7 @@ def test_what_we_lack_is_fetched_and_nothing_twice(tmp_path: Path, ct: corpus.St
     own = nodes.prepare(tmp_path / "node")
     words = ("--key", "PatientID=*")
     with peers.dcmqrscp(tmp_path / "archive", [*ct.files, *jpeg2000.files], "+xv") as port, nodes.at_work(own):
+        assert asked(own, "pull", at(port), "--patient", "TEST-CT", "--date", "19000101-", "--dry-run")["found"] == 1
         dry = asked(own, "pull", at(port), *words, "--dry-run")
         assert [dry[key] for key in ("from", "by", "dryRun", "found", "lacked", "fetched")] == [
             *("ARCHIVE", "get", True, 2, 13, 0),
