@@ -111,8 +111,10 @@ class Tracker:
                 twice as long as the time before, so that what can't be read or stored is no burden.
         """
         now = self._clock()
-        if path in self._candidates:
-            return  # something newer is known about it already
+        followed = self._candidates.get(path)
+        # A scan may have met it just before the news came that it is back; anything else known of it is newer.
+        if followed is not None and (followed.closed or followed.stamp != stamp):
+            return
         candidate = _Candidate(stamp, now, now, incomplete=incomplete, tries=0 if incomplete else tries + 1)
         self._candidates[path] = candidate
         self._schedule(path, candidate, now + (self._timing.settle if incomplete else self._pause(tries)))

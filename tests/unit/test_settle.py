@@ -227,3 +227,24 @@ def test_looks_come_in_the_order_in_which_they_fall_due(tracker: Tracker, clock:
     tracker.heard("/in/a", closed=True)
     clock.now += 10.0
     assert [tracker.due() for _ in range(4)] == ["/in/a", "/in/b", "/in/slow", None]
+
+
+@pytest.mark.parametrize("incomplete", [False, True])
+def test_a_scan_that_meets_a_file_on_its_way_back_does_not_make_it_new(
+    tracker: Tracker, clock: Clock, incomplete: bool
+) -> None:
+    tracker.found("/in/a", Sight(STAMP))
+    tracker.returned("/in/a", STAMP, incomplete=incomplete, tries=3)
+    assert (tracker.tries("/in/a"), tracker.waiting) == ((0, 1) if incomplete else (4, 0))
+    assert looked_at(tracker, clock, Sight(STAMP)) == ("wait" if incomplete else "ready")
+    assert clock.now == 1000.0 + (2.0 if incomplete else 16.0)
+
+
+@pytest.mark.parametrize("newer", ["closed", "another"])
+def test_what_is_known_of_a_file_since_it_was_handed_over_is_newer(tracker: Tracker, newer: str) -> None:
+    if newer == "closed":
+        tracker.heard("/in/a", closed=True)
+    else:
+        tracker.found("/in/a", Sight(GROWN))
+    tracker.returned("/in/a", STAMP, incomplete=False, tries=3)
+    assert tracker.tries("/in/a") == 0
