@@ -88,7 +88,7 @@ class Line:
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._waiting: deque[Source] = deque()
         self._running: deque[_Task] = deque()
-        self._committing: dict[int, tuple[Staged, ...]] = {}
+        self._committing: dict[int, tuple[Source, ...]] = {}
         self._batches = 0
         self._unwritten = Unwritten(journal)
         self._orders = 0
@@ -117,9 +117,10 @@ class Line:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop; what the publisher has been given is still finished, and nothing else."""
-        self._workers.__exit__(kind, error, traceback)
-        self._publisher.end()
-        self._take_replies_left()
+        with interrupts_put_off():
+            self._workers.__exit__(kind, error, traceback)
+            self._publisher.end()
+            self._take_replies_left()
 
     @property
     def backlog(self) -> int:
@@ -304,14 +305,14 @@ class Line:
                     self._unwritten.hold(Finished(source, result))
             if staged:
                 self._batches += 1
-                self._committing[self._batches] = tuple(staged)
+                self._committing[self._batches] = tuple(each.source for each in staged)
                 self._publisher.tell(Batch(self._batches, tuple(staged)))
 
     def _take_committed(self, committed: Committed) -> None:
-        staged = self._committing.pop(committed.number)
+        sources = self._committing.pop(committed.number)
         again = Unfinished(committed.failure or "not stored", incomplete=False, refused=True)
-        for each, receipt in zip(staged, committed.receipts, strict=True):
-            self._unwritten.hold(Finished(each.source, receipt or again))
+        for source, receipt in zip(sources, committed.receipts, strict=True):
+            self._unwritten.hold(Finished(source, receipt or again))
         self._unwritten.supersede(committed.superseded)
 
     def _take_replies_left(self) -> None:

@@ -4,6 +4,7 @@ A disk that hangs stops the publisher in the middle of a call. The main process 
 end in time, so both directions of the connection have a thread of their own.
 """
 
+import atexit
 import queue
 import threading
 import time
@@ -56,6 +57,8 @@ class PublisherProcess:
             StaticwadoError: if it can't, say because another process is writing there.
         """
         self._process.start()
+        # Whatever keeps `end` from being called: multiprocessing would wait for ever for a process that is told nothing.
+        atexit.register(self._process.kill)
         # Only the process may keep its own end open, or its death would go unnoticed.
         self._theirs.close()
         try:
@@ -91,6 +94,7 @@ class PublisherProcess:
             self._listener.join(_ENDING_SECONDS)
         self._process.join(_ENDING_SECONDS)
         self._connection.close()
+        atexit.unregister(self._process.kill)
 
     def _speak(self) -> None:
         try:

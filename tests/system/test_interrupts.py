@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from multiprocessing import Pipe
 from pathlib import Path
@@ -56,6 +57,46 @@ def test_an_interrupt_is_no_story(tmp_path: Path, moment: float, *, everybody: b
         assert lock_holder(root) is None
     again = create(root, [source])
     assert again["published"] + again["duplicate"] == 1
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "left"),
+    [("signal.raise_signal(signal.SIGINT)", "duplicate"), ("raise KeyboardInterrupt", None)],
+    ids=["first", "second"],
+)
+def test_an_interrupt_while_it_ends_leaves_nothing_behind(tmp_path: Path, meanwhile: str, left: str | None) -> None:
+    """The first one waits until all is told; if a second one doesn't, the publisher still goes with the program."""
+    source = corpus.test_files()["pydicom/test_files/CT_small.dcm"]
+    root = tmp_path / "root"
+    script = f"""
+import signal, sys
+from staticwado_daemon.cli.__main__ import main
+from staticwado_daemon.pipeline.workers import WorkerProcesses
+end = WorkerProcesses.__exit__
+def interrupted(*arguments):
+    end(*arguments)
+    {meanwhile}
+WorkerProcesses.__exit__ = interrupted
+sys.argv = ["staticwado", "create", {str(source)!r}, "--root", {str(root)!r}]
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        start_new_session=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted after 1 of 1; run it again to go on\n")
+    again = create(root, [source])
+    assert again["published"] + again["duplicate"] == 1
+    if left:
+        assert again[left] == 1
 
 
 def test_a_publisher_that_finds_the_tree_taken_and_nobody_to_tell_ends_quietly(

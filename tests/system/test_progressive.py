@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from playwright.sync_api import Browser
 
 from tests import corpus
 from tests.system import browser as browsers
-from tests.system.browser import PATIENCE_MS
+from tests.system.browser import PATIENCE_MS, Visit
 from tests.system.programs import REPOSITORY, create
 from tests.system.servers import start_nginx_for
 
@@ -41,6 +42,15 @@ _FIRST_PICTURE = """() => {
 _COMPLETE = "() => performance.getEntriesByType('resource').some(e => /frames[/]1$/.test(e.name) && e.responseEnd > 0)"
 
 
+_IN_CACHE = """() => {
+  const viewport = window.cornerstone.getEnabledElements()[0].viewport;
+  return !!window.cornerstone.cache.getImage(viewport.getCurrentImageId());
+}"""
+
+_CUT = "_setThrew is not defined"
+"""What OHIF's decoder says of a codestream that is cut off in an unlucky place: it goes on with what comes next."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """Seconds from asking for the frame to its first picture, and to its last byte."""
@@ -57,14 +67,14 @@ def test_htj2k_is_seen_long_before_it_has_come(tmp_path: Path, ohif: Path) -> No
             create(tmp_path / mode, [source], "-t", mode)
             (tmp_path / f"nginx-{mode}").mkdir()
             with start_nginx_for(tmp_path / mode, tmp_path / f"nginx-{mode}", ohif) as server:
-                seen[mode] = _open(chromium, server.url, mode)
+                seen[mode] = _open(chromium, server.url, mode, source)
     print(json.dumps({mode: (each.first, each.complete) for mode, each in seen.items()}))  # noqa: T201 - the measurement
     assert seen["htj2k"].first < 0.7 * seen["htj2k"].complete
     assert seen["htj2k"].first < 0.7 * seen["jls"].first
     assert seen["jls"].first >= seen["jls"].complete  # it has nothing to show before
 
 
-def _open(chromium: Browser, origin: str, mode: str) -> Seen:
+def _open(chromium: Browser, origin: str, mode: str, source: Path) -> Seen:
     with browsers.visit(chromium, origin) as visitor:
         visitor.open_worklist(1)  # the viewer itself is in the browser's cache then, and costs no time below
         network = visitor.page.context.new_cdp_session(visitor.page)
@@ -76,8 +86,19 @@ def _open(chromium: Browser, origin: str, mode: str) -> Seen:
         visitor.screenshot(SCREENSHOTS / f"progressive-{mode}-first.png")
         visitor.page.wait_for_function(_COMPLETE, timeout=PATIENCE_MS, polling=50)
         asked, first, complete = visitor.page.evaluate(_TIMES)
-        assert visitor.problems == []
+        _until_exact(visitor, source)
+        assert [problem for problem in visitor.problems if _CUT not in problem] == []
         return Seen(round((first - asked) / 1000, 2), round((complete - asked) / 1000, 2))
+
+
+def _until_exact(visitor: Visit, source: Path) -> None:
+    """Whatever was shown before, in the end it is what was taken, pixel for pixel."""
+    expected = pydicom.dcmread(source).pixel_array
+    visitor.page.wait_for_function(_IN_CACHE, timeout=PATIENCE_MS, polling=200)
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while not np.array_equal(visitor.shown().pixels[..., 0], expected):
+        assert time.monotonic() < end, "the last picture isn't the whole one"
+        visitor.page.wait_for_timeout(200)
 
 
 def _radiograph(path: Path) -> Path:
