@@ -57,7 +57,7 @@ class PublisherProcess:
             StaticwadoError: if it can't, say because another process is writing there.
         """
         self._process.start()
-        # Whatever keeps `end` from being called: multiprocessing would wait for ever for a process that is told nothing.
+        # If `end` isn't called: multiprocessing would wait for ever for a process that nobody tells to end.
         atexit.register(self._process.kill)
         # Only the process may keep its own end open, or its death would go unnoticed.
         self._theirs.close()

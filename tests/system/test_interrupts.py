@@ -84,8 +84,7 @@ if __name__ == "__main__":
     (tmp_path / "script.py").write_text(script)
     done = subprocess.run(
         [sys.executable, tmp_path / "script.py"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         start_new_session=True,
