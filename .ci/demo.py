@@ -16,7 +16,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from staticwado_daemon.archive.lock import lock_holder
 from staticwado_daemon.cli import execute, staticwado
 from staticwado_daemon.errors import StaticwadoError
-from staticwado_daemon.web.ohif import fetch_ohif
+from staticwado_daemon.web.ohif import VERSION, fetch_ohif
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 INBOUND = REPOSITORY / "dicom"
@@ -33,8 +33,12 @@ TITLE, DICOM_PORT = "STATICWADO", 11112
 """How our DICOM node is called. Where the port is taken, it has another one."""
 
 
-def main(port: int) -> int:
-    """Prepare what is missing, then be the daemon."""
+def main(said: str) -> int:
+    """Prepare what is missing, then be the daemon on the port that was said."""
+    port = int(said) if said.isdecimal() else 0
+    if not 1 <= port <= 65535:
+        print(f"make run: {said} is no port; try make run PORT=8081", file=sys.stderr)
+        return 1
     problem = _problem(port)
     if problem:
         print(f"make run: {problem}", file=sys.stderr)
@@ -62,8 +66,6 @@ def main(port: int) -> int:
 
 def _problem(port: int) -> str | None:
     """Why the daemon could not start, found before anything that a running one uses is touched."""
-    if not 1 <= port <= 65535:
-        return f"{port} is no port; try make run PORT=8081"
     if lock_holder(ROOT):
         return "it is running already, in another terminal"
     with socket.socket() as probe:
@@ -160,8 +162,11 @@ def _slice(number: int, pixels: np.ndarray) -> Dataset:
 
 
 def _viewer() -> Path | None:
+    directory = PRIVATE / "ohif"
+    if not (directory / f"ohif-{VERSION}").is_dir():
+        print("fetching the viewer by npm (the first time some 50 MB) ...", flush=True)
     try:
-        return fetch_ohif(PRIVATE / "ohif")
+        return fetch_ohif(directory)
     except StaticwadoError as why:
         print(f"No viewer this time, everything else works: {why}", file=sys.stderr)
         return None
@@ -183,4 +188,4 @@ def _configuration(port: int, dicom_port: int, viewer: Path | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if sys.argv[1].isdecimal() else 0))
+    sys.exit(main(sys.argv[1]))

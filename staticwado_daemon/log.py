@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 import warnings
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import orjson
 import structlog
@@ -173,15 +173,16 @@ def _exception(event: EventDict) -> BaseException | None:
             return sys.exc_info()[1] if asked else None
 
 
-class _StderrHandler(logging.StreamHandler[TextIO]):
+class _StderrHandler(logging.Handler):
     """Writes to what `sys.stderr` is at that moment, which a progress bar replaces to stay below the log.
 
     A pipe that nobody reads must not stop the daemon: once it is full, lines are dropped and counted until it is read.
     """
 
     def __init__(self) -> None:
-        logging.Handler.__init__(self)
+        super().__init__()
         self._lost = 0
+        self._is_cut = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record, if it can be written now."""
@@ -191,23 +192,34 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         if self._lost:
             lost, self._lost = self._lost, 0
             structlog.get_logger(__name__).warning("log_lines_lost", count=lost)
-        self._write(record)
+        try:
+            self._write(record)
+        except Exception:  # noqa: BLE001  # a log line that can't be written must not stop the line
+            self.handleError(record)
 
     def _write(self, record: logging.LogRecord) -> None:
-        super().emit(record)
+        self._say(self.format(record) + "\n")
+
+    def _say(self, text: str) -> None:
+        """Write a portion at a time that a pipe takes if it takes anything; from where it doesn't, the text is lost."""
+        portion = select.PIPE_BUF if text.isascii() else select.PIPE_BUF // 4
+        if self._is_cut:
+            text, self._is_cut = f"\n{text}", False
+        for start in range(0, len(text), portion):
+            if start and not self._takes_more():
+                self._lost, self._is_cut = self._lost + 1, True
+                return
+            sys.stderr.write(text[start : start + portion])
+            sys.stderr.flush()
 
     def _takes_more(self) -> bool:
         """Whether a line can be written without waiting; given a moment, if the last one could."""
         try:
             ready = select.poll()
-            ready.register(self.stream, select.POLLOUT)
+            ready.register(sys.stderr, select.POLLOUT)
         except (OSError, ValueError, TypeError):
             return True  # it has no descriptor: whatever it is, it knows how to refuse
         return bool(ready.poll(0 if self._lost else _PATIENCE_MILLISECONDS))
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]  # an attribute in the base class
-        return sys.stderr
 
 
 class _JournalHandler(_StderrHandler):
@@ -222,15 +234,11 @@ class _JournalHandler(_StderrHandler):
 
     def _write(self, record: logging.LogRecord) -> None:
         """Send one record; its level becomes the priority that `journalctl -p` selects by."""
-        try:
-            event = orjson.loads(self.format(record))
-            priority = _PRIORITIES.get(event.pop("level", ""), 6)
-            message = _for_people(event)
-            if not (self._journal and self._send(_fields(message, priority, event))):
-                self.stream.write("".join(f"<{priority}>{line}\n" for line in message.splitlines()))
-                self.flush()
-        except Exception:  # noqa: BLE001  # a log line that can't be written must not stop the line
-            self.handleError(record)
+        event = orjson.loads(self.format(record))
+        priority = _PRIORITIES.get(event.pop("level", ""), 6)
+        message = _for_people(event)
+        if not (self._journal and self._send(_fields(message, priority, event))):
+            self._say("".join(f"<{priority}>{line}\n" for line in message.splitlines()))
 
     def _send(self, fields: list[str]) -> bool:
         """Hand an entry to the journal's socket; False if this process may not have one, as a confined worker."""

@@ -20,8 +20,8 @@ from staticwado_daemon.dicom.transfer_syntaxes import transfer_syntax
 from staticwado_daemon.dimse import contexts, implementation, statuses, tls
 from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.association.requestor import Local
+from staticwado_daemon.dimse.commitment import answering as commitment
 from staticwado_daemon.dimse.commitment import messages as commitment_messages
-from staticwado_daemon.dimse.commitment import service as commitment
 from staticwado_daemon.dimse.commitment import transactions
 from staticwado_daemon.dimse.node import acceptance
 from staticwado_daemon.dimse.pulling import pull
@@ -58,7 +58,6 @@ _RETRIEVE_STATUSES = {
     statuses.CANNOT_PERFORM: "Refused, out of resources: every sub-operation failed",
     statuses.UNKNOWN_DESTINATION: "Refused: `aeConfig` doesn't have the Move Destination",
     statuses.MISMATCH: "Identifier does not match SOP class; Offending Element (0000,0901) names the key",
-    statuses.UNABLE_TO_PROCESS: "Unable to process",
 }
 _REFUSALS = {
     acceptance.PEER: "the address isn't among `peers`",

@@ -12,7 +12,6 @@ from staticwado_daemon.archive.query_tables import FILE
 from staticwado_daemon.archive.query_writer import QueryIndexWriter
 from staticwado_daemon.archive.summary import Series
 from staticwado_daemon.dicom.transfer_syntaxes import (
-    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -21,12 +20,11 @@ from staticwado_daemon.dicom.uids import UID
 from tests.records import make_record
 
 SYNTAXES = {
-    IMPLICIT_VR_LITTLE_ENDIAN: (True, True, False),
-    EXPLICIT_VR_LITTLE_ENDIAN: (False, True, False),
-    EXPLICIT_VR_BIG_ENDIAN: (False, False, False),
-    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: (False, True, True),
+    IMPLICIT_VR_LITTLE_ENDIAN: (True, True),
+    EXPLICIT_VR_LITTLE_ENDIAN: (False, True),
+    EXPLICIT_VR_BIG_ENDIAN: (False, False),
 }
-"""Transfer syntaxes of identifiers, and how pynetdicom is told of them: implicit VR, little endian, deflated."""
+"""Transfer syntaxes of identifiers, and how pynetdicom is told of them: implicit VR, little endian."""
 
 
 def instance(study: str, series: str, uid: str, **attributes: Any) -> Dataset:

@@ -7,7 +7,8 @@ from staticwado_daemon.dicom.content_types import ContentType
 from staticwado_daemon.dicom.frames import describe, frame_segments
 from staticwado_daemon.dicom.native import Frames
 from staticwado_daemon.dicom.part10 import Instance
-from staticwado_daemon.dicom.transcode import Choices, NotLossless, StoredFrames
+from staticwado_daemon.dicom.proof import NotLossless
+from staticwado_daemon.dicom.transcode import Choices, StoredFrames
 
 
 def store(instance: Instance, choices: Choices | ContentType) -> StoredFrames:

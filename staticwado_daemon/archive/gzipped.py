@@ -49,13 +49,15 @@ def unpack_pieces(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     """Undo `pack` or `pack_pieces` for what is too long to be held.
 
     Raises:
-        Corrupt: if the data is damaged or cut short, when that is reached.
+        Corrupt: if the data is damaged, cut short, or goes on behind its end, when that is reached.
     """
     inflater = zlib.decompressobj(WINDOW)
     try:
         for piece in pieces:
             for start in range(0, len(piece), _INFLATED_BYTES):
                 yield inflater.decompress(piece[start : start + _INFLATED_BYTES])
+                if inflater.unused_data:
+                    raise Corrupt("gzip data goes on behind its end")
     except zlib.error as error:
         raise Corrupt(f"damaged gzip data: {error}") from error
     if not inflater.eof:
@@ -86,6 +88,6 @@ def unpack(data: bytes, most: int = MOST) -> bytes:
         inflated: bytes = inflater.decompress(data, length + 1)
     except _DAMAGED as error:
         raise Corrupt(f"damaged gzip data: {error}") from error
-    if not inflater.eof or len(inflated) != length:
+    if not inflater.eof or inflater.unused_data or len(inflated) != length:
         raise Corrupt("gzip data is cut short, or isn't as long as it says")
     return inflated

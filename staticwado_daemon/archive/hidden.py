@@ -4,7 +4,6 @@ There is a note for each study that has anything of the kind, and none for the o
 is written with the study's other derived files.
 """
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import msgspec
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.merge import Versions
 from staticwado_daemon.dicom.uids import UID
-
-_UID = re.compile(r"[0-9.]+", re.ASCII)
+from staticwado_daemon.errors import Rejected
 
 
 class Hidden(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -60,11 +58,10 @@ def read(root: Path) -> dict[UID, Hidden]:
     directory = root / layout.HIDDEN
     found = {}
     for path in directory.iterdir() if directory.is_dir() else ():
-        if _UID.fullmatch(path.name):
-            try:
-                found[UID(path.name)] = msgspec.json.decode(path.read_bytes(), type=Hidden)
-            except (FileNotFoundError, msgspec.DecodeError):
-                continue
+        try:
+            found[UID(path.name)] = msgspec.json.decode(path.read_bytes(), type=Hidden)
+        except (Rejected, OSError, msgspec.DecodeError):
+            continue
     return found
 
 

@@ -95,5 +95,5 @@ class StudiesIndex:
             try:
                 attributes = orjson.loads(query)
                 self._put(UID(first_text(attributes, "0020000D")), query, attributes)
-            except (Rejected, ValueError) as error:
+            except (Rejected, ValueError, AttributeError) as error:  # the last for what is no object
                 raise Corrupt(f"not a study's query answer: {error}") from error

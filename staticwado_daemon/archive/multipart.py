@@ -21,6 +21,8 @@ _BEFORE_TYPE = b"--" + BOUNDARY.encode() + b"\r\nContent-Type: "
 _END_OF_HEAD = b"\r\n\r\n"
 _CLOSE = b"\r\n--" + BOUNDARY.encode() + b"--"
 _DELIMITER = b"--" + BOUNDARY.encode()
+_LONGEST_HEAD = 4096
+"""Bytes among which the head of a part ends; one that is damaged isn't searched for in gigabytes."""
 _NOT_OURS = "not a multipart file of this tree"
 _CONTAINS_BOUNDARY = "contains the multipart boundary of this tree"
 
@@ -72,9 +74,9 @@ def unwrap_pieces(body: Iterable[bytes | memoryview]) -> Iterator[bytes]:
         last += piece
         if not inside:
             end = last.find(_END_OF_HEAD)
-            if end < 0:
+            if end < 0 and len(last) < _LONGEST_HEAD:
                 continue
-            if not last.startswith(_BEFORE_TYPE):
+            if end < 0 or not last.startswith(_BEFORE_TYPE):
                 break
             last, inside = last[end + len(_END_OF_HEAD) :], True
         yield last[: -len(_CLOSE)]
@@ -92,4 +94,8 @@ def unwrap(body: bytes) -> tuple[str, memoryview]:
     end = body.find(_END_OF_HEAD)
     if end < 0 or not body.startswith(_BEFORE_TYPE) or not body.endswith(_CLOSE):
         raise Corrupt(_NOT_OURS)
-    return body[len(_BEFORE_TYPE) : end].decode("ascii"), memoryview(body)[end + len(_END_OF_HEAD) : -len(_CLOSE)]
+    try:
+        content_type = body[len(_BEFORE_TYPE) : end].decode("ascii")
+    except UnicodeDecodeError as error:
+        raise Corrupt(_NOT_OURS) from error
+    return content_type, memoryview(body)[end + len(_END_OF_HEAD) : -len(_CLOSE)]

@@ -10,6 +10,7 @@ what sets it apart from the one before. Any order is read.
 import hashlib
 from collections.abc import Iterable, Iterator
 
+import msgspec
 import orjson
 
 from staticwado_daemon.archive import gzipped
@@ -33,7 +34,7 @@ def from_pack(data: bytes) -> Iterator[tuple[str, bytes]]:
     body = gzipped.unpack(data, gzipped.LONGEST)
     try:
         end = body.index(b"\n")
-        table: list[tuple[str, int]] = orjson.loads(body[:end])
+        table = msgspec.json.decode(body[:end], type=list[tuple[str, int]])
     except ValueError as error:
         raise Corrupt(f"pack without a table: {error}") from error
     position = end + 1

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 import orjson
 
 from staticwado_daemon.archive.query_tables import UNDECIDED
+from staticwado_daemon.archive.summary import LONGEST_LISTED
 from staticwado_daemon.dicom import moments
 from staticwado_daemon.dicom.matching import EMPTY, Key, is_universal, normalised
 
@@ -19,8 +20,11 @@ _WILD: Final = re.compile(r"[*?]")
 _IN_NAMES: Final = re.compile(r"[*?^=]+")
 """What parts the fixed texts of a name: "Doe^*" is to find "Doe" as well."""
 
-_HIGHEST: Final = "\U0010ffff"
-"""Behind every text that goes on from a prefix."""
+_MOST_TEXTS: Final = 8
+"""Of one name: there may be hundreds between wild cards, and each is looked for in every study."""
+
+_HIGHEST: Final = "\U0010ffff" * LONGEST_LISTED
+"""Put behind a prefix, it makes a text that stands behind all that go on from the prefix."""
 
 
 class Condition(NamedTuple):
@@ -56,7 +60,7 @@ def condition(keys: Sequence[Key], columns: Mapping[str, _Column]) -> Condition:
 
     Args:
         keys: of the query; those that there is no column for don't narrow it.
-        columns: `STUDY`, or `SERIES`, which has those of its study.
+        columns: `STUDY`, or `SERIES`, which has those of its study as well.
 
     Raises:
         Unmatchable: if a key can't be matched with.
@@ -104,9 +108,10 @@ def _texts(column: str, value: str) -> Condition | None:
 
 
 def _name(column: str, value: str) -> Condition | None:
-    """A name, by every fixed text in it."""
+    """A name, by the longest fixed texts in it."""
     groups = [normalised(group) for group in value.split("=", 2)]
-    held = [text for group in groups for text in _IN_NAMES.split(group) if text]
+    texts = dict.fromkeys(text for group in groups for text in _IN_NAMES.split(group) if text)
+    held = sorted(texts, key=len, reverse=True)[:_MOST_TEXTS]
     return _joined(" AND ", [Condition(f"instr({column}, ?)", (text,)) for text in held]) if held else None
 
 
@@ -141,7 +146,8 @@ STUDY: Final[Mapping[str, _Column]] = {
 }
 
 SERIES: Final[Mapping[str, _Column]] = {
-    **STUDY,
+    # Of its referring physician a series may say something else than its study, and is found by that.
+    **{tag: column for tag, column in STUDY.items() if tag != "00080090"},
     "0020000E": _Column("series.uid", "UI", _uids),
     "00080060": _Column("series.modality", "CS", _each(_text)),
 }

@@ -64,7 +64,7 @@ def _objects(read: Read, path: str) -> list[bytes]:
     data = read(path)
     if data is None:
         raise Corrupt(f"{path} is missing")
-    return summary.objects(gzipped.unpack(data))
+    return summary.objects(gzipped.unpack(data, gzipped.LONGEST))
 
 
 def _decoded(answer: bytes) -> dict[str, Any]:

@@ -19,7 +19,7 @@ FILE: Final = "query.sqlite"
 
 NAME: Final = "the query index"
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 UNDECIDED: Final = "\\"
 """In a column: there are several values, or strange ones. No single value can be this."""
@@ -95,13 +95,13 @@ class StudyColumns(NamedTuple):
         patient_id, issuer = text(answer, "00100020"), text(answer, "00100021")
         name, birth_date = names(answer, "00100010"), day(answer, "00100030")
         # Without an ID the same name and date of birth is the best that is known, as it is on paper.
-        patient = (patient_id, issuer) if patient_id else ("", issuer, name, birth_date)
+        patient = (texts(answer, "00100020"),) if patient_id else ("", name, birth_date)
         return cls(
             date=first_text(answer, "00080020"),
             time=first_text(answer, "00080030"),
             day=day(answer, "00080020"),
             birth_date=birth_date,
-            patient="\\".join(patient),
+            patient="\n".join((texts(answer, "00100021"), *patient)),
             patient_id=patient_id,
             issuer=issuer,
             patient_name=name,

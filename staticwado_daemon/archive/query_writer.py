@@ -17,7 +17,7 @@ import orjson
 from staticwado_daemon.archive import sqlite
 from staticwado_daemon.archive.query_tables import NAME, SCHEMA, VERSION, StudyColumns, packed, text
 from staticwado_daemon.dicom.uids import UID
-from staticwado_daemon.errors import Corrupt, Rejected
+from staticwado_daemon.errors import Corrupt, Rejected, Transient
 
 _BUSY_SECONDS: Final = 0.2
 """How long publishing may be kept by somebody who has locked the file; then it is tried again later."""
@@ -175,8 +175,11 @@ class QueryIndexWriter:
         self.trim()
 
     def trim(self) -> None:
-        """Bring the log into the file if it has become long; readers that are in the midst of it keep it back."""
-        with suppress(FileNotFoundError):
+        """Bring the log into the file if it has become long; readers in the midst of it, or a full disk, keep it back.
+
+        It goes on growing then, and what is in it is as safe there.
+        """
+        with suppress(FileNotFoundError, Transient):
             if self._log.stat().st_size > _LONGEST_LOG:
                 self._ask("PRAGMA wal_checkpoint(PASSIVE)")
 

@@ -20,11 +20,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import msgspec
 import orjson
 
 from staticwado_daemon.archive import gzipped, tombstone
 from staticwado_daemon.archive.tombstone import Tombstone
-from staticwado_daemon.dicom.serialised import serialised
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt, Rejected
 
@@ -115,6 +115,31 @@ Held: TypeAlias = Record | Tombstone
 """What a record file holds."""
 
 
+class _Format(msgspec.Struct):
+    """What every format of a record begins with."""
+
+    format: int
+
+
+class _Head(_Format, rename="camel"):
+    """A record's line before its data set."""
+
+    study: str
+    series: str
+    instance: str
+    revision: int
+    content: str
+    source: str
+    source_transfer_syntax: str = msgspec.field(name="sourceTransferSyntaxUID")
+    blobs: list[tuple[str, int, str]]
+    remainder: tuple[str, int]
+    source_attributes: msgspec.Raw
+
+
+_FORMAT = msgspec.json.Decoder(_Format)
+_HEAD = msgspec.json.Decoder(_Head)
+
+
 def parse(line: bytes) -> Record:
     """Read a record back from its line.
 
@@ -122,23 +147,27 @@ def parse(line: bytes) -> Record:
         Corrupt: if it isn't one, or of a newer format.
     """
     cut = line.find(DATASET)
+    before = line if cut < 0 else line[:cut] + b"}"
     try:
-        head = orjson.loads(line[:cut] + b"}")
-        if head["format"] != FORMAT:
-            raise Corrupt(f"record of format {head['format']}, this program reads {FORMAT}")
-        return Record(
-            identity=Identity(UID(head["study"]), UID(head["series"]), UID(head["instance"])),
-            revision=head["revision"],
-            content=head["content"],
-            source=head["source"],
-            source_transfer_syntax=head["sourceTransferSyntaxUID"],
-            blobs=tuple(Blob(*blob) for blob in head["blobs"]),
-            remainder=(head["remainder"][0], head["remainder"][1]),
-            source_attributes=serialised(head["sourceAttributes"]),
-            dataset=line[cut + len(DATASET) : -1],
-        )
-    except (orjson.JSONDecodeError, KeyError, TypeError, IndexError, Rejected) as error:
+        if (written := _FORMAT.decode(before).format) != FORMAT:
+            raise Corrupt(f"record of format {written}, this program reads {FORMAT}")
+        head = _HEAD.decode(before)
+        identity = Identity(UID(head.study), UID(head.series), UID(head.instance))
+    except (msgspec.DecodeError, Rejected) as error:
         raise Corrupt(f"not a record: {error}") from error
+    if cut < 0:
+        raise Corrupt("not a record: it has no data set")
+    return Record(
+        identity=identity,
+        revision=head.revision,
+        content=head.content,
+        source=head.source,
+        source_transfer_syntax=head.source_transfer_syntax,
+        blobs=tuple(Blob(*blob) for blob in head.blobs),
+        remainder=head.remainder,
+        source_attributes=bytes(head.source_attributes),
+        dataset=line[cut + len(DATASET) : -1],
+    )
 
 
 def to_file(held: Iterable[Held]) -> tuple[str, bytes]:

@@ -138,7 +138,8 @@ def _series(where: _Where, keys: Sequence[Key]) -> Iterator[tuple[SeriesRow, Ans
 def _instances(where: _Where, keys: Sequence[Key]) -> Iterator[Answer]:
     of_instances = [key for key in keys if key.tag not in _SERIES]
     matches = matcher(of_instances)
-    uids = next((key.values for key in keys if key.tag == SOP_INSTANCE_UID and not is_universal(key)), ())
+    asked = next((key.values for key in keys if key.tag == SOP_INSTANCE_UID and not is_universal(key)), ())
+    uids = [uid for value in asked if (uid := value.strip(" \0"))]
     above = [key for key in keys if key.tag in _SERIES]
     if uids and not any(key.tag == SERIES_INSTANCE_UID and not is_universal(key) for key in above):
         above.append(Key(SERIES_INSTANCE_UID, "UI", _series_of(where, uids)))

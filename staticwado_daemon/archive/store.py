@@ -67,10 +67,10 @@ class Store:
         self._doubted: frozenset[str] | None = frozenset()
         self._sync_failure: tuple[int | None, str | None] = 0, None
         self._litter: set[Path] = set()
-        if role != "adopt" and (root / layout.ADOPTING).exists():
-            raise ConfigError(f"{root} is half adopted: run `staticwado adopt {root} --yes` again, to its end")
         with ExitStack() as undo:
             try:
+                if role != "adopt" and (root / layout.ADOPTING).exists():
+                    raise ConfigError(f"{root} is half adopted: run `staticwado adopt {root} --yes` again, to its end")
                 self._create(group)
                 self._root_descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 undo.callback(os.close, self._root_descriptor)
@@ -134,8 +134,8 @@ class Store:
         if version > TREE_FORMAT:
             raise ConfigError(f"{self.root} has format {version}; this staticwado knows {TREE_FORMAT}: upgrade it")
         if version < TREE_FORMAT:
-            self.put(layout.FORMAT, orjson.dumps({"format": TREE_FORMAT, "gzip": gzipped.SETTINGS}))
-            self.sync()
+            # Not by `put`: an empty file, as a power cut may leave of one that was named before a sync, says no format.
+            self.supersede((), layout.FORMAT, orjson.dumps({"format": TREE_FORMAT, "gzip": gzipped.SETTINGS}))
 
     def check(self) -> None:
         """Make sure that the root's name still leads to the root that was opened.
@@ -217,7 +217,7 @@ class Store:
             self.sweep(prepared)
 
     def supersede(self, old: Iterable[str], path: str, data: bytes) -> None:
-        """Let one file take the place of several, which go once it is on the disk under its name."""
+        """Let one file take the place of any number, which go once it is on the disk under its name."""
         prepared = self.prepare(data)
         try:
             self.sync()

@@ -177,17 +177,18 @@ def execute(command: click.Command, name: str, arguments: list[str] | None = Non
         _complain(name, str(error))
         return _USAGE if isinstance(error, ConfigError) else _FAILED
     except OSError as error:
-        _complain(name, (f"{error.filename}: {error.strerror}" if error.filename else str(error)) + _whose(error))
+        _complain(name, _of_the_system(error))
         return _FAILED
     return code if isinstance(code, int) else 0
 
 
-def _whose(error: OSError) -> str:
-    """Say who may, of what is the tree's own."""
+def _of_the_system(error: OSError) -> str:
+    """What the system complains of; and of what is the tree's own, who may."""
     from staticwado_daemon.archive import layout
 
+    where = f"{error.filename}: " if error.filename else ""
     own = isinstance(error, PermissionError) and layout.PRIVATE in Path(str(error.filename)).parts
-    return ": run this as the tree's user, or as root" if own else ""
+    return where + (error.strerror or str(error)) + (": run this as the tree's user, or as root" if own else "")
 
 
 def _sentence(error: click.ClickException) -> str:
@@ -202,7 +203,18 @@ def _complain(name: str, sentence: str) -> None:
     click.echo(f"{click.style(f'{name}:', fg='red', bold=True)} {sentence}", err=True)
 
 
+def _make_output_safe() -> None:
+    """See to it that output is no reason to fail: where nobody listens, or the terminal lacks a character."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (to the end)
+        elif stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _be(command: click.Command, name: str) -> NoReturn:
+    _make_output_safe()
     heard = threading.Event()
 
     def interrupt(*_: object) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from staticwado_daemon.cli.options import INTERRUPTED, AbsolutePath, Common, shared
-from staticwado_daemon.cli.outcomes import counted, print_object, printable
+from staticwado_daemon.cli.outcomes import counted, first_of, print_object, printable
 from staticwado_daemon.cli.watching import bar
 from staticwado_daemon.errors import ConfigError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from staticwado_daemon.operate.adopt.tree import Candidate
 
 _PARTLY = 3
-_SHOWN = 20
 _TREE = AbsolutePath(exists=True, file_okay=False)
 
 
@@ -127,6 +126,5 @@ def _print(report: "Report", root: Path, *, done: bool, as_json: bool) -> None:
 def _print_some(word: str, color: str | None, study: str, lines: list[str]) -> None:
     if lines:
         click.echo(f"\n{click.style(word, fg=color)}: study {study}")
-        click.echo("".join(f"  {printable(line)}\n" for line in lines[:_SHOWN]), nl=False)
-    if len(lines) > _SHOWN:
-        click.echo(f"  … and {len(lines) - _SHOWN:,} more: --json names them all")
+    for line in first_of(lines):
+        click.echo(f"  {printable(line)}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from staticwado_daemon.pipeline.images import Images
     from staticwado_daemon.pipeline.ingest import Rules
     from staticwado_daemon.pipeline.line import Line
+    from staticwado_daemon.pipeline.space import Space
 
 JOURNAL = "journal.sqlite"
 """Below the state directory."""
@@ -102,6 +103,13 @@ def _turn(root: Path) -> "Role | None":
     while (holder := lock_holder(root)) == "create":
         time.sleep(_POLL_SECONDS)
     return holder
+
+
+def space_of(storage: "Storage") -> "Space":
+    """The room that is left on the disk of a tree, and how much of it has to stay."""
+    from staticwado_daemon.pipeline.space import Space
+
+    return Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
 
 
 def rules_of(storage: "Storage") -> "Rules":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from staticwado_daemon.cli.options import AbsolutePath, Common, shared
+from staticwado_daemon.cli.options import STDOUT, Common, PathOrStdout, shared
 from staticwado_daemon.errors import StaticwadoError
 
 if TYPE_CHECKING:
@@ -116,18 +116,18 @@ def _say_what_run_would(configuration: "Configuration") -> None:
 
 
 @config.command(short_help="Write a commented configuration to begin with.", epilog=_INIT_EXAMPLES)
-@click.argument("file", type=AbsolutePath(allow_dash=True), required=False)
+@click.argument("file", type=PathOrStdout(), required=False)
 @shared()
 @click.pass_obj
-def init(common: Common, file: Path | None) -> int:
+def init(common: Common, file: Path | None) -> None:
     """Write a commented configuration with every setting at its default to FILE (./static-wado.json5, or -)."""
     from staticwado_daemon.config import FILE_NAME, find
 
     target = file or common.config or Path.cwd() / FILE_NAME
     text = "".join(_template())
-    if target.name == "-":
+    if target == STDOUT:
         sys.stdout.write(text)
-        return 0
+        return
     try:
         with target.open("x", encoding="utf-8") as stream:
             stream.write(text)
@@ -135,7 +135,6 @@ def init(common: Common, file: Path | None) -> int:
         raise StaticwadoError(f"{target} exists: remove it first, or name another file") from None
     named = "" if find(None) == target else f" -c {shlex.quote(os.path.relpath(target))}"
     click.echo(f"wrote {target}: name a folder in daemonConfig.inbound, then `staticwado run{named}`")
-    return 0
 
 
 def _template() -> Iterator[str]:

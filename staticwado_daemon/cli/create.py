@@ -131,10 +131,10 @@ def _create(
 ) -> "tuple[list[Answer], str | None]":
     """Do it here, or have the running daemon do it: a tree has one writer. Says why, if not everything is done."""
     from staticwado_daemon.archive.audit import user
+    from staticwado_daemon.cli.assembly import space_of
     from staticwado_daemon.pipeline import requests
     from staticwado_daemon.pipeline.create import create as create_all
     from staticwado_daemon.pipeline.requests import Answer
-    from staticwado_daemon.pipeline.space import Space
 
     if opened is None:
         progress.say("the running daemon has been asked")
@@ -146,9 +146,8 @@ def _create(
         return _sorted([*map(Answer.of, named.unlisted), *asked]), None
 
     line, journal = opened
-    space = Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
     inputs = itertools.chain(named.unlisted, map(files.look, named.files))
-    created = create_all(line, journal, space, inputs, lambda receipt: progress.add(receipt.outcome))
+    created = create_all(line, journal, space_of(storage), inputs, lambda receipt: progress.add(receipt.outcome))
     return _sorted(map(Answer.of, created.receipts)), created.failure
 
 

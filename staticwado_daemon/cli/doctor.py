@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import shutil
-import textwrap
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import click
 
 from staticwado_daemon.cli.options import Common, shared
 from staticwado_daemon.cli.outcomes import counted, printable
+from staticwado_daemon.cli.words import wrapped
 from staticwado_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from staticwado_daemon.operate.doctor.finding import Finding, Look
 
 _NEEDS_ATTENTION = 3
+_NAME = 15  # columns
 _USUAL_URL = "http://127.0.0.1:8080"
 """Where nginx listens with the configuration that `staticwado nginx-config` prints, unless told otherwise."""
 
@@ -49,13 +51,12 @@ def doctor(common: Common, url: str | None, *, as_json: bool) -> int:
 
     if url is not None and not url.startswith(("http://", "https://")):
         raise ConfigError(f"--url {url}: say http://HOST:PORT or https://HOST")
-    name_width = 15
     healthy, count, printed = True, 0, []
     for name, finding in examine(_looks(common, url)):
         healthy, count = healthy and finding.ok, count + (not finding.ok)
         printed.append({"check": name, "ok": finding.ok, "sentence": finding.sentence})
         if not as_json:
-            click.echo(_line(name, finding, name_width))
+            click.echo(_line(name, finding))
     if as_json:
         click.echo(json.dumps({"healthy": healthy, "checks": printed}))
     elif healthy:
@@ -66,13 +67,13 @@ def doctor(common: Common, url: str | None, *, as_json: bool) -> int:
     return 0 if healthy else _NEEDS_ATTENTION
 
 
-def _line(name: str, finding: "Finding", width: int) -> str:
+def _line(name: str, finding: "Finding") -> str:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    head = f"{name:<{_NAME}} "
+    first = f"  {'OK' if finding.ok else '!!'}  "
     mark = click.style("OK", fg="green") if finding.ok else click.style("!!", fg="red", bold=True)
-    columns = shutil.get_terminal_size().columns
-    indent = " " * (width + 7)
-    room = max(40, columns - len(indent))
-    lines = textwrap.wrap(printable(finding.sentence), room, break_long_words=False, break_on_hyphens=False)
-    return f"  {mark}  {name:<{width}} {f'{chr(10)}{indent}'.join(lines)}"
+    told = wrapped(printable(finding.sentence), first + head, " " * len(first + head), width)
+    return f"  {mark}  {told.removeprefix(first)}"
 
 
 def _looks(common: Common, url: str | None) -> "dict[str, Look]":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from staticwado_daemon.cli.options import Common, shared
-from staticwado_daemon.cli.outcomes import COLORS, counted, print_object, printable
+from staticwado_daemon.cli.outcomes import COLORS, counted, first_of, print_object, printable
 from staticwado_daemon.cli.places import places_of
 from staticwado_daemon.cli.words import date_time, moment, to_json, wrapped
 from staticwado_daemon.units import size
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from staticwado_daemon.operate.whereabouts import Conflict, Instance, Removal, Series, Study, Usage, Version
 
 _LABEL = 11  # columns
-_SHOWN = 20
-"""Of files, sources and conflicts; --json names them all."""
 
 _NOW = {
     "unchanged": "is still what it was",
@@ -244,10 +242,8 @@ def _unreadable(files: tuple[str, ...]) -> Iterator[str]:
 
 
 def _list(label: str, lines: list[str]) -> Iterator[str]:
-    for number, each in enumerate(lines[:_SHOWN]):
+    for number, each in enumerate(first_of(lines)):
         yield _row("" if number else label, each)
-    if len(lines) > _SHOWN:
-        yield _row("", f"… and {len(lines) - _SHOWN:,} more: --json names them all")
 
 
 def _row(label: str, text: str) -> str:

@@ -4,15 +4,8 @@ from pathlib import Path
 
 import click
 
-from staticwado_daemon.cli.exporting import (
-    STDOUT,
-    PathOrStdout,
-    Session,
-    begin,
-    reconstruct_option,
-    version_option,
-)
-from staticwado_daemon.cli.options import Common, json_option, shared
+from staticwado_daemon.cli.exporting import Session, begin, reconstruct_option, version_option
+from staticwado_daemon.cli.options import STDOUT, Common, PathOrStdout, json_option, shared
 from staticwado_daemon.errors import ConfigError
 
 _EXAMPLES = """\b

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from staticwado_daemon.cli.options import AbsolutePath, Common, warn
+from staticwado_daemon.cli.options import STDOUT, Common, warn
 from staticwado_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,18 +20,7 @@ if TYPE_CHECKING:
     from staticwado_daemon.operate.export.originals import Originals
     from staticwado_daemon.operate.export.selection import Version
 
-STDOUT = Path("-")
 _FAILED, _PARTLY = 1, 3
-_SHOWN = 20
-"""So many problems are told; --json tells them all."""
-
-
-class PathOrStdout(AbsolutePath):
-    """A path, or `-` for standard output."""
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
-        """Check and convert one path."""
-        return STDOUT if str(value) == "-" else super().convert(value, parameter, context)
 
 
 version_option = click.option(
@@ -182,16 +171,15 @@ class Session:
 
     def finish(self, *, as_json: bool, quiet: bool = False) -> int:
         """Tell what became of everything, and return the exit code."""
-        from staticwado_daemon.cli.outcomes import print_object
+        from staticwado_daemon.cli.outcomes import first_of, print_object
 
         problems = [each for each in self.exported if each.problem]
         if as_json:
             print_object(_to_json(self.exported, self.places))
         else:
-            for each in problems[:_SHOWN]:
-                click.echo(f"{click.style(f'{each.identity.instance}:', fg='red')} {each.problem}", err=True)
-            if len(problems) > _SHOWN:
-                click.echo(f"… and {len(problems) - _SHOWN:,} more: --json names them all", err=True)
+            told = [f"{click.style(f'{each.identity.instance}:', fg='red')} {each.problem}" for each in problems]
+            for line in first_of(told):
+                click.echo(line, err=True)
             click.echo(self._summary(), err=quiet)
         if not problems:
             return 0

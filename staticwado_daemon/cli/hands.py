@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from staticwado_daemon.config import Storage
     from staticwado_daemon.dicom.uids import UID
     from staticwado_daemon.inbound.journal import Journal
+    from staticwado_daemon.inbound.receipt import Receipt
     from staticwado_daemon.log import Level
     from staticwado_daemon.pipeline.line import Line
     from staticwado_daemon.pipeline.requests import Answer, Command, Options
@@ -129,21 +130,20 @@ class _Line(Hands):
     def store(self, files: Sequence[Path], on_progress: OnProgress = _nobody) -> "list[Answer]":
         from collections import Counter
 
+        from staticwado_daemon.cli.assembly import space_of
         from staticwado_daemon.errors import StaticwadoError
         from staticwado_daemon.inbound.named import look
         from staticwado_daemon.pipeline.create import create
         from staticwado_daemon.pipeline.requests import Answer
-        from staticwado_daemon.pipeline.space import Space
 
-        storage, counts = self.storage, Counter[str]()
+        counts = Counter[str]()
 
-        def count(outcome: str) -> None:
-            counts[outcome] += 1
+        def count(receipt: "Receipt") -> None:
+            counts[receipt.outcome] += 1
             on_progress(counts)
 
-        space = Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
         inputs = (look(each, force=True) for each in files)
-        created = create(self.line, self.journal, space, inputs, lambda receipt: count(receipt.outcome))
+        created = create(self.line, self.journal, space_of(self.storage), inputs, count)
         if created.failure:
             raise StaticwadoError(created.failure)
         return [*map(Answer.of, created.receipts)]

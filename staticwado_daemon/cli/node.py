@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from staticwado_daemon.dimse.node.observed import Observed
     from staticwado_daemon.dimse.node.server import Node
     from staticwado_daemon.dimse.peers import Peer
+    from staticwado_daemon.dimse.pulling.arrivals import Expected
     from staticwado_daemon.dimse.query.hierarchy import OpenIndex
     from staticwado_daemon.dimse.query.service import Query
     from staticwado_daemon.dimse.receiving.service import Receiver
@@ -126,11 +127,11 @@ def _we_and_others(configuration: "config.Configuration") -> "tuple[Local, dict[
 
 
 @contextmanager
-def pulling(configuration: "config.Configuration", storage: "Receiver") -> Iterator[None]:
+def pulling(configuration: "config.Configuration", storage: "Expected") -> Iterator[None]:
     """Fetch what the rules of the settings say, for as long as the block lasts."""
     from staticwado_daemon.cli.asking import local_of
     from staticwado_daemon.cli.pulling import rules_of
-    from staticwado_daemon.dimse.pulling import pull
+    from staticwado_daemon.dimse.pulling import lacking
     from staticwado_daemon.dimse.pulling.rules import Rules
 
     settings, wanted = configuration.scp(), rules_of(configuration)
@@ -139,8 +140,8 @@ def pulling(configuration: "config.Configuration", storage: "Receiver") -> Itera
         return
     local = local_of(settings, tls=any(each.peer.tls for each in wanted))
     # What came before we ended last may still wait for the daemon.
-    waiting = functools.cache(functools.partial(pull.waiting, settings.drop_dir))
-    rules = Rules(wanted, local, storage, lambda study: pull.held(settings.root, study) | waiting())
+    waiting = functools.cache(functools.partial(lacking.waiting, settings.drop_dir))
+    rules = Rules(wanted, local, storage, lambda study: waiting() | lacking.held(settings.root, study))
     ended = threading.Event()
     thread = threading.Thread(target=rules.run, args=(ended,), name="pulling", daemon=True)
     thread.start()

@@ -16,6 +16,9 @@ AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any] | click.Command)
 INTERRUPTED = 130
 """The exit code: 128 + SIGINT, as a shell counts."""
 
+STDOUT = Path("-")
+"""What a path is that stands for standard output."""
+
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -105,9 +108,19 @@ class AbsolutePath(click.Path):
     """A path, made absolute by where the command was typed: not by where a configuration file stands."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
-        """Check and convert one path."""
+        """Check and convert one path; an empty one, as an unset variable gives it, is none and not where one stands."""
+        if value == "":
+            self.fail("it is empty", parameter, context)
         text = super().convert(value, parameter, context)
         return Path(str(text)).absolute()
+
+
+class PathOrStdout(AbsolutePath):
+    """A path, or `-` for standard output."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
+        """Check and convert one path."""
+        return STDOUT if str(value) == "-" else super().convert(value, parameter, context)
 
 
 json_option = click.option(
@@ -128,7 +141,8 @@ ohif_option = click.option(
     help="An unpacked OHIF `dist` folder to serve on /.",
 )
 
-_FOLDER = AbsolutePath(file_okay=False)
+# Who may not read the tree is told so by what reads it, and `doctor` tells more.
+_FOLDER = AbsolutePath(file_okay=False, readable=False)
 _FILE = AbsolutePath(dir_okay=False)
 
 

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -135,6 +135,13 @@ def _print_reasons(outcome: str, answers: Sequence["Answer"]) -> None:
         left = max(0, left - len(names))
     if len(answers) > _SHOWN[outcome]:
         click.echo(f"  … and {len(answers) - _SHOWN[outcome]:,} more: --json names them all")
+
+
+def first_of(lines: Sequence[str], count: int = 20) -> Iterator[str]:
+    """The first of many lines, and then how many more there are."""
+    yield from lines[:count]
+    if len(lines) > count:
+        yield f"… and {len(lines) - count:,} more: --json names them all"
 
 
 def counted(number: int, noun: str) -> str:

@@ -24,7 +24,7 @@ def require_tree(root: Path) -> None:
         ConfigError: if there is none in `root`.
     """
     if not is_tree(root):
-        raise ConfigError(f"there is no tree in {root}")
+        raise ConfigError(f"there is no tree in {root}: name it with --root, or with -c the configuration that does")
 
 
 def nesting_errors(root: Path) -> Iterator[str]:

@@ -12,7 +12,7 @@ import click
 
 from staticwado_daemon.cli.asking import local_of, network_options, peer_of, quieten
 from staticwado_daemon.cli.find import chosen_keys, query_options
-from staticwado_daemon.cli.options import Common, json_option, shared
+from staticwado_daemon.cli.options import INTERRUPTED, Common, json_option, shared
 from staticwado_daemon.errors import ConfigError, StaticwadoError, Transient
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from staticwado_daemon.dicom.uids import UID
     from staticwado_daemon.dimse.association.requestor import Local
     from staticwado_daemon.dimse.peers import Peer
-    from staticwado_daemon.dimse.pulling.pull import Lack, Pulled, Way
+    from staticwado_daemon.dimse.pulling.lacking import Lack, Way
+    from staticwado_daemon.dimse.pulling.pull import Pulled
     from staticwado_daemon.dimse.receiving.service import Receiver
 
 _FAILED, _PARTLY = 1, 3
@@ -58,8 +59,12 @@ def pull(common: Common, ae: str, *, way: "Way | None", dry_run: bool, tls: bool
     peer = peer_of(configuration, ae, tls=tls)
     session = Session(configuration, peer, local_of(configuration.scp(), tls=peer.tls))
     session.look(keys, way)
-    if not dry_run:
-        session.fetch()
+    try:
+        if not dry_run:
+            session.fetch()
+    except KeyboardInterrupt:
+        click.echo(f"interrupted after {session.come:,} of {session.lacked:,}; run it again to go on", err=True)
+        return INTERRUPTED
     return session.tell(as_json=common.as_json, dry_run=dry_run)
 
 
@@ -74,7 +79,9 @@ class Session:
         way: by which it is fetched.
         found: how many studies the peer has by the keys.
         lacks: what we lack of them.
+        unlisted: those of which the peer fails to tell what it has.
         pulled: what became of that.
+        come: how many instances have come so far.
     """
 
     configuration: "Configuration"
@@ -83,61 +90,83 @@ class Session:
     way: "Way | None" = None
     found: int = 0
     lacks: "list[Lack]" = field(default_factory=list)
+    unlisted: "list[Lack]" = field(default_factory=list)
     pulled: "list[Pulled]" = field(default_factory=list)
+    come: int = 0
+
+    @property
+    def lacked(self) -> int:
+        """How many instances are to be fetched."""
+        return sum(len(each.items) for each in self.lacks)
 
     def look(self, keys: dict[str, str], way: "Way | None") -> None:
         """Find out what is lacked, and by which way it can be had."""
         from staticwado_daemon.cli.watching import bar
         from staticwado_daemon.dimse.association.requestor import associated
-        from staticwado_daemon.dimse.pulling import pull
+        from staticwado_daemon.dimse.pulling import lacking
 
         settings = self.configuration.scp()
-        with associated(self.local, self.peer, pull.proposals()) as association:
-            ways = pull.ways(association)
+        with associated(self.local, self.peer, lacking.proposals()) as association:
+            ways = lacking.ways(association)
             if not ways or (way and way not in ways):
                 wanted = f"C-{way.upper()}" if way else "neither C-GET nor C-MOVE"
                 raise StaticwadoError(f"{self.peer} {'does not offer' if way else 'offers'} {wanted}")
             self.way = way or ways[0]
-            studies = pull.studies(association, self.peer, keys, date.today())  # noqa: DTZ011 - a local day
+            studies = lacking.studies(association, self.peer, keys, date.today())  # noqa: DTZ011 - a local day
             self.found = len(studies)
             with bar(len(studies), "studies looked at") as show:
-                waiting = pull.waiting(settings.drop_dir)
+                waiting = lacking.waiting(settings.drop_dir)
                 for study in studies:
-                    here = pull.held(settings.root, study) | waiting
-                    lack = pull.lack(association, self.peer, study, here)
+                    here = lacking.held(settings.root, study) | waiting
+                    lack = lacking.lack(association, self.peer, study, here)
                     self.lacks += [lack] if lack.items else []
+                    self.unlisted += [lack] if lack.problem else []
                     show(advance=1)
 
     def fetch(self) -> None:
         """Fetch it, study by study."""
         from staticwado_daemon.cli.watching import bar
-        from staticwado_daemon.dimse.pulling import pull
-        from staticwado_daemon.dimse.pulling.retrieval import Arrivals
 
         if not self.lacks:
             return
-        with bar(sum(len(each.items) for each in self.lacks), "fetched") as show:
-            done = 0
+        with bar(self.lacked, "fetched") as show:
+
+            def come(count: int) -> None:
+                self.come = count
+                show(completed=count)
+
             if self.way == "move":
-                self._require_our_node()
-                for lack in self.lacks:
-                    pulled = pull.move(self.local, self.peer, lack, partial(_show_sent, show, done))
-                    self.pulled.append(pull.arrived(pulled, self._here))
-                    done += len(lack.items)
-                return
-            self._require_user()
-            with receiver_of(self.configuration) as receiver:
-                for lack in self.lacks:
-                    arrivals = Arrivals(receiver, lambda: show(advance=1))
-                    self.pulled.append(pull.get(self.local, self.peer, lack, arrivals))
+                self._move(come)
+            else:
+                self._get(come)
+
+    def _move(self, come: Callable[[int], None]) -> None:
+        from staticwado_daemon.dimse.pulling import pull
+
+        self._require_our_node()
+        done = 0
+        for lack in self.lacks:
+            pulled = pull.move(self.local, self.peer, lack, partial(_come, come, done))
+            self.pulled.append(pull.arrived(pulled, self._here))
+            done += len(lack.items)
+
+    def _get(self, come: Callable[[int], None]) -> None:
+        from staticwado_daemon.dimse.pulling import pull
+        from staticwado_daemon.dimse.pulling.arrivals import Arrivals
+
+        self._require_user()
+        with receiver_of(self.configuration) as receiver:
+            for lack in self.lacks:
+                arrivals = Arrivals(receiver, lambda: come(self.come + 1))
+                self.pulled.append(pull.get(self.local, self.peer, lack, arrivals))
 
     def _here(self, study: "UID") -> "frozenset[UID]":
         """What of a study is in the tree or on its way; looked at in this order, nothing is missed on its way."""
-        from staticwado_daemon.dimse.pulling import pull
+        from staticwado_daemon.dimse.pulling import lacking
 
         settings = self.configuration.scp()
-        waiting = pull.waiting(settings.drop_dir)
-        return waiting | pull.held(settings.root, study)
+        waiting = lacking.waiting(settings.drop_dir)
+        return waiting | lacking.held(settings.root, study)
 
     def _require_user(self) -> None:
         """Make sure that the daemon may read and remove what comes."""
@@ -171,8 +200,6 @@ class Session:
         from staticwado_daemon.cli.outcomes import counted, print_object
 
         fetched = sum(each.fetched for each in self.pulled)
-        lacked = sum(len(each.items) for each in self.lacks)
-        problems = [each for each in self.pulled if each.problem]
         if as_json:
             print_object(_to_json(self, dry_run=dry_run))
         else:
@@ -180,12 +207,12 @@ class Session:
                 click.echo(line)
             if not dry_run and fetched:
                 self._tell_where()
-            if not lacked:
+            if not self.lacks and not self.unlisted:
                 rest = ", nothing of which is to be fetched" if self.found else ""
                 click.echo(f"{self.peer}: {counted(self.found, 'study')} found{rest}")
-        if not problems:
+        if not self.unlisted and not any(each.problem for each in self.pulled):
             return 0
-        return _PARTLY if fetched else _FAILED
+        return _PARTLY if fetched or (dry_run and self.lacks) else _FAILED
 
     def _tell_where(self) -> None:
         from staticwado_daemon.operate.health import look
@@ -196,8 +223,8 @@ class Session:
             click.echo(f"no daemon is running: what came waits in {settings.drop_dir} for `staticwado run`", err=True)
 
 
-def _show_sent(show: Callable[..., None], done: int, sent: int) -> None:
-    show(completed=done + sent)
+def _come(come: Callable[[int], None], before: int, count: int) -> None:
+    come(before + count)
 
 
 @contextmanager
@@ -214,14 +241,13 @@ def receiver_of(configuration: "Configuration") -> "Iterator[Receiver]":
 def _lines(session: Session, *, dry_run: bool) -> Iterator[str]:
     from staticwado_daemon.cli.outcomes import counted
 
-    if dry_run:
-        for lack in session.lacks:
-            yield f"{lack.study}: {len(lack.items):,} of {counted(lack.total, 'instance')} to be fetched"
-        return
+    for lack in session.lacks if dry_run else ():
+        yield f"{lack.study}: {len(lack.items):,} of {counted(lack.total, 'instance')} to be fetched"
     for each in session.pulled:
-        lacked = len(each.lack.items)
-        line = f"{each.lack.study}: {each.fetched:,} of {counted(lacked, 'instance')} fetched"
+        line = f"{each.lack.study}: {each.fetched:,} of {counted(len(each.lack.items), 'instance')} fetched"
         yield f"{line}; {click.style(each.problem, fg='red')}" if each.problem else line
+    for lack in session.unlisted:
+        yield f"{lack.study}: {click.style(lack.problem, fg='red')}"
 
 
 def _to_json(session: Session, *, dry_run: bool) -> str:
@@ -234,13 +260,10 @@ def _to_json(session: Session, *, dry_run: bool) -> str:
             "instances": lack.total,
             "lacked": len(lack.items),
             "fetched": outcomes[lack.study].fetched if lack.study in outcomes else 0,
-            "problem": outcomes[lack.study].problem if lack.study in outcomes else None,
+            "problem": outcomes[lack.study].problem if lack.study in outcomes else lack.problem,
         }
-        for lack in session.lacks
+        for lack in (*session.lacks, *session.unlisted)
     ]
     told = {"from": session.peer.title, "by": session.way, "dryRun": dry_run, "found": session.found}
-    counts = {
-        "lacked": sum(len(each.items) for each in session.lacks),
-        "fetched": sum(each.fetched for each in session.pulled),
-    }
+    counts = {"lacked": session.lacked, "fetched": sum(each.fetched for each in session.pulled)}
     return json.dumps({**told, **counts, "studies": studies})

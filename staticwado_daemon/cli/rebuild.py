@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from staticwado_daemon.operate.verify.reading import Reader
 
 _PARTLY = 3
-_SHOWN = 20
 _PORTION = 200
 _WELL = frozenset({"published", "duplicate"})
 
@@ -256,9 +255,8 @@ def _tell(done: _Done, root: Path, to_do: int | None) -> None:
         by_reason.setdefault(each.reason, []).append(each.target)
     for reason, targets in by_reason.items():
         click.echo(f"{click.style('left as it is', fg='yellow')}: {outcomes.printable(reason)} ({len(targets):,})")
-        click.echo("".join(f"  {target}\n" for target in targets[:_SHOWN]), nl=False)
-        if len(targets) > _SHOWN:
-            click.echo(f"  … and {len(targets) - _SHOWN:,} more: --json names them all")
+        for line in outcomes.first_of(targets):
+            click.echo(f"  {line}")
 
 
 def _to_json(done: _Done, to_do: int | None) -> str:

@@ -135,16 +135,15 @@ def _try_here(
     configuration: "Configuration", opened: "tuple[Line, Journal]", wanted: list[Path], progress: outcomes.Progress
 ) -> "tuple[list[Answer], str | None]":
     """As `create` does it. What came by the drop folder stays there until the next daemon finds it stored."""
+    from staticwado_daemon.cli.assembly import space_of
     from staticwado_daemon.inbound.named import look
     from staticwado_daemon.inbound.receipt import Receipt
     from staticwado_daemon.pipeline.create import create
     from staticwado_daemon.pipeline.requests import Answer
     from staticwado_daemon.pipeline.retry import withdraw
-    from staticwado_daemon.pipeline.space import Space
 
     line, journal = opened
     settings = configuration.daemon()
-    storage = settings.storage
     drop_dir = settings.drop_dir.resolve()
     # One by one, so that what there is no room to take keeps its receipt.
     inputs = (
@@ -152,8 +151,7 @@ def _try_here(
         for path in wanted
         for each in withdraw(path, journal, drop_dir)
     )
-    space = Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
-    created = create(line, journal, space, inputs, lambda receipt: progress.add(receipt.outcome))
+    created = create(line, journal, space_of(settings.storage), inputs, lambda receipt: progress.add(receipt.outcome))
     return [*map(Answer.of, created.receipts)], created.failure
 
 

@@ -56,7 +56,7 @@ Examples:
 @click.pass_obj
 def rendered(
     common: Common, /, *, target: str, number: int, output: str | None, quality: int, as_json: bool, **look: str | None
-) -> int:
+) -> None:
     """Make a picture of one frame, as viewers show it: windowed, with its colours, without annotations.
 
     TARGET is a SOP Instance UID or studies/S/series/X/instances/I; a study or series that has one image will do.
@@ -83,7 +83,6 @@ def rendered(
         click.echo(_told(path, frame, pixels.shape))
     elif path:
         click.echo(f"{path}: {pixels.shape[1]}x{pixels.shape[0]}")
-    return 0
 
 
 def _window(text: str | None) -> "Window | None":

@@ -85,12 +85,11 @@ def _daemon(
     check: Callable[[], None],
     told: "Told",
 ) -> "Daemon":
+    from staticwado_daemon.cli.assembly import space_of
     from staticwado_daemon.pipeline.daemon import Daemon, Places
-    from staticwado_daemon.pipeline.space import Space
 
     storage = settings.storage
-    space = Space(storage.root, storage.minimum_free_bytes, storage.minimum_free_inodes)
-    places = Places(storage.root, storage.state_dir, settings.drop_dir, space, settings.keep_deleted_days)
+    places = Places(storage.root, storage.state_dir, settings.drop_dir, space_of(storage), settings.keep_deleted_days)
     return Daemon(places, line, inbound, journal, check, told)
 
 

@@ -65,6 +65,7 @@ def _run(configuration: "config.Configuration") -> None:
     from staticwado_daemon.cli.service import sender
     from staticwado_daemon.dimse.node.observed import Observed
     from staticwado_daemon.dimse.node.server import Service, serve
+    from staticwado_daemon.dimse.pulling.arrivals import Expected
     from staticwado_daemon.dimse.verification.service import Verification
     from staticwado_daemon.operate.network import REPORT, NetworkReport
     from staticwado_daemon.pipeline.struct_file import StructFile
@@ -80,7 +81,7 @@ def _run(configuration: "config.Configuration") -> None:
         _only_node(settings.state_dir),
         assembly.receiver(configuration, observed) as storage,
     ):
-        commitment = assembly.commitment(configuration, observed)
+        commitment, expected = assembly.commitment(configuration, observed), Expected(storage)
         services: list[Service] = [
             Verification(observed),
             storage,
@@ -89,9 +90,9 @@ def _run(configuration: "config.Configuration") -> None:
             commitment,
         ]
         with (
-            serve(node, services, observed, storage) as port,
+            serve(node, services, observed, expected) as port,
             commitment,  # tells what it owes only once we can be asked
-            assembly.pulling(configuration, storage),
+            assembly.pulling(configuration, expected),
         ):
             observed.port = port
             for sentence in assembly.concerns(settings, node):

@@ -1,7 +1,7 @@
 """`staticwado send`: studies to another node."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from staticwado_daemon.cli.asking import local_of, network_options, peer_of, quieten
-from staticwado_daemon.cli.options import Common, json_option, shared, warn
+from staticwado_daemon.cli.options import INTERRUPTED, Common, json_option, shared, warn
 from staticwado_daemon.errors import StaticwadoError
 
 if TYPE_CHECKING:
@@ -86,8 +86,13 @@ def send_to(common: Common, targets: Sequence[str], ae: str, *, skip_present: bo
     outcome = Outcome(peer)
     if skip_present:
         chosen = outcome.without(chosen, _present(local, peer, chosen))
-    with _audited(storage.root, meant, outcome):
-        _send(storage, local, chosen, outcome)
+    try:
+        with _audited(storage.root, meant, outcome):
+            _send(storage, local, chosen, outcome)
+    except KeyboardInterrupt:
+        done = f"{len(outcome.sent):,} of {len(chosen):,}"
+        click.echo(f"interrupted after {done}; `staticwado send --skip-present` sends the rest", err=True)
+        return INTERRUPTED
     return outcome.tell(as_json=common.as_json)
 
 
@@ -105,16 +110,17 @@ def _present(local: "Local", peer: "Peer", chosen: "Iterable[Chosen]") -> "froze
 def _send(storage: "Storage", local: "Local", chosen: "Sequence[Chosen]", outcome: "Outcome") -> None:
     from staticwado_daemon.cli.node import sending_directory
     from staticwado_daemon.cli.watching import bar
-    from staticwado_daemon.dimse.sending.delivery import deliver
+    from staticwado_daemon.dimse.sending.delivery import Delivery
     from staticwado_daemon.dimse.sending.renditions import Renditions
     from staticwado_daemon.units import size
 
     directory = sending_directory(storage.root, storage.state_dir)
     renditions = Renditions(storage.root, directory, storage.minimum_free_bytes)
-    with bar(len(chosen)) as show:
-        for sent in deliver(local, outcome.peer, chosen, renditions):
-            outcome.sent.append(sent)
-            show(advance=1, description=size(outcome.bytes))
+    delivery = Delivery(local, outcome.peer, renditions)
+    with bar(len(chosen)) as show, closing(delivery.send(chosen)) as results:
+        for sent in results:
+            outcome.add(sent)
+            show(advance=1, description=size(outcome.length))
 
 
 @contextmanager
@@ -125,7 +131,7 @@ def _audited(root: Path, meant: "Iterable[Target]", outcome: "Outcome") -> Itera
     try:
         yield
     finally:
-        counts = {"instances": len(outcome.good), "failed": len(outcome.failed), "bytes": outcome.bytes}
+        counts = {"instances": len(outcome.good), "failed": len(outcome.failed), "bytes": outcome.length}
         try:
             audit.append(root, audit.Entry("send", [*map(str, meant)], counts, reason=f"to {outcome.peer}"))
         except OSError as error:
@@ -140,11 +146,18 @@ class Outcome:
         peer: to whom.
         sent: what was tried.
         present: how many the peer had already.
+        length: of what the peer has stored, in bytes.
     """
 
     peer: "Peer"
     sent: "list[Sent]" = field(default_factory=list)
     present: int = 0
+    length: int = 0
+
+    def add(self, sent: "Sent") -> None:
+        """One was tried."""
+        self.sent.append(sent)
+        self.length += 0 if sent.is_failed else sent.length
 
     def without(self, chosen: "Sequence[Chosen]", present: "frozenset[object]") -> "list[Chosen]":
         """What isn't there yet; the rest is counted."""
@@ -161,11 +174,6 @@ class Outcome:
     def failed(self) -> "list[Sent]":
         """What it hasn't."""
         return [each for each in self.sent if each.is_failed]
-
-    @property
-    def bytes(self) -> int:
-        """Of what the peer has stored."""
-        return sum(each.length for each in self.good)
 
     def tell(self, *, as_json: bool) -> int:
         """Print it all, and return the exit code."""
@@ -190,7 +198,7 @@ class Outcome:
 
         warned = sum(each.is_warning for each in self.good)
         converted = sum(each.transfer_syntax != each.chosen.transfer_syntax for each in self.good)
-        words = [f"{self.peer}: {counted(len(self.good), 'instance')} stored, {size(self.bytes)}"]
+        words = [f"{self.peer}: {counted(len(self.good), 'instance')} stored, {size(self.length)}"]
         if converted:
             words.append(f"{converted:,} of them uncompressed for it")
         if warned:

@@ -77,7 +77,7 @@ def line(now: "Status") -> str:
     counts = [f"{outcome} {count:,}" for outcome, count in now.receipts.items() if count]
     parts = [f"{_HEADLINES[now.state][0]}: {summary(now)}", f"instances {now.instances:,}", *counts, *now.degraded]
     if now.dicom:
-        parts.append(f"DICOM {_traffic(now.dicom)}")
+        parts.append(f"DICOM {', '.join(_traffic(now.dicom))}")
     return " · ".join(map(printable, parts))
 
 
@@ -112,9 +112,8 @@ def summary(now: "Status") -> str:
 
 
 def _numbers(now: "Status", root: str) -> Iterator[str]:
-    visible = f"{now.instances:,} in {'1 study' if now.studies == 1 else counted(now.studies, 'study')}"
     yield _row("tree", printable(root))
-    yield _row("instances", visible)
+    yield _row("instances", f"{now.instances:,} in {counted(now.studies, 'study')}")
     if now.conflicts:
         yield _row(
             "conflicts", f"{counted(now.conflicts, 'instance')} came with several contents; one of each is shown"

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from staticwado_daemon.operate.verify.study import Wish
 
 _DAMAGED, _SOME_LEFT = 1, 3
-_SHOWN = 20
-"""How many findings of a kind are named; --json names them all."""
 
 _EXAMPLES = """\b
 Examples:
@@ -143,9 +141,9 @@ def _look_again(root: "Path", before: "Verified", wish: "Wish") -> "Verified":
 def _print(before: "Verified", now: "Verified", root: "Path") -> None:
     left = {(each.kind, each.where) for each in now.findings}
     repaired = now is not before
-    for kind, count in Counter(each.kind for each in (*before.findings, *_new(before, now))).most_common():
-        found = [each for each in (*before.findings, *_new(before, now)) if each.kind == kind]
-        _print_kind(found, count, left if repaired else None)
+    every = _every(before, now)
+    for kind, _ in Counter(each.kind for each in every).most_common():
+        _print_kind([each for each in every if each.kind == kind], left if repaired else None)
     rate = f" ({before.bytes / 1e6 / before.seconds:.0f} MB/s)" if before.seconds > 1 else ""
     click.echo(
         f"{root}: {outcomes.counted(before.studies, 'study')}, {outcomes.counted(before.instances, 'instance')}, "
@@ -166,23 +164,26 @@ def _print(before: "Verified", now: "Verified", root: "Path") -> None:
         )
 
 
-def _new(before: "Verified", now: "Verified") -> "list[Finding]":
-    """What was found only after the repair."""
-    return [each for each in now.findings if each not in before.findings]
+def _every(before: "Verified", now: "Verified") -> "list[Finding]":
+    """What was found at first, and then what was found only after the repair."""
+    known = {*before.findings}
+    return [*before.findings, *(each for each in now.findings if each not in known)]
 
 
-def _print_kind(found: "list[Finding]", count: int, left: set[tuple[Any, str]] | None) -> None:
+def _print_kind(found: "list[Finding]", left: set[tuple[Any, str]] | None) -> None:
     from staticwado_daemon.operate.verify.finding import MEANINGS, MENDINGS
 
     first = found[0]
-    click.echo(f"{click.style(first.kind, fg='red', bold=True)} ({count:,}): {MEANINGS[first.kind].sentence}")
+    click.echo(f"{click.style(first.kind, fg='red', bold=True)} ({len(found):,}): {MEANINGS[first.kind].sentence}")
     if left is None:
-        click.echo(f"  repair would {MENDINGS[first.mending]}")
-    for each in found[:_SHOWN]:
-        state = "" if left is None else "left    " if (each.kind, each.where) in left else "mended  "
-        click.echo(f"  {state}{outcomes.printable(each.where)}" + (f" ({each.detail})" if each.detail else ""))
-    if count > _SHOWN:
-        click.echo(f"  … and {count - _SHOWN:,} more: --json names them all")
+        click.echo(f"  repair would {'do ' if first.mending == 'nobody' else ''}{MENDINGS[first.mending]}")
+    for line in outcomes.first_of([_line(each, left) for each in found]):
+        click.echo(f"  {line}")
+
+
+def _line(each: "Finding", left: set[tuple[Any, str]] | None) -> str:
+    state = "" if left is None else "left    " if (each.kind, each.where) in left else "mended  "
+    return f"{state}{outcomes.printable(each.where)}" + (f" ({each.detail})" if each.detail else "")
 
 
 def _to_json(before: "Verified", now: "Verified", sample: tuple[float, str] | None) -> str:
@@ -191,8 +192,7 @@ def _to_json(before: "Verified", now: "Verified", sample: tuple[float, str] | No
     left = {(each.kind, each.where) for each in now.findings}
     repaired = now is not before
     findings = [
-        _as_object(each, None if not repaired else (each.kind, each.where) in left)
-        for each in (*before.findings, *_new(before, now))
+        _as_object(each, None if not repaired else (each.kind, each.where) in left) for each in _every(before, now)
     ]
     return json.dumps(
         {

@@ -10,7 +10,7 @@ from msgspec import inspect
 
 from staticwado_daemon.config.document import Document, KeyPath, spell
 from staticwado_daemon.config.reference import REFUSED, UNUSED
-from staticwado_daemon.config.schema import AE_TITLE, MAPS, SECTIONS, Group, Key, keys
+from staticwado_daemon.config.schema import AE_TITLE, BASE, MAPS, SECTIONS, Group, Key, keys
 
 
 def errors(document: Document) -> Iterator[str]:
@@ -31,7 +31,7 @@ def warnings(document: Document) -> Iterator[str]:
         if isinstance(notes, str):
             yield f"{document.where((section,))}: {section} isn't used by staticwado: {notes}"
         elif isinstance(value, dict):
-            for name in value.keys() & notes.keys():
+            for name in [each for each in value if each in notes]:
                 place = document.where((section, name))
                 yield f"{place}: {section}.{name} isn't used by staticwado: {notes[name]}"
 
@@ -146,7 +146,9 @@ def _is_unused(at: KeyPath, name: str) -> bool:
 
 def _elsewhere(name: str) -> str:
     homes = [section for section, group in SECTIONS.items() if any(key.name == name for key in keys(group))]
-    return f"it belongs in {homes[0]}" if homes else ""
+    if BASE in homes:
+        return f"it belongs in {BASE}"  # from which the others inherit it
+    return f"it belongs in {' or '.join(homes)}" if homes else ""
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

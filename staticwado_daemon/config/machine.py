@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
+from staticwado_daemon.archive import layout
 from staticwado_daemon.config.values import Daemon, Scp, Storage
 
 
@@ -58,17 +59,19 @@ def _is_group(name: str) -> bool:
 def daemon_errors(daemon: Daemon) -> Iterator[str]:
     """Yield a sentence for each thing that `staticwado run` would refuse to begin with."""
     yield from storage_errors(daemon.storage)
+    has_received = os.path.isdir(daemon.drop_dir)  # noqa: PTH112 - that of Path raises where it may not look
     # What a node has received must be taken, whatever is configured.
-    if not daemon.inbound and not daemon.drop_expected and not daemon.drop_dir.is_dir():
+    if not daemon.inbound and not daemon.drop_expected and not has_received:
         yield (
             "nothing to watch: name a folder in daemonConfig.inbound, such as [{dir: '/dicom'}], or what "
             "`staticwado scp` is to receive by, such as dicomWebScpConfig: {port: 11112}"
         )
-    if daemon.server and daemon.server.ohif and not (daemon.server.ohif / "index.html").is_file():
-        yield f"daemonConfig.serve.ohif: {daemon.server.ohif} holds no index.html: name an unpacked OHIF `dist` folder"
+    ohif = daemon.server.ohif if daemon.server else None
+    if ohif and not os.path.isfile(ohif / "index.html"):  # noqa: PTH113 - likewise
+        yield f"daemonConfig.serve.ohif: {ohif} holds no index.html: name an unpacked OHIF `dist` folder"
     drop = ("daemonConfig.dropDir", daemon.drop_dir)
     watched = [(f"daemonConfig.inbound[{index}].dir", folder.dir) for index, folder in enumerate(daemon.inbound)]
-    private_dir = daemon.storage.root / ".staticwado"
+    private_dir = daemon.storage.root / layout.PRIVATE
     if not daemon.drop_dir.is_relative_to(private_dir):
         yield from _place_errors(*drop)
     root = daemon.storage.root.resolve()
@@ -94,8 +97,12 @@ def scp_errors(scp: Scp) -> Iterator[str]:
 def missing_folders(daemon: Daemon) -> Iterator[str]:
     """Yield a sentence for each inbound folder that isn't there: `staticwado run` waits for it, with the others."""
     for index, folder in enumerate(daemon.inbound):
-        if not folder.dir.is_dir():
-            yield f"daemonConfig.inbound[{index}].dir: {folder.dir} isn't a folder: create it or correct the path"
+        key = f"daemonConfig.inbound[{index}].dir"
+        try:
+            if not folder.dir.is_dir():
+                yield f"{key}: {folder.dir} isn't a folder: create it or correct the path"
+        except PermissionError:
+            yield f"{key}: {_user()} may not enter the folders above {folder.dir}: let it, or correct the path"
 
 
 def _overlap(one: Path, other: Path) -> bool:

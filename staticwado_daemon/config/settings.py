@@ -2,20 +2,15 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from staticwado_daemon.archive import layout
 from staticwado_daemon.config import check, document
 from staticwado_daemon.config.document import Document
-from staticwado_daemon.config.schema import (
-    BASE,
-    MAPS,
-    SECTIONS,
-    Group,
-    Key,
-    keys,
-)
+from staticwado_daemon.config.schema import BASE, MAPS, SECTIONS, Group, Key, keys
 from staticwado_daemon.config.values import Daemon, Images, InboundFolder, Node, Pull, Scp, Server, Storage, Tls
 from staticwado_daemon.errors import ConfigError
 
@@ -23,7 +18,7 @@ FILE_NAME = "static-wado.json5"
 COMMAND_LINE = "command line"
 DEFAULT = "default"
 
-_DROP = ".staticwado/drop"
+_DROP = f"{layout.PRIVATE}/drop"
 """Below the root, unless daemonConfig.dropDir names another place."""
 
 
@@ -142,8 +137,10 @@ class Configuration:
 
     def _state_dir(self, root: Path) -> Path:
         """Where a tree's state is: what the journal of another tree knows must not be believed of this one."""
-        own = root == Path(Configuration(self.document, {}).effective(BASE)["rootDir"].value)
-        return Path(self._values("daemonConfig")["stateDir"]) if own else root / ".staticwado"
+        named = self.written("daemonConfig").get("stateDir")
+        if named and root == Path(Configuration(self.document, {}).effective(BASE)["rootDir"].value):
+            return self._absolute(named)
+        return root / layout.PRIVATE
 
     def _named(self, section: str, group: type[Group]) -> dict[str, Setting]:
         where = self.document.where if self.document else lambda _: DEFAULT
@@ -160,7 +157,7 @@ class Configuration:
         if value is None and key.name == "workers":
             value = len(os.sched_getaffinity(0))
         elif value is None and key.name == "stateDir":
-            value = str(Path(self.effective(BASE)["rootDir"].value) / ".staticwado")
+            value = str(Path(self.effective(BASE)["rootDir"].value) / layout.PRIVATE)
         elif value is None and key.name == "dropDir":
             value = str(Path(self.effective(BASE)["rootDir"].value) / _DROP)
         return Setting(self._complete(key, value), origin)
@@ -189,7 +186,7 @@ class Configuration:
         return {each.name: self._complete(each, values.get(each.name, each.default)) for each in keys(group)}
 
     def _absolute(self, text: str) -> Path:
-        base = self.document.path.parent if self.document else Path.cwd()
+        base = self.document.path.parent if self.document else Path()  # without a file every path is absolute
         try:
             return Path(os.path.normpath(base / Path(text).expanduser()))
         except RuntimeError:
@@ -217,8 +214,13 @@ def find(given: Path | None) -> Path | None:
     """Find the configuration file: the given one, else the first of the usual places, else none."""
     if given is not None:
         return given.absolute()
-    places = (Path.cwd() / FILE_NAME, Path.home() / FILE_NAME, Path("/etc") / FILE_NAME)
-    return next((place for place in places if place.is_file()), None)
+    for folder in (Path.cwd, Path.home, lambda: Path("/etc")):
+        # The current folder may be gone, or closed to whom `sudo -u` has made of somebody; not everybody has a home.
+        with suppress(OSError, RuntimeError):
+            place = folder() / FILE_NAME
+            if place.is_file():
+                return place
+    return None
 
 
 def load(given: Path | None = None, options: Mapping[str, Any] | None = None) -> Configuration:

@@ -18,6 +18,8 @@ MULTI_VALUE_RESETS: Final = TEXT_RESETS | frozenset(b"\\")
 NAME_RESETS: Final = MULTI_VALUE_RESETS | frozenset(b"^=")
 
 _ESCAPE: Final = b"\x1b"
+_ASCII_AGAIN: Final = b"\x1b(B"
+"""It speaks of G0 alone: beyond ASCII is what the initial character set has there."""
 _SECTIONS: Final = re.compile(rb"^[^\x1b]+|\x1b[^\x1b]*")
 _DEFAULT: Final = "iso8859"
 _LONGEST: Final = 1024
@@ -78,12 +80,14 @@ class CharacterSets:
         if not section.startswith(_ESCAPE):
             return self._initial(section)
         escape = section[: 4 if section.startswith((b"\x1b$(", b"\x1b$)")) else 3]
+        text = section[len(escape) :]
+        if escape == _ASCII_AGAIN:
+            return self._initial(text)
         codec = _CODECS_BY_ESCAPE.get(escape)
         if codec is None:
             return self._initial(section)
         if codec in handled_encodings:
             return section.decode(codec, "replace")
-        text = section[len(escape) :]
         end = next((index for index, byte in enumerate(text) if byte in resets), len(text))
         return text[:end].decode(codec, "replace") + (self._initial(text[end:]) if end < len(text) else "")
 

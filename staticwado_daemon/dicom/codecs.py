@@ -22,6 +22,14 @@ from staticwado_daemon.dicom.transfer_syntaxes import (
     DEFLATED_IMAGE_FRAME,
     HTJ2K,
     HTJ2K_ANY,
+    JPEG_2000,
+    JPEG_2000_LOSSLESS,
+    JPEG_BASELINE,
+    JPEG_EXTENDED,
+    JPEG_LOSSLESS,
+    JPEG_LOSSLESS_FIRST_ORDER,
+    JPEG_LS_LOSSLESS,
+    JPEG_LS_NEAR_LOSSLESS,
     RLE_LOSSLESS,
     transfer_syntax,
 )
@@ -30,10 +38,9 @@ from staticwado_daemon.errors import Corrupt
 # A frame that decodes to more isn't shown by any viewer, and would cost more than a worker has.
 MAXIMUM_DECODED_BYTES = 1 << 31
 
-_PREFIX = "1.2.840.10008.1.2.4."
-_JPEG = frozenset(f"{_PREFIX}{last}" for last in (50, 51, 57, 70))
-_JPEG_LS = frozenset(f"{_PREFIX}{last}" for last in (80, 81))
-_JPEG_2000 = frozenset(f"{_PREFIX}{last}" for last in (90, 91))
+_JPEG = frozenset((JPEG_BASELINE, JPEG_EXTENDED, JPEG_LOSSLESS, JPEG_LOSSLESS_FIRST_ORDER))
+_JPEG_LS = frozenset((JPEG_LS_LOSSLESS, JPEG_LS_NEAR_LOSSLESS))
+_JPEG_2000 = frozenset((JPEG_2000_LOSSLESS, JPEG_2000))
 _MULTI_COMPONENT_TRANSFORMED = frozenset({"YBR_RCT", "YBR_ICT"})
 _END_OF_IMAGE = b"\xff\xd9"
 _TAIL = 16  # the marker, and what writers pad with

@@ -25,6 +25,9 @@ from staticwado_daemon.dicom.transfer_syntaxes import (
     JPEG_2000,
     JPEG_2000_LOSSLESS,
     JPEG_BASELINE,
+    JPEG_EXTENDED,
+    JPEG_LOSSLESS,
+    JPEG_LOSSLESS_FIRST_ORDER,
     JPEG_LS_LOSSLESS,
     JPEG_LS_NEAR_LOSSLESS,
     RLE_LOSSLESS,
@@ -52,8 +55,8 @@ _PALETTE = "PALETTE COLOR"
 
 _FAMILIES: dict[str, frozenset[str]] = {
     "jp2": frozenset((JPEG_2000_LOSSLESS, JPEG_2000)),
-    "jpeg": frozenset((JPEG_BASELINE, "1.2.840.10008.1.2.4.51")),
-    "jpeglossless": frozenset(("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")),
+    "jpeg": frozenset((JPEG_BASELINE, JPEG_EXTENDED)),
+    "jpeglossless": frozenset((JPEG_LOSSLESS, JPEG_LOSSLESS_FIRST_ORDER)),
     "jls": frozenset((JPEG_LS_LOSSLESS, JPEG_LS_NEAR_LOSSLESS)),
     "rle": frozenset((RLE_LOSSLESS,)),
     "jph": HTJ2K,

@@ -3,6 +3,7 @@
 It may only decline. At the first thing that is not plainly right (an unknown VR, a length that does
 not fit, tags out of order, a public UN, items in implicit VR ...) it returns None and pydicom answers
 instead. Where it does answer, it answers the same; the tests hold it to that over every file there is.
+Only that pydicom gives up at some malformed character sets (0008,0005) of items, which are no matter here.
 
 Nine of ten elements of a series repeat byte for byte from instance to instance, so what an element
 became is remembered under its raw bytes. The memory is bounded and belongs to the process.
@@ -39,11 +40,12 @@ _REMEMBERED_BYTES: Final = 512
 _REMEMBERED_SEQUENCE_BYTES: Final = 4096
 _MEMORY_OVERHEAD_BYTES: Final = 400
 
-_LAST_FOREIGN_GROUP: Final = 0x0007  # commands, file meta information, directories
+_FOREIGN_GROUPS: Final = frozenset((*range(8), 0xFFFE))  # commands, file meta information, directories, delimiters
 
 _LONG: Final = frozenset(vr.encode() for vr in LONG_LENGTH_VRS)
 _VRS: Final = {vr.encode(): vr for vr in VRS}
 _PIXEL_DATA_VRS: Final = ("OB", "OW", "OF", "OD")
+_NO_SEQUENCES: Final = PIXEL_DATA_TAGS | {SPECIFIC_CHARACTER_SET, TRAILING_PADDING}
 _ONE_ENTRY: Final = 2
 _HEADER: Final = struct.Struct("<HH2sH").unpack_from
 _LENGTH: Final = struct.Struct("<I").unpack_from
@@ -70,29 +72,39 @@ class _Remembered(NamedTuple):
     inside: _Inside | None
 
 
-_Table = dict[bytes, _Remembered]
+class _Table(dict[bytes, _Remembered]):
+    """Raw elements and what they became. A forgotten table, which somebody may still read with, takes no more."""
+
+    forgotten = False
 
 
 @dataclass(slots=True)
 class _Memory:
-    """Raw elements and what they became: one table for each thing that has a say in that."""
+    """One table for each thing that has a say in what elements become."""
 
     tables: dict[Hashable, _Table] = field(default_factory=dict)
     size: int = 0
 
     def table(self, character_sets: CharacterSets, rules: Rules) -> _Table:
-        return self.tables.setdefault((character_sets, rules), {})
+        return self.tables.setdefault((character_sets, rules), _Table())
 
     def remember(self, table: _Table, raw: bytes, result: _Remembered) -> None:
+        if table.forgotten:
+            return
         self.size += len(raw) + len(result.fragment) + _MEMORY_OVERHEAD_BYTES
         if result.inside:
             self.size += sum(len(value.data) for value in result.inside.bulk_values)
         if self.size > _MEMORY_BYTES:
-            for forgotten in self.tables.values():
-                forgotten.clear()
-            self.tables.clear()
-            self.size = 0
-        table[raw] = result
+            self.forget()
+        else:
+            table[raw] = result
+
+    def forget(self) -> None:
+        for table in self.tables.values():
+            table.clear()
+            table.forgotten = True
+        self.tables.clear()
+        self.size = 0
 
 
 _memory = _Memory()
@@ -171,7 +183,7 @@ class _Reading:
                 return position + 8
             key = f"{tag:08X}"
             undefined = length == UNDEFINED_LENGTH
-            if key <= previous or group <= _LAST_FOREIGN_GROUP or vr not in _VRS or (stop > end and not undefined):
+            if key <= previous or group in _FOREIGN_GROUPS or vr not in _VRS or (stop > end and not undefined):
                 raise _DeclinedError
             previous = key
             position = self.new_element(_Element(tag, _VRS[vr], start, stop, undefined), raw, end, scope)
@@ -197,6 +209,8 @@ class _Reading:
         if element.tag in PIXEL_DATA_TAGS and not scope.depth:
             return self.found_pixel_data(element)
         if element.vr == "SQ":
+            if element.tag in _NO_SEQUENCES or not element.tag & 0xFFFF:
+                raise _DeclinedError
             return self.sequence(element, raw, end, scope)
         if element.undefined:
             raise _DeclinedError
@@ -273,6 +287,8 @@ class _Reading:
             position = self.elements(position, item_end, item)
             items.append(json_object(item.fragments))
             findings.count(1)
+        if position > stop:
+            raise _DeclinedError
         key = f"{tag:08X}"
         scope.fragments[key] = fragment = sequence(items)
         if raw and findings.warned == warned_before:

@@ -15,6 +15,8 @@ import orjson
 from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.codecs import decode, photometric_interpretation
 from staticwado_daemon.dicom.codestreams import jpeg2000_header, jpeg_ls_by_plane
+from staticwado_daemon.dicom.colors import from_ybr_partial
+from staticwado_daemon.dicom.derivation import derived
 from staticwado_daemon.dicom.frames import PixelDescription
 from staticwado_daemon.dicom.native import Array, Frames
 from staticwado_daemon.dicom.transfer_syntaxes import RLE_LOSSLESS, transfer_syntax
@@ -23,7 +25,6 @@ from staticwado_daemon.errors import Corrupt
 _HTJ2K, _JPEG_LS = "image/jphc", "image/jls"
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 _SOP_CLASS_UID = "00080016"
-_IMAGE_TYPE, _DERIVATION_DESCRIPTION = "00080008", "00082111"
 _SMALLEST, _LARGEST = "00280106", "00280107"
 _PLANAR_CONFIGURATION = "00280006"
 _SPACINGS = ("00181164", "00280030")  # Imager Pixel Spacing, Pixel Spacing
@@ -34,9 +35,6 @@ _DESCRIBED: Mapping[str, str] = {
     "00280101": "bits_stored",
     "00280102": "high_bit",
 }
-
-# PS3.3 C.7.6.3.1.2 for YBR_PARTIAL_422, solved for red, green and blue.
-_FROM_YBR_PARTIAL = np.array([[1.1644, 0, 1.5960], [1.1644, -0.3918, -0.8130], [1.1644, 2.0172, 0]], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,26 +230,12 @@ def _from_partial_range(description: PixelDescription, attributes: Attributes) -
     )
 
 
-def from_ybr_partial(values: Array) -> Array:
-    """Return red, green and blue of YBR_PARTIAL samples of 8 bits; not rounded, and not cut to their range."""
-    colors: Array = (values - np.array([16, 128, 128], np.float32)) @ _FROM_YBR_PARTIAL.T
-    return colors
-
-
 def _derived(attributes: Attributes, description: str) -> dict[str, bytes | None]:
-    """Say that the samples are derived ones (PS3.3 C.7.6.1.1.2, C.12.4.1.1).
+    """Say that the samples are derived ones.
 
     The image means what it meant, so its SOP Instance UID stays; no compression has lost anything.
     """
-    image_type = attributes.value(_IMAGE_TYPE) or {}
-    values = ["DERIVED", *(image_type.get("Value") or ["", "PRIMARY"])[1:]]
-    before = attributes.text(_DERIVATION_DESCRIPTION)
-    text = f"{before}; {description}" if before else description
-    changes: dict[str, bytes | None] = {
-        _IMAGE_TYPE: orjson.dumps({"vr": "CS", "Value": values}),
-        _DERIVATION_DESCRIPTION: orjson.dumps({"vr": "ST", "Value": [text[:1024]]}),
-    }
-    return changes | {tag: None for tag in (_SMALLEST, _LARGEST) if tag in attributes}
+    return derived(attributes, description) | {tag: None for tag in (_SMALLEST, _LARGEST) if tag in attributes}
 
 
 def corrections(

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from staticwado_daemon.dicom.attributes import Attributes
-from staticwado_daemon.dicom.binary import binary_value
-from staticwado_daemon.dicom.data_set import Buffer, BulkValue
+from staticwado_daemon.dicom.binary import binary_buffer
+from staticwado_daemon.dicom.data_set import Buffer, BulkValue, Part
 from staticwado_daemon.errors import Incomplete, Rejected
 
 Segment = tuple[int, int]
@@ -94,15 +94,19 @@ def read_items(buffer: Buffer, offset: int) -> tuple[tuple[int, ...], list[Segme
     found = list(items(buffer, offset))
     if not found:
         raise Rejected("the encapsulated Pixel Data has no items")
-    table_offset, table_length = found[0]
-    table = struct.unpack_from(f"<{table_length // 4}I", buffer[table_offset : table_offset + table_length])
-    return table, found[1:]
+    return _table(Part(buffer, *found[0]), "I"), found[1:]
 
 
 def extended_offsets(attributes: Attributes, bulk_values: Sequence[BulkValue]) -> tuple[int, ...]:
     """Return the Extended Offset Table (7FE0,0001), empty if there is none (PS3.3 C.7.6.3.1.8)."""
-    value = binary_value(attributes, "7FE00001", bulk_values) or b""
-    return struct.unpack_from(f"<{len(value) // 8}Q", value)
+    return _table(binary_buffer(attributes, "7FE00001", bulk_values) or b"", "Q")
+
+
+def _table(value: Buffer, code: str) -> tuple[int, ...]:
+    """Unpack an offset table; one with more entries than there can be fragments counts as none."""
+    width = struct.calcsize(f"<{code}")
+    count = len(value) // width
+    return () if count > MAXIMUM_FRAGMENTS else struct.unpack(f"<{count}{code}", value[: count * width])
 
 
 def group(

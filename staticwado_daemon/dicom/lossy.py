@@ -15,18 +15,16 @@ import orjson
 
 from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.codings import Coding
+from staticwado_daemon.dicom.derivation import derived
 from staticwado_daemon.dicom.uids import UID
 
-_IMAGE_TYPE = "00080008"
 _SOP_CLASS_UID = "00080016"
 _SOP_INSTANCE_UID = "00080018"
-_DERIVATION_DESCRIPTION = "00082111"
 _SOURCE_IMAGE_SEQUENCE = "00082112"
 _DERIVATION_CODE_SEQUENCE = "00089215"
 _LOSSY_IMAGE_COMPRESSION = "00282110"
 _RATIO = "00282112"
 _METHOD = "00282114"
-_LONGEST_DESCRIPTION = 1024  # PS3.5 table 6.2-1, VR ST
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +54,14 @@ class Loss:
             coded_length: Bytes of all frames as they are now.
         """
         ratio = f"{self.native_length / max(1, coded_length):.2f}"
-        described = (source.text(_DERIVATION_DESCRIPTION), f"Lossy compression: {self.coding.amount}; {ratio}:1")
-        image_type = _values(source, _IMAGE_TYPE)[1:] or ["PRIMARY"]
         predecessor = {
             "00081150": _attribute("UI", [source.text(_SOP_CLASS_UID)]),
             "00081155": _attribute("UI", [source.text(_SOP_INSTANCE_UID)]),
             "0040A170": _attribute("SQ", [_code("121320", "Uncompressed predecessor")]),
         }
         return {
-            _IMAGE_TYPE: _json("CS", ["DERIVED", *image_type]),
+            **derived(source, f"Lossy compression: {self.coding.amount}; {ratio}:1"),
             _SOP_INSTANCE_UID: _json("UI", [self.instance]),
-            _DERIVATION_DESCRIPTION: _json("ST", ["; ".join(filter(None, described))[-_LONGEST_DESCRIPTION:]]),
             _SOURCE_IMAGE_SEQUENCE: _json("SQ", [*_values(source, _SOURCE_IMAGE_SEQUENCE), predecessor]),
             _DERIVATION_CODE_SEQUENCE: _json(
                 "SQ", [*_values(source, _DERIVATION_CODE_SEQUENCE), _code("113040", "Lossy Compression")]

@@ -27,6 +27,8 @@ Attribute: TypeAlias = Mapping[str, Any]
 DataSet: TypeAlias = Mapping[str, Attribute]
 _Accepts: TypeAlias = Callable[[Any], bool]
 """Whether one value of an attribute is what a value of a key asks for."""
+_Test: TypeAlias = Callable[[Attribute | None], bool]
+"""Whether an attribute, or its absence, is what a key asks for."""
 
 WILD_CARD_VRS: Final = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"))
 UNMATCHED_VRS: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
@@ -89,8 +91,8 @@ def matcher(keys: Sequence[Key]) -> Callable[[DataSet], bool]:
     Raises:
         Unmatchable: if one of them can't be matched with.
     """
-    tests = [(key.tag, test) for key in keys if (test := _test(key))]
-    return lambda dataset: all(test(dataset.get(tag)) for tag, test in tests)
+    tests = _tests(keys)
+    return lambda dataset: _passes(tests, dataset)
 
 
 def is_universal(key: Key) -> bool:
@@ -117,7 +119,16 @@ def normalised_groups(name: Any) -> tuple[str, ...]:
     return tuple(normalised(text) if isinstance(text := groups.get(group), str) else "" for group in _GROUPS)
 
 
-def _test(key: Key) -> Callable[[Attribute | None], bool] | None:
+def _tests(keys: Sequence[Key]) -> Sequence[tuple[str, _Test]]:
+    """What decides, of each key that doesn't match everything."""
+    return [(key.tag, test) for key in keys if (test := _test(key))]
+
+
+def _passes(tests: Sequence[tuple[str, _Test]], dataset: DataSet) -> bool:
+    return all(test(dataset.get(tag)) for tag, test in tests)
+
+
+def _test(key: Key) -> _Test | None:
     """What decides about an attribute, None where the key matches everything."""
     if key.tag in NEVER_MATCHED or key.vr in UNMATCHED_VRS:
         return None
@@ -149,15 +160,15 @@ def _check_size(key: Key, values: Sequence[str]) -> None:
         raise Unmatchable(key.tag, f"has more than {LONGEST_VALUE} characters")
 
 
-def _sequence_test(key: Key) -> Callable[[Attribute | None], bool] | None:
+def _sequence_test(key: Key) -> _Test | None:
     """Each item of the key that asks for something must find an item that is it (C.2.2.2.6)."""
-    asked = [matcher(item) for item in key.items if any(_test(each) for each in item)]
+    asked = [tests for item in key.items if (tests := _tests(item))]
     if not asked:
         return None
 
     def test(attribute: Attribute | None) -> bool:
         items = [item for item in _values(attribute) if isinstance(item, Mapping)]
-        return all(any(map(accepts, items)) for accepts in asked)
+        return all(any(_passes(tests, item) for item in items) for tests in asked)
 
     return test
 

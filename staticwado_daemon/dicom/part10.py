@@ -19,7 +19,6 @@ from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.data_set import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
-    IMPLICIT_LITTLE,
     LONG_LENGTH_VRS,
     Buffer,
     BulkValue,
@@ -29,6 +28,7 @@ from staticwado_daemon.dicom.data_set import (
     PixelData,
     Place,
     Rules,
+    encoding_of,
 )
 from staticwado_daemon.dicom.json_model import UTF8_CHARACTER_SET, VRS
 from staticwado_daemon.dicom.transfer_syntaxes import (
@@ -55,6 +55,8 @@ _PLAIN_UIDS: Final = {
 _EXPLICIT_VRS: Final = frozenset(vr.encode() for vr in VRS)
 _HEADER: Final = struct.Struct("<HH2sH")
 _LENGTH: Final = struct.Struct("<I")
+_LONGEST_UID: Final = 1024
+"""Bytes of a UID that are looked at, padding and all; a valid one has 64 characters at most."""
 _STUDY_INSTANCE_UID: Final = "0020000D"
 _SERIES_INSTANCE_UID: Final = "0020000E"
 _SOP_INSTANCE_UID: Final = "00080018"
@@ -199,7 +201,7 @@ def _file_meta(data: Buffer, position: int) -> _FileMeta:
             start += _LENGTH.size
         position = start + length
         if element in (0x0002, 0x0010):
-            values[element] = bytes(data[start:position]).decode("latin-1").strip(" \0")
+            values[element] = bytes(data[start : start + min(length, _LONGEST_UID)]).decode("latin-1").strip(" \0")
     raise Incomplete("the file ends before its data set")
 
 
@@ -229,24 +231,21 @@ def _inflated(data: Buffer, offset: int, limits: Limits) -> bytes:
 
 
 def _encoding(buffer: Buffer, meta: _FileMeta) -> tuple[Encoding, tuple[str, ...]]:
-    """Return how the data set is encoded, by its transfer syntax and by its looks, and what was odd about it.
-
-    Looks decide: no element is so long that its implicit length could be taken for a VR.
-    """
+    """Return how the data set is encoded, by its transfer syntax and by its looks, and what was odd about it."""
     if meta.dataset_offset + _HEADER.size > len(buffer):
         raise Incomplete("the file ends before its data set")
-    group, _, vr, _ = _HEADER.unpack(buffer[meta.dataset_offset : meta.dataset_offset + _HEADER.size])
-    explicit = vr.isalpha() and vr.isupper()
     if not meta.transfer_syntax_uid:
+        group = int.from_bytes(buffer[meta.dataset_offset : meta.dataset_offset + 2], "little")
         # Group 0008 read with the wrong byte order is 0800.
-        found = EXPLICIT_BIG if explicit and group >= 0x0400 else EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE
-        return found, ("no transfer syntax (0002,0010)",)
+        likely = EXPLICIT_BIG if group >= 0x0400 else EXPLICIT_LITTLE
+        return encoding_of(buffer, meta.dataset_offset, likely), ("no transfer syntax (0002,0010)",)
     declared = transfer_syntax(meta.transfer_syntax_uid).encoding
-    if explicit == (not declared.implicit):
-        return declared, ()
-    if explicit:
-        return EXPLICIT_LITTLE, ("explicit VR where the transfer syntax says implicit",)
-    return IMPLICIT_LITTLE, ("implicit VR where the transfer syntax says explicit",)
+    found = encoding_of(buffer, meta.dataset_offset, declared)
+    if found == declared:
+        return found, ()
+    if declared.implicit:
+        return found, ("explicit VR where the transfer syntax says implicit",)
+    return found, ("implicit VR where the transfer syntax says explicit",)
 
 
 def _data_set(buffer: Buffer, offset: int, encoding: Encoding, rules: Rules) -> DataSet:

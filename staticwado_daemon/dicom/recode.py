@@ -26,13 +26,20 @@ from staticwado_daemon.dicom.data_set import (
 )
 from staticwado_daemon.dicom.dictionary import is_private, private_creator_tag, value_representation
 from staticwado_daemon.dicom.json_model import VRS
-from staticwado_daemon.dicom.with_pydicom import WORDS, Element, TopLevel, items_of, swapped
-from staticwado_daemon.errors import Corrupt
+from staticwado_daemon.dicom.raw_elements import (
+    FOREIGN_GROUPS,
+    WORDS,
+    Element,
+    TopLevel,
+    items_of,
+    pixel_representation,
+    swapped,
+    value_of,
+)
+from staticwado_daemon.errors import Rejected
 
 Piece = bytes | memoryview
 
-_FOREIGN_GROUPS: Final = (0x0000, 0x0002, 0xFFFE)
-_PIXEL_REPRESENTATION: Final = 0x00280103
 _ITEM: Final = struct.pack("<HHI", 0xFFFE, 0xE000, UNDEFINED_LENGTH)
 _ITEM_DELIMITER: Final = struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
 _SEQUENCE_DELIMITER: Final = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
@@ -77,7 +84,7 @@ def recoded(
         implicit: whether it is to be in implicit VR.
 
     Raises:
-        Corrupt: if it can't be taken apart.
+        Rejected: if it can't be taken apart.
     """
     top = TopLevel(buffer, source, Findings(_RULES))
     with warnings.catch_warnings():
@@ -86,7 +93,7 @@ def recoded(
             found = {int(each.tag): each for each in top.elements(offset)}
             yield from _data_set(buffer, found, _Scope(implicit, 0), changes)
         except RecursionError as error:
-            raise Corrupt("sequences are nested too deep") from error
+            raise Rejected("sequences are nested too deep") from error
 
 
 def header(tag: int, vr: str, length: int, *, implicit: bool) -> bytes:
@@ -103,14 +110,14 @@ def _data_set(
     buffer: Buffer, found: Mapping[int, Element], scope: _Scope, changes: Mapping[int, Value | None]
 ) -> Iterator[Piece]:
     """Yield the elements of a data set or item in ascending order."""
-    scope = scope._replace(pixel_representation=_pixel_representation(found, scope))
+    scope = scope._replace(pixel_representation=pixel_representation(found, scope.pixel_representation))
     for tag in sorted(found.keys() | changes.keys()):
         if tag in changes:
             value = changes[tag]
             if value is not None:
                 yield header(tag, value.vr, value.length, implicit=scope.implicit)
                 yield from value.pieces()
-        elif tag & 0xFFFF and tag >> 16 not in _FOREIGN_GROUPS:
+        elif tag & 0xFFFF and tag >> 16 not in FOREIGN_GROUPS:
             yield from _element(buffer, found[tag], _creator(tag, found), scope)
 
 
@@ -119,12 +126,12 @@ def _element(buffer: Buffer, element: Element, creator: str, scope: _Scope) -> I
     if isinstance(element, DataElement):  # of undefined length; pydicom took it apart already
         yield from _sequence(tag, element.value, scope)
         return
-    length = len(element.value) if element.value is not None else element.length
-    vr = element.VR
+    value, vr = value_of(element, buffer), element.VR
+    length = len(value)
     if vr not in VRS:
         vr = value_representation(tag, creator, length, scope.pixel_representation)
     if vr == "SQ":
-        items = items_of(element, element.value or b"", _RULES)
+        items = items_of(element, value, _RULES)
         if items is not None:
             yield from _sequence(tag, items, scope)
             return
@@ -132,14 +139,9 @@ def _element(buffer: Buffer, element: Element, creator: str, scope: _Scope) -> I
     if vr not in LONG_LENGTH_VRS and length > _LONGEST_SHORT:
         vr = "UN"  # PS3.5 section 6.2.2
     yield header(tag, vr, length, implicit=scope.implicit)
-    value = pieces(element.value, [(0, length)]) if element.value is not None else _left(buffer, element)
     reverse = not element.is_little_endian and vr in WORDS
-    yield from (swapped(vr, bytes(each)) for each in value) if reverse else value
-
-
-def _left(buffer: Buffer, element: RawDataElement) -> Iterator[Piece]:
-    """The value of an element that was too long to be read at once; only the top level has such."""
-    return pieces(buffer, [(element.value_tell, element.length)])
+    for piece in pieces(value, [(0, length)]):
+        yield swapped(vr, bytes(piece)) if reverse else piece
 
 
 def _sequence(tag: int, items: Iterable[Dataset], scope: _Scope) -> Iterator[Piece]:
@@ -159,10 +161,3 @@ def _creator(tag: int, found: Mapping[int, Element]) -> str:
     element = found.get(int(private_creator_tag(tag), 16))
     value = element.value if isinstance(element, RawDataElement) else None
     return (value or b"").decode("latin-1").strip(" \0")
-
-
-def _pixel_representation(found: Mapping[int, Element], scope: _Scope) -> int:
-    element = found.get(_PIXEL_REPRESENTATION)
-    if not isinstance(element, RawDataElement) or not element.value:
-        return scope.pixel_representation
-    return int.from_bytes(element.value[:2], "little" if element.is_little_endian else "big")

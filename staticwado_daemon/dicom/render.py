@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.codecs import decode, photometric_interpretation
+from staticwado_daemon.dicom.colors import from_ybr_full, from_ybr_partial
 from staticwado_daemon.dicom.data_set import BulkValue
-from staticwado_daemon.dicom.forms import from_ybr_partial
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription
 from staticwado_daemon.dicom.native import Array
 from staticwado_daemon.dicom.palette import read_palette
@@ -33,9 +33,6 @@ _PALETTE = "PALETTE COLOR"
 
 # Decoding a larger compressed frame (60 million pixels) takes longer than its thumbnail is worth, and much memory.
 MAXIMUM_COMPRESSED_BYTES = 1 << 26
-
-# PS3.3 C.7.6.3.1.2, solved for red, green and blue.
-_FROM_YBR_FULL = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.float32)
 
 
 def instance_thumbnail(
@@ -198,7 +195,7 @@ def _color(frame: Array, description: PixelDescription, longest: int) -> NDArray
     if description.photometric_interpretation.startswith("YBR_PARTIAL"):
         values = from_ybr_partial(values)
     elif description.photometric_interpretation.startswith("YBR"):
-        values = (values - np.array([0, 128, 128], np.float32)) @ _FROM_YBR_FULL.T
+        values = from_ybr_full(values)
     return _bytes(values)
 
 

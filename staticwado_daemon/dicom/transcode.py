@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from staticwado_daemon.dicom import codings, forms, native, proof
-from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.codecs import decode, photometric_interpretation
 from staticwado_daemon.dicom.codings import Coding
 from staticwado_daemon.dicom.content_types import ContentType, SourceCoding
@@ -17,25 +16,13 @@ from staticwado_daemon.dicom.lossy import Loss
 from staticwado_daemon.dicom.native import Frames, Payload
 from staticwado_daemon.dicom.palette import plain_tables
 from staticwado_daemon.dicom.part10 import Instance
-from staticwado_daemon.dicom.proof import NotLossless
 from staticwado_daemon.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from staticwado_daemon.errors import Corrupt
 
-__all__ = [
-    "Choices",
-    "NotLossless",
-    "StoredFrames",
-    "decoded_description",
-    "native_bytes",
-    "native_value",
-    "source_frames",
-    "store",
-    "ways",
-]
-
 _MODALITY = "00080060"
+_PHOTOMETRIC_INTERPRETATION, _PLANAR_CONFIGURATION = "00280004", "00280006"
 _MEASURED = frozenset({"SEG", "RTDOSE"})
-_PLANAR_CONFIGURATION_0 = b'{"vr":"US","Value":[0]}'
+_BY_PIXEL = b'{"vr":"US","Value":[0]}'
 # Extended ones: of a value that isn't published, but its frames, each by itself.
 _OFFSET_TABLES = ("7FE00001", "7FE00002")
 
@@ -158,7 +145,9 @@ def _as_they_came(instance: Instance, description: PixelDescription, segments: S
     changes |= forms.corrections(instance.attributes, description, syntax.uid, frames)
     if syntax.compressed:
         return StoredFrames(syntax.uid, changes, frames, gzip=False)
-    changes = {**changes, **_native_changes(instance.attributes, description)}
+    stated = instance.attributes.text(_PHOTOMETRIC_INTERPRETATION)
+    if stated and stated != description.photometric_interpretation:  # the length of Pixel Data proves it wrong
+        changes[_PHOTOMETRIC_INTERPRETATION] = _code_string(description.photometric_interpretation)
     return StoredFrames(EXPLICIT_VR_LITTLE_ENDIAN, changes, frames, gzip=True)
 
 
@@ -222,7 +211,7 @@ def _labels(description: PixelDescription, photometric: str) -> dict[str, bytes 
     """What frames of several samples, arranged pixel by pixel, must be called."""
     if description.samples_per_pixel == 1:
         return {}
-    return {"00280004": _code_string(photometric), "00280006": _PLANAR_CONFIGURATION_0}
+    return {_PHOTOMETRIC_INTERPRETATION: _code_string(photometric), _PLANAR_CONFIGURATION: _BY_PIXEL}
 
 
 def source_frames(instance: Instance, description: PixelDescription, segments: Sequence[FrameSegments]) -> Frames:
@@ -250,13 +239,16 @@ def decoded_description(payload: Payload, transfer_syntax_uid: str, description:
     """Describe what the compressed frames of an instance decode to; one of them speaks for all.
 
     Raises:
-        Corrupt: if it has no readable header.
+        Corrupt: if it has no readable header, or there is no name for what it decodes to.
     """
     kind = photometric_interpretation(payload, transfer_syntax_uid, description)
     if kind == "YBR_FULL_422":  # the decoder has upsampled it
         kind = "YBR_FULL"
     planes = 0 if description.samples_per_pixel > 1 else description.planar_configuration
-    return replace(description, photometric_interpretation=kind, planar_configuration=planes)
+    decoded = replace(description, photometric_interpretation=kind, planar_configuration=planes)
+    if decoded.is_subsampled:
+        raise Corrupt(f"what the frame decodes to has more samples than {kind}")
+    return decoded
 
 
 def native_bytes(payload: Payload, transfer_syntax_uid: str, description: PixelDescription, *, word: int = 1) -> bytes:
@@ -305,13 +297,6 @@ def native_value(
     """
     frames = (native_bytes(payload, transfer_syntax_uid, description) for payload in payloads)
     return native.source_value(frames, description, word)
-
-
-def _native_changes(attributes: Attributes, description: PixelDescription) -> dict[str, bytes | None]:
-    changes: dict[str, bytes | None] = {}
-    if description.photometric_interpretation != attributes.text("00280004", description.photometric_interpretation):
-        changes["00280004"] = _code_string(description.photometric_interpretation)
-    return changes
 
 
 def _code_string(value: str) -> bytes:

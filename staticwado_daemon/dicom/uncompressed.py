@@ -14,7 +14,8 @@ import numpy as np
 
 from staticwado_daemon.dicom import frames, native, part10, recode, transcode
 from staticwado_daemon.dicom.codecs import decode
-from staticwado_daemon.dicom.codestreams import jpeg2000_header
+from staticwado_daemon.dicom.codestreams import jpeg2000_header, jpeg_header
+from staticwado_daemon.dicom.colors import from_ybr_full
 from staticwado_daemon.dicom.data_set import Buffer, Limits, PixelData, encoding_of, pieces
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription
 from staticwado_daemon.dicom.native import Array, Frames, Payload
@@ -26,6 +27,7 @@ from staticwado_daemon.dicom.transfer_syntaxes import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     JPEG_2000,
     JPEG_BASELINE,
+    JPEG_EXTENDED,
     JPEG_LS_NEAR_LOSSLESS,
     PRIVATE_HTJ2K,
     transfer_syntax,
@@ -42,21 +44,17 @@ _RATIO: Final = 0x00282112
 _METHOD: Final = 0x00282114
 _OFFSET_TABLES: Final = (0x7FE00001, 0x7FE00002, 0x7FE00003)
 
-_JPEG_EXTENDED: Final = "1.2.840.10008.1.2.4.51"
-_JPEG: Final = frozenset((JPEG_BASELINE, _JPEG_EXTENDED))
+_JPEG: Final = frozenset((JPEG_BASELINE, JPEG_EXTENDED))
 _PERHAPS_LOSSY: Final = frozenset((JPEG_2000, HTJ2K_ANY, PRIVATE_HTJ2K))
 _METHODS: Final = {
     JPEG_BASELINE: "ISO_10918_1",
-    _JPEG_EXTENDED: "ISO_10918_1",
+    JPEG_EXTENDED: "ISO_10918_1",
     JPEG_LS_NEAR_LOSSLESS: "ISO_14495_1",
     JPEG_2000: "ISO_15444_1",
     HTJ2K_ANY: "ISO_15444_15",
     PRIVATE_HTJ2K: "ISO_15444_15",
 }
 """Lossy Image Compression Method of the transfer syntaxes that may lose something (PS3.3 C.7.6.1.1.5.1)."""
-
-_FROM_YBR_FULL: Final = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.float32)
-"""PS3.3 C.7.6.3.1.2, solved for red, green and blue."""
 
 
 def data_set(file: Buffer, transfer_syntax_uid: str) -> Iterator[bytes | memoryview]:
@@ -70,17 +68,16 @@ def data_set(file: Buffer, transfer_syntax_uid: str) -> Iterator[bytes | memoryv
     """
     try:
         instance = part10.read(file, Limits(), str)
-        changes = _pixel_changes(instance)
+        declared = transfer_syntax(instance.transfer_syntax_uid).encoding
+        yield from recode.recoded(
+            instance.buffer,
+            instance.dataset_offset,
+            encoding_of(instance.buffer, instance.dataset_offset, declared),
+            _pixel_changes(instance),
+            implicit=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN,
+        )
     except Rejected as why:
         raise Corrupt(f"it can't be converted: {why.reason}") from why
-    source = transfer_syntax(instance.transfer_syntax_uid).encoding
-    yield from recode.recoded(
-        instance.buffer,
-        instance.dataset_offset,
-        encoding_of(instance.buffer, instance.dataset_offset, source),
-        changes,
-        implicit=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN,
-    )
 
 
 def _pixel_changes(instance: Instance) -> dict[int, Value | None]:
@@ -104,7 +101,7 @@ def _pixel_changes(instance: Instance) -> dict[int, Value | None]:
     make: Callable[[Payload], Array] = partial(decode, transfer_syntax_uid=syntax.uid, description=description)
     if syntax.uid in _JPEG and decoded.photometric_interpretation == "YBR_FULL":
         decoded = replace(decoded, photometric_interpretation="RGB")
-        make = _in_rgb(make)
+        make = _in_rgb(make, jpeg_header(first).precision)
     _packed(make(first), decoded)  # so that what can't be decoded is known before anything is written
     payloads = Frames(len(source), lambda index: _packed(make(source[index]), decoded))
     return {
@@ -149,14 +146,12 @@ def _packed(frame: Array, description: PixelDescription) -> bytes:
     return native.from_array(frame, description)
 
 
-def _in_rgb(make: Callable[[Payload], Array]) -> Callable[[Payload], Array]:
+def _in_rgb(make: Callable[[Payload], Array], bits: int) -> Callable[[Payload], Array]:
     """Decode, and convert YBR_FULL: few programs expect it in pixel data that aren't compressed."""
 
     def converted(payload: Payload) -> Array:
         frame = make(payload)
-        middle = np.array([0, 1 << 8 * frame.itemsize - 1, 1 << 8 * frame.itemsize - 1], np.float32)
-        colors = (frame - middle) @ _FROM_YBR_FULL.T
-        rgb: Array = np.clip(np.rint(colors), 0, np.iinfo(frame.dtype).max).astype(frame.dtype)
+        rgb: Array = np.clip(np.rint(from_ybr_full(frame, bits)), 0, (1 << bits) - 1).astype(frame.dtype)
         return rgb
 
     return converted

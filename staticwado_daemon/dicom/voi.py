@@ -157,7 +157,8 @@ def _windows(attributes: Attributes) -> Iterator[Preset]:
     function = attributes.text("00281056", "LINEAR")
     minimum = 1.0 if function == "LINEAR" else 0.0
     names = (attributes.value("00281055") or {}).get("Value") or []
-    for (center, width), name in zip_longest(zip(centers, widths, strict=False), names[: len(centers)]):
+    windows = list(zip(centers, widths, strict=False))
+    for (center, width), name in zip_longest(windows, names[: len(windows)]):
         if width >= minimum and width != 0:
             yield Preset(str(name or ""), Window(center, width, function))
 

@@ -56,11 +56,6 @@ _RANGES = (
 )
 
 
-def is_stored(status: int) -> bool:
-    """Whether the answer to C-STORE says that the object is there: success, or a warning (PS3.4 B.2.3)."""
-    return status == SUCCESS or is_warning(status)
-
-
 def is_warning(status: int) -> bool:
     """Whether it was done, but not quite as asked for (PS3.7 C.4)."""
     return status in {0x0001, 0x0107, 0x0116} or 0xB000 <= status <= 0xBFFF

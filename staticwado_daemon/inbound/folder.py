@@ -19,7 +19,7 @@ from typing import Protocol
 import structlog
 
 from staticwado_daemon.inbound import names
-from staticwado_daemon.inbound.lookout import Lookout
+from staticwado_daemon.inbound.lookout import NO_WATCHES, Lookout
 from staticwado_daemon.inbound.reconcile import Scans
 from staticwado_daemon.inbound.settle import Sight, Timing, Tracker
 from staticwado_daemon.inbound.source import AfterIngest, Source, Stamp, being_written
@@ -30,8 +30,9 @@ _log = structlog.get_logger()
 _PORTION = 500  # notes, or looks, in one turn
 _SLICE = 0.02  # seconds of scanning in one turn
 _DEBOUNCE = 0.2  # seconds from hearing of a directory to its scan
-_POLL_SHARE = 20  # a polled folder is scanned 1/20 of the time at most
+_POLL_SHARE = 20  # a polled folder rests this many times as long as its scan took, or until the usual next one
 _RETURN = 5.0  # seconds after which an unavailable folder is asked for again
+_AGAIN = 1.0  # seconds after which a folder is scanned of which some hints were not taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ class Desk(Protocol):
     def accept(self, source: Source, folder: "Folder") -> None:
         """Take a complete file over."""
 
-    def has_room(self) -> bool:
-        """Whether it makes sense to find more; what isn't found yet stays where it is."""
+    def has_room(self, folder: "Folder") -> bool:
+        """Whether it makes sense to find more in a folder; what isn't found yet stays where it is."""
 
     def scanned(self, folder: "Folder") -> None:
         """A scan of the whole folder is through."""
@@ -86,9 +87,15 @@ class Folder:
         self._clock = clock
         self._notes: queue.Queue[Callable[[], None]] = queue.Queue()
         self._next_scan = clock()
-        self._doubtful = True  # something may be in the folder of which only a full scan will tell
+        self._doubted = 0  # as many full scans had begun when something came of which only a later one will tell
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"inbound {self.root}", daemon=True)
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was there is known, and nothing of it is being followed. From any thread."""
+        # In the direction in which files go, so that one that moves on meanwhile is met at its next place.
+        return not self._notes.unfinished_tasks and self.surveyed and not len(self.tracker)
 
     @property
     def backlog(self) -> int:
@@ -101,7 +108,7 @@ class Folder:
         """Whether all that was there is known: no scan is outstanding, the first one included."""
         if self.lookout.mode == "unavailable":
             return True
-        return not (self._doubtful or self.scans.pending)
+        return self.scans.completed > self._doubted and not self.scans.pending
 
     @property
     def alive(self) -> bool:
@@ -111,12 +118,13 @@ class Folder:
     @property
     def complaint(self) -> str | None:
         """One sentence on what is not as it should be with this folder, and what to do; None if all is well."""
-        if self.lookout.mode == "unavailable":
-            return f"{self.root} is unavailable: {self.lookout.reason}"
-        if self.lookout.mode == "polling":
-            return f"{self.root} is polled: {self.lookout.reason}"
-        if self.lookout.unwatched:
-            return f"{self.root} is polled in part ({self.lookout.unwatched} directories): {self.lookout.reason}"
+        mode, reason = self.lookout.state
+        if mode == "unavailable":
+            return f"{self.root} is unavailable: {reason}"
+        if mode == "polling":
+            return f"{self.root} is polled: {reason}"
+        if unwatched := self.lookout.unwatched:
+            return f"{self.root} is polled in part ({unwatched} directories): {NO_WATCHES}"
         if self.scans.unreadable:
             return f"{self.root} has {len(self.scans.unreadable)} directories that can't be listed; check permissions"
         return None
@@ -175,23 +183,31 @@ class Folder:
 
     def _patience(self) -> float:
         times = [self._next_scan, self.tracker.next_due]
-        if self._desk.has_room():
+        if self._desk.has_room(self):
             times.append(self.scans.next_due)
         due = min(when for when in times if when is not None)
         return max(0.0, min(due - self._clock(), 1.0))
 
     def _on_lost(self) -> None:
         _log.warning("inotify_overflow", folder=self.root)
-        self._doubtful = True
-        self._next_scan = self._clock()
+        self._doubt(0.0)
+
+    def _doubt(self, delay: float) -> None:
+        """Have the whole folder scanned, `delay` seconds from now or earlier, as something came that was not noted."""
+        self._doubted = self.scans.begun
+        self._next_scan = min(self._next_scan, self._clock() + delay)
 
     def _on_directory(self, path: str) -> None:
         if self.is_input(path):
             self.scans.want(path, _DEBOUNCE)
 
     def _on_file(self, path: str, closed: bool) -> None:
-        if self.is_input(path):
+        if not self.is_input(path):
+            return
+        if path in self.tracker or self._desk.has_room(self):
             self.tracker.heard(path, closed=closed)
+        else:
+            self._doubt(_AGAIN)  # as with a scan: a million waiting files need no million objects
 
     def is_input(self, path: str) -> bool:
         """Whether a file of this path would be taken."""
@@ -209,7 +225,7 @@ class Folder:
                 continue
             if not self._desk.wants(path, sight.stamp, self):
                 self.tracker.drop(path)
-            elif verdict == "ready" and sight.regular and being_written(path):
+            elif (verdict == "ready" or self.sets_aside) and sight.regular and being_written(path):
                 self.tracker.postpone(path)
             else:
                 final = verdict == "final"
@@ -234,13 +250,8 @@ class Folder:
     def _scan(self) -> None:
         """Begin a full scan if it is time, and go on with the one under way."""
         if self._clock() >= self._next_scan:
-            self._next_scan = self._clock() + self._timing.reconcile
-            if self.lookout.check():
-                self.scans.want(self.root)
-            else:
-                self.scans.forget()
-                self._next_scan = self._clock() + min(_RETURN, self._timing.reconcile)
-        if not self._desk.has_room():
+            self._survey()
+        if not self._desk.has_room(self):
             return
         completed = self.scans.completed
         for path, status in self.scans.portion(_SLICE):
@@ -249,12 +260,28 @@ class Folder:
         if self.scans.completed > completed:
             self._after_full_scan()
 
+    def _survey(self) -> None:
+        """See that the folder is there and watched, and have all of it scanned."""
+        watches = self.lookout.watches
+        if not self.lookout.check():
+            self.scans.forget()
+            self._doubted = self.scans.begun
+            self._next_scan = self._clock() + min(_RETURN, self._timing.reconcile)
+            return
+        self._next_scan = self._clock() + self._timing.reconcile
+        if self.lookout.watches != watches:
+            self._doubted = self.scans.begun
+        # A scan that takes longer than the time between two isn't followed by another without a pause.
+        if self.scans.begun in {self.scans.completed, self._doubted}:
+            self.scans.want(self.root)
+
     def _after_full_scan(self) -> None:
-        self._doubtful = False
         self._desk.scanned(self)
         pause = self._timing.reconcile
         if self.lookout.scans_only:
             pause = min(pause, max(self._timing.settle, self.scans.seconds * _POLL_SHARE))
+        if self.scans.completed <= self._doubted:
+            pause = min(pause, _AGAIN)
         self._next_scan = self._clock() + pause
 
 

@@ -6,6 +6,7 @@ that vanishes before it was read was no input, and gets no receipt.
 """
 
 import heapq
+import math
 import os
 import threading
 import time
@@ -26,7 +27,9 @@ _log = structlog.get_logger()
 Known = Callable[[str, Stamp], Outcome | None]
 
 _LONGEST_PAUSE = 3600.0  # seconds between two tries to remove a file that can't be removed
-_ROOM = 20_000  # ready files beyond which folders stop scanning: a million waiting files need no million objects
+# Beyond so many files a folder finds no more: a million waiting files need no million objects.
+_MOST_READY = 20_000
+_MOST_KNOWN = 200_000  # with those that have come back, and rest or wait for a change
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,6 @@ class Inbound:
         self._wake = wake
         self._lock = threading.Lock()
         self._ready: dict[str, _Entry] = {}
-        self._order: list[str] = []  # a heap of the paths in _ready, and of some that have left it
         self._in_flight: dict[str, _Entry] = {}
         self._later: dict[str, _Entry] = {}  # complete again while in flight
         self._left_over: dict[str, _LeftOver] = {}
@@ -75,6 +77,7 @@ class Inbound:
         self._reconcile = timing.reconcile
         self._clock = clock
         self._folders = [Folder(spec, timing, self, clock) for spec in _disjoint(dirs)]
+        self._orders: dict[Folder, list[str]] = {folder: [] for folder in self._folders}  # heaps of the paths in _ready
 
     def start(self) -> None:
         """Begin to watch and scan."""
@@ -91,16 +94,19 @@ class Inbound:
                 _log.warning("inbound_thread_hangs", folder=folder.root)
 
     def take(self, limit: int) -> list[Source]:
-        """Take up to `limit` complete files, in path order; answer each with `done` or `retry`."""
+        """Take up to `limit` complete files, in path order; answer each with `done` or `retry`.
+
+        Each folder that has some gives as many as any other, as far as it has them: the drop folder doesn't wait for
+        the end of an archive that is being taken over.
+        """
         taken: list[Source] = []
         with self._lock:
-            while self._order and len(taken) < limit:
-                path = heapq.heappop(self._order)
-                entry = self._ready.pop(path, None)
-                if entry is not None and self._is_unknown(path, entry.source.stamp, entry.folder):
-                    self._in_flight[path] = entry
-                    taken.append(entry.source)
-        return taken
+            # The fewest first: what they leave of their share is the others'.
+            orders = sorted((order for order in self._orders.values() if order), key=len)
+            for number, order in enumerate(orders):
+                share = math.ceil((limit - len(taken)) / (len(orders) - number))
+                taken += self._take_from(order, share)
+        return sorted(taken, key=lambda source: str(source.path))
 
     def done(self, receipt: Receipt) -> None:
         """Note that a file has its receipt: once that is in the journal, and the file removed if it was to be."""
@@ -152,9 +158,8 @@ class Inbound:
     @property
     def backlog(self) -> int:
         """How many files are known of and not taken, those that came back and wait for their rest included."""
-        followed = sum(folder.backlog for folder in self._folders)
         with self._lock:
-            return len(self._ready) + len(self._later) + followed
+            return len(self._ready) + len(self._later) + sum(folder.backlog for folder in self._folders)
 
     @property
     def waiting(self) -> int:
@@ -164,7 +169,9 @@ class Inbound:
     @property
     def idle(self) -> bool:
         """Whether every file that is there has its receipt; false until the first scan is through."""
-        return self.backlog == 0 and not self._in_flight and all(folder.surveyed for folder in self._folders)
+        with self._lock:  # so that none comes from a folder or goes back to one meanwhile
+            taken_over = self._ready or self._later or self._in_flight
+            return not taken_over and all(folder.idle for folder in self._folders)
 
     @property
     def alive(self) -> bool:
@@ -218,9 +225,10 @@ class Inbound:
         if was_empty:
             self._wake()
 
-    def has_room(self) -> bool:
-        """Whether it makes sense to find more."""
-        return len(self._ready) < _ROOM
+    def has_room(self, folder: Folder) -> bool:
+        """Whether it makes sense to find more in a folder."""
+        ready = len(self._orders[folder])
+        return ready < _MOST_READY and ready + folder.backlog < _MOST_KNOWN
 
     def scanned(self, folder: Folder) -> None:
         """Forget what was remembered of files of the folder that are gone: all that was there has been seen."""
@@ -236,8 +244,18 @@ class Inbound:
 
     def _make_ready(self, path: str, entry: _Entry) -> None:
         if path not in self._ready:
-            heapq.heappush(self._order, path)
+            heapq.heappush(self._orders[entry.folder], path)
         self._ready[path] = entry
+
+    def _take_from(self, order: list[str], limit: int) -> list[Source]:
+        taken: list[Source] = []
+        while order and len(taken) < limit:
+            path = heapq.heappop(order)
+            entry = self._ready.pop(path)
+            if self._is_unknown(path, entry.source.stamp, entry.folder):
+                self._in_flight[path] = entry
+                taken.append(entry.source)
+        return taken
 
     def _next_try(self, entry: _Entry, before: _LeftOver | None) -> _LeftOver:
         """Each time twice as long after the last: what can't be removed is read again each time."""

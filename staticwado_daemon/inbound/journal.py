@@ -284,14 +284,25 @@ class Journal(JournalReader):
                 raise
         return database
 
+    def _ask(self, question: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return super()._ask(question, values)
+        except Corrupt as damage:
+            with self._lock:
+                self._begin_anew(damage)
+        return super()._ask(question, values)
+
+    def _begin_anew(self, damage: Corrupt) -> None:
+        self._database.close()
+        tables.set_aside(self._path, str(damage))
+        self._database = self._open(self._path)
+
     def _commit(self, work: Callable[[sqlite3.Connection], _Change], *, durable: bool = True) -> None:
         with self._lock:
             try:
                 change = self._transact(work, durable=durable)
             except Corrupt as damage:
-                self._database.close()
-                tables.set_aside(self._path, str(damage))
-                self._database = self._open(self._path)
+                self._begin_anew(damage)
                 change = self._transact(work, durable=durable)
             for key, outcome in change.known.items():
                 if outcome is None:

@@ -23,7 +23,7 @@ _log = structlog.get_logger()
 
 Mode = Literal["starting", "inotify", "polling", "unavailable"]
 
-_NO_WATCHES = "no inotify watches left; raise fs.inotify.max_user_watches (sysctl)"
+NO_WATCHES = "no inotify watches left; raise fs.inotify.max_user_watches (sysctl)"
 _RETRY = 300.0  # seconds until refused watches are asked for again: it means to set all of them anew
 
 
@@ -67,14 +67,20 @@ class Lookout:
     """
 
     def __init__(self, root: str, hear: Hear, clock: Callable[[], float] = time.monotonic) -> None:
-        self.mode: Mode = "starting"
-        self.reason: str | None = None  # why it isn't inotify
+        # The mode, and why it isn't inotify: they change together, for whoever asks from another thread.
+        self.state: tuple[Mode, str | None] = "starting", None
+        self.watches = 0  # how often watching has begun anew: what happened shortly before, nobody heard
         self._root = root
         self._hear = hear
         self._clock = clock
         self._retry_at = 0.0
         self._anchor: Anchor | None = None
         self._watcher: Watcher | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """How the folder is followed."""
+        return self.state[0]
 
     @property
     def remote(self) -> bool:
@@ -84,7 +90,8 @@ class Lookout:
     @property
     def unwatched(self) -> int:
         """How many directories below the folder raise no hints because the limit of watches is reached."""
-        return len(self._watcher.unwatched) if self._watcher is not None else 0
+        watcher = self._watcher  # another thread may ask while it is replaced
+        return len(watcher.unwatched) if watcher is not None else 0
 
     @property
     def scans_only(self) -> bool:
@@ -104,7 +111,7 @@ class Lookout:
             self._anchor = now
             self._watch(now.mount)
         elif self.mode == "inotify":
-            self._turn("inotify", _NO_WATCHES if self.unwatched else None)
+            self._turn("inotify", NO_WATCHES if self.unwatched else None)
         return True
 
     def stop(self) -> None:
@@ -134,23 +141,24 @@ class Lookout:
         except OSError as error:
             self._turn("polling", _explain(error))
         else:
+            self.watches += 1
             self._retry_at = self._clock() + _RETRY
-            self._turn("inotify", _NO_WATCHES if self._watcher.unwatched else None)
+            self._turn("inotify", NO_WATCHES if self._watcher.unwatched else None)
 
     def _turn(self, mode: Mode, reason: str | None) -> None:
         """Change the mode, and say so once: a folder that stays as it is is no news."""
-        if (mode, reason) == (self.mode, self.reason):
+        if (mode, reason) == self.state:
             return
         if reason is not None:
             _log.warning("inbound_degraded", folder=self._root, mode=mode, reason=reason, unwatched=self.unwatched)
         elif self.mode != "starting":
             _log.info("inbound_restored", folder=self._root, mode=mode)
-        self.mode, self.reason = mode, reason
+        self.state = mode, reason
 
 
 def _explain(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
-        return _NO_WATCHES
+        return NO_WATCHES
     if error.errno == errno.EMFILE:
         return "no inotify instances left; raise fs.inotify.max_user_instances (sysctl)"
     return f"it can't be watched: {error.strerror}"

@@ -45,8 +45,12 @@ def find(paths: Iterable[Path], exclude: Collection[Path] = ()) -> Named:
 
     passed_over = frozenset(str(each) for each in exclude) | frozenset(os.path.realpath(each) for each in exclude)
     for path in paths:
-        top = os.path.realpath(path) if path.is_symlink() else str(path)
-        if Path(top).is_dir():
+        try:
+            top = os.path.realpath(path) if path.is_symlink() else str(path)
+            is_folder = Path(top).is_dir()
+        except PermissionError:
+            top, is_folder = str(path), False  # why it can't be taken is said when it is looked at
+        if is_folder:
             files.update(found for found, _ in reconcile.walk(top, passed_over, note))
         else:
             files.add(top)

@@ -38,7 +38,8 @@ class Scans:
     """
 
     def __init__(self, root: str, exclude: Collection[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
-        self.completed = 0  # scans of the whole folder
+        self.begun = 0  # scans of the whole folder
+        self.completed = 0  # the number of the last of them that came to its end
         self.seconds = 0.0  # how long the last of them took
         self.unreadable: frozenset[str] = frozenset()  # directories that it could not list
         self._root = root
@@ -59,9 +60,12 @@ class Scans:
 
     @property
     def pending(self) -> bool:
-        """Whether part of the folder is yet to be scanned, on account of what was heard."""
-        under_way = self._current is not None and self._current[0] != self._root
-        return under_way or bool(self._queue) or bool(self._wanted)
+        """Whether part of the folder is yet to be scanned, on account of what was heard. From any thread."""
+        # In the direction in which a directory goes, so that one that moves on meanwhile is met at its next place.
+        if self._wanted or self._queue:
+            return True
+        current = self._current
+        return current is not None and current[0] != self._root
 
     def want(self, directory: str, delay: float = 0.0) -> None:
         """Scan `directory` and all below it, `delay` seconds from now or earlier."""
@@ -73,6 +77,7 @@ class Scans:
         self._wanted.clear()
         self._queue.clear()
         self._current = None
+        self.begun = self.completed
 
     def portion(self, seconds: float) -> Iterator[Found]:
         """Scan for about so many seconds, then stop; the next portion goes on from there."""
@@ -86,12 +91,12 @@ class Scans:
                     return
             self._current = None
             if top == self._root:
-                self.completed += 1
+                self.completed = self.begun
                 self.seconds = self._clock() - self._began
                 self.unreadable = frozenset(self._failed)
 
     def _begin(self) -> tuple[str, Iterator[Found | None]] | None:
-        # In this order, so that another thread that asks whether anything is pending never sees it nowhere.
+        # What moves on is put in its next place before it leaves the one before: see `pending`.
         now = self._clock()
         if not self._queue:
             due = [directory for directory, when in self._wanted.items() if when <= now]
@@ -103,6 +108,7 @@ class Scans:
             return None
         top = self._queue[-1]
         if top == self._root:
+            self.begun += 1
             self._began = now
             self._failed = set()
         self._current = top, _steps(top, self._exclude, self._note)

@@ -27,6 +27,8 @@ _SUFFIX: Final = ".json"
 _AT_ONCE: Final = 500
 """Notes that are read in one go: a daemon that was away for long has other things to do as well."""
 _LONGEST_NOTE: Final = 1 << 14
+_BITS: Final = (64, 64, 63, 63)
+"""Of a stamp's device, inode, size and mtime."""
 
 _log = structlog.get_logger(__name__)
 
@@ -57,7 +59,7 @@ def take(drop: Path, journal: Journal) -> list[Receipt]:
     """Turn notes into receipts of the journal, a portion at a time; an unreadable one is logged and removed.
 
     Returns:
-        the receipts, oldest first. Their files are where rejected ones are.
+        the new receipts, oldest first. Their files are where rejected ones are.
 
     Raises:
         Transient: if notes or journal can't be read or written now.
@@ -67,21 +69,24 @@ def take(drop: Path, journal: Journal) -> list[Receipt]:
     except OSError as error:
         raise Transient(f"the notes of what was refused can't be read: {error.strerror}") from error
     receipts = [receipt for receipt in found.values() if receipt]
+    # A note that could not be removed, or was not for a sudden end, is read again: no name comes twice.
+    new = [receipt for receipt in receipts if not journal.find(receipt.path)]
+    if new:
+        journal.write(new)
     if receipts:
-        journal.write(receipts)
         journal.removed([receipt.path for receipt in receipts])
     try:
         for path in found:
             path.unlink(missing_ok=True)
     except OSError as error:
-        # They are read again next time; the receipts will be the same.
         raise Transient(f"the notes of what was refused can't be removed: {error.strerror}") from error
-    return receipts
+    return new
 
 
 def _notes(drop: Path) -> Iterator[Path]:
     try:
-        names = sorted(entry.name for entry in os.scandir(drop / NOTES))
+        # Whoever may write in the drop folder may have put a FIFO there, on which one would wait for ever.
+        names = sorted(entry.name for entry in os.scandir(drop / NOTES) if entry.is_file(follow_symlinks=False))
     except FileNotFoundError:
         return
     # One with a dot is being written.
@@ -108,9 +113,16 @@ def _decoded(drop: Path, path: Path) -> Receipt | None:
     try:
         note = json.loads(data)
         identity = Identity(*map(UID, note["identity"])) if note["identity"] else None
-        stamp = Stamp(*(int(number) for number in note["stamp"]))
+        stamp = Stamp(*map(_number, note["stamp"], _BITS))
         reason, at = str(note["reason"]), float(note["at"])
-    except (ValueError, KeyError, TypeError, Rejected) as error:
+        reason.encode()  # raises for what the journal can't hold
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, Rejected) as error:
         _log.warning("refusal_unreadable", error=type(error).__name__)
         return None
     return Receipt(drop / path.name.removesuffix(_SUFFIX), stamp, "rejected", reason, identity, at=at)
+
+
+def _number(value: object, bits: int) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << bits:
+        raise ValueError("no number of a file")
+    return value

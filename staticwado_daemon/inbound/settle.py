@@ -62,6 +62,9 @@ class Tracker:
     def __len__(self) -> int:
         return len(self._candidates)
 
+    def __contains__(self, path: str) -> bool:
+        return path in self._candidates
+
     @property
     def waiting(self) -> int:
         """How many of them have come back incomplete and wait for a change."""

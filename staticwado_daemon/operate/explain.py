@@ -110,7 +110,8 @@ def explain_uid(places: SearchPlaces, text: str) -> tuple[Study | Series | Insta
         StaticwadoError: if it is unknown, or the beginning of several.
     """
     with opened(places.journal) as journal:
-        uid = completed(places.root, text) if not (studies := _studies_of(places.root, text, journal)) else UID(text)
+        studies = _studies_of(places.root, text, journal)
+        uid = UID(text) if studies else completed(places.root, text)
         receipts = journal.find(uid) if journal else []
     found: list[Study | Series | Instance] = []
     for study in studies or _having(places.root, uid):
@@ -123,7 +124,9 @@ def explain_uid(places: SearchPlaces, text: str) -> tuple[Study | Series | Insta
             whereabouts.instance(held, identity, receipts) for identity in held.versions if identity.instance == uid
         ]
     if not found:
-        raise StaticwadoError(f"{uid} is known, but {places.root} has no readable record of it")
+        raise StaticwadoError(
+            f"{uid} is known, but {places.root} has no readable record of it: run `staticwado verify`"
+        )
     return tuple(found)
 
 

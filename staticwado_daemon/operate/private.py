@@ -67,7 +67,10 @@ def write(root: Path, path: Path, source: str, pieces: Iterable[bytes | memoryvi
 
 
 def give(path: Path, root: Path) -> None:
-    """Let it belong to whom the tree belongs to: the daemon is rarely the user that a command runs as."""
+    """Let it belong to whom the tree belongs to: the daemon is rarely the user that a command runs as.
+
+    Of what that user has put a link to in its place only the link is given away.
+    """
     if os.geteuid() == 0:
         owner = (root / layout.PRIVATE).stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

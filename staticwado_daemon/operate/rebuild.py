@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import orjson
 
@@ -18,6 +18,7 @@ from staticwado_daemon.archive.merge import merge
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.archive.target import Target
 from staticwado_daemon.dicom import codings
+from staticwado_daemon.dicom.attributes import first_text
 from staticwado_daemon.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt
@@ -135,7 +136,7 @@ def _other_frames(record: Record, images: Images, paths: set[str]) -> bool:
     dataset = orjson.loads(record.dataset)
     alternate = {images.alternates.name} if images.alternates else set()
     has = paths - {"frames", "rendered", "bulkdata", layout.THUMBNAIL, layout.FULL_INSTANCE}
-    stored = _text(dataset, _AVAILABLE_TRANSFER_SYNTAX_UID)
+    stored = first_text(dataset, _AVAILABLE_TRANSFER_SYNTAX_UID)
     return (
         stored != _wanted_syntax(record, dataset, images)
         or has != alternate
@@ -143,21 +144,15 @@ def _other_frames(record: Record, images: Images, paths: set[str]) -> bool:
     )
 
 
-def _wanted_syntax(record: Record, dataset: dict[str, object], images: Images) -> str:
+def _wanted_syntax(record: Record, dataset: dict[str, Any], images: Images) -> str:
     """The transfer syntax that frames should have, if they can."""
     source = record.source_transfer_syntax
-    asked = images.choices.of(int(_text(dataset, _SAMPLES_PER_PIXEL) or 1), source)
+    asked = images.choices.of(int(first_text(dataset, _SAMPLES_PER_PIXEL) or 1), source)
     coding = codings.coding(asked)
     if coding:
         return coding.transfer_syntax_uid
     as_it_came = transfer_syntax(source).compressed and not codings.is_native(asked)
     return source if as_it_came else EXPLICIT_VR_LITTLE_ENDIAN
-
-
-def _text(dataset: dict[str, object], tag: str) -> str:
-    attribute = dataset.get(tag)
-    values = attribute.get("Value") if isinstance(attribute, dict) else None
-    return str(values[0]) if values else ""
 
 
 def why_left(record: Record, images: Images) -> str:
@@ -167,7 +162,7 @@ def why_left(record: Record, images: Images) -> str:
     if _SOP_INSTANCE_UID in orjson.loads(record.source_attributes):
         return "its frames were stored with loss, which made it another instance than its original"
     dataset = orjson.loads(record.dataset)
-    asked = images.choices.of(int(_text(dataset, _SAMPLES_PER_PIXEL) or 1), record.source_transfer_syntax)
+    asked = images.choices.of(int(first_text(dataset, _SAMPLES_PER_PIXEL) or 1), record.source_transfer_syntax)
     coding = codings.coding(asked)
     if coding and not coding.lossless and any(blob.path.startswith("frames/") for blob in record.blobs):
         return "today's settings would lose something, which makes another instance: that is for `create`"

@@ -4,7 +4,8 @@ Everything comes from the published files: metadata, the frame, and tables of pa
 """
 
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import orjson
 from numpy import uint8
 from numpy.typing import NDArray
 
-from staticwado_daemon.archive import gzipped, layout, multipart
+from staticwado_daemon.archive import gzipped, layout, multipart, regular
 from staticwado_daemon.archive.target import Target
 from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.codecs import decode, photometric_interpretation
@@ -27,6 +28,7 @@ from staticwado_daemon.operate import targets
 _TABLES = ("00281201", "00281202", "00281203", "00281221", "00281222", "00281223")
 _FLOATING = {"7FE00008": 32, "7FE00009": 64}
 _MOST_PIXELS = 1 << 28
+_REMEDY = "run `staticwado verify --repair`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +148,13 @@ def _directories(root: Path, target: Target) -> Sequence[Path]:
 
 
 def _metadata(directory: Path) -> Attributes:
+    path = directory / layout.METADATA
     try:
-        [data_set] = orjson.loads(gzipped.unpack((directory / layout.METADATA).read_bytes()))
-        return Attributes({tag: orjson.dumps(attribute) for tag, attribute in data_set.items()})
+        with _told_damage(path), regular.opened(path) as file:
+            [data_set] = orjson.loads(gzipped.unpack(file.read()))
+            return Attributes({tag: orjson.dumps(attribute) for tag, attribute in data_set.items()})
     except FileNotFoundError:
-        raise StaticwadoError(f"{directory} has no metadata") from None
-    except (ValueError, AttributeError) as error:
-        raise Corrupt(f"{directory / layout.METADATA} is damaged") from error
+        raise StaticwadoError(f"{path} is missing: {_REMEDY}") from None
 
 
 def _with_palettes(attributes: Attributes, study: Path) -> Attributes:
@@ -170,13 +172,23 @@ def _with_palettes(attributes: Attributes, study: Path) -> Attributes:
 
 def _part(directory: Path, names: Sequence[str]) -> tuple[str, memoryview]:
     """The type and content of the first multipart file that exists."""
-    for name in names:
+    for path in (directory / name for name in names):
         try:
-            data = (directory / name).read_bytes()
+            with _told_damage(path), regular.opened(path) as file:
+                data = file.read()
+                return multipart.unwrap(gzipped.unpack(data) if path.suffix == ".gz" else data)
         except FileNotFoundError:
             continue
-        return multipart.unwrap(gzipped.unpack(data) if name.endswith(".gz") else data)
-    raise StaticwadoError(f"{directory / names[0]} is missing")
+    raise StaticwadoError(f"{directory / names[0]} is missing: {_REMEDY}")
+
+
+@contextmanager
+def _told_damage(path: Path) -> Iterator[None]:
+    """Name the file that isn't what it should be, and what to do."""
+    try:
+        yield
+    except (Corrupt, ValueError, AttributeError) as why:
+        raise Corrupt(f"{path} is damaged: {_REMEDY}") from why
 
 
 def _described(attributes: Attributes) -> PixelDescription | None:

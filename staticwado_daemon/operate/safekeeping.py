@@ -16,6 +16,7 @@ from staticwado_daemon.archive.record import Record
 from staticwado_daemon.dicom import attributes
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.inbound import drop as drop_folder
+from staticwado_daemon.inbound import names
 from staticwado_daemon.operate import health
 from staticwado_daemon.operate.verify import blobs, recorded
 from staticwado_daemon.operate.verify.reading import Reader
@@ -111,10 +112,9 @@ def is_under_way(root: Path, drop: Path, report: Path) -> bool:
 
 def _holds_files(drop: Path) -> bool:
     """Whether the drop folder holds a file that was handed over and isn't taken as yet."""
-    aside = {drop_folder.PART, drop_folder.REJECTED}
-    for place, directories, names in os.walk(drop):
-        if any(not each.startswith(".") for each in names):
+    for place, directories, files in os.walk(drop):
+        if any(names.reason_to_skip(each) is None for each in files):
             return True
-        if Path(place) == drop:
-            directories[:] = [each for each in directories if each not in aside]
+        aside = {drop_folder.REJECTED} if Path(place) == drop else set()
+        directories[:] = [each for each in directories if each not in aside and not names.skip_directory(each)]
     return False

@@ -108,10 +108,13 @@ def studies_index(root: Path) -> StudiesIndex:
     Raises:
         Corrupt: if it is damaged.
     """
+    path = root / layout.STUDIES_INDEX
     try:
-        return StudiesIndex.from_file((root / layout.STUDIES_INDEX).read_bytes())
+        return StudiesIndex.from_file(path.read_bytes())
     except FileNotFoundError:
         return StudiesIndex()
+    except Corrupt as why:
+        raise Corrupt(f"{path} is damaged ({why}): `staticwado index` makes it anew") from why
 
 
 def _as_told(told: Report, root: Path) -> Status:

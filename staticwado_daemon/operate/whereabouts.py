@@ -14,7 +14,6 @@ import orjson
 
 from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.archive.merge import UNKNOWN, Versions
-from staticwado_daemon.archive.pack import from_pack
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.dicom.attributes import first_text
 from staticwado_daemon.dicom.uids import UID, Identity
@@ -22,6 +21,8 @@ from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.operate.sender import sender
 from staticwado_daemon.operate.study_records import StudyRecords
+from staticwado_daemon.operate.verify import packs
+from staticwado_daemon.operate.verify.reading import Reader, Unreadable
 
 _MODALITY, _SERIES_DESCRIPTION, _SERIES_NUMBER = "00080060", "0008103E", "00200011"
 _AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
@@ -315,10 +316,10 @@ def _packs(root: Path, study: UID, wanted: set[str]) -> dict[str, str]:
         if wanted <= found.keys():
             break
         try:
-            held = {digest for digest, _ in from_pack((root / path).read_bytes())}
-        except (Corrupt, OSError):
+            _, held = packs.look_through(Reader(root), path)
+        except (Corrupt, Unreadable, OSError):
             continue  # what is in it counts as missing, and is told so
-        found |= dict.fromkeys(wanted & held, path)
+        found |= dict.fromkeys(wanted.intersection(held), path)
     return found
 
 

@@ -25,7 +25,9 @@ from staticwado_daemon.pipeline.requests import Answer, Request
 from staticwado_daemon.pipeline.retry import withdraw
 from staticwado_daemon.pipeline.staged import Finished, Unfinished
 
-_FLUSH_SECONDS = 1.0
+_AGAIN_SECONDS = 1.0
+"""How long to wait before the publisher is asked once more for what the disk refused."""
+
 _MISS_SECONDS = 1.0
 _MISS_FILES = 1000
 _LONGEST_SECONDS = 0.5
@@ -46,6 +48,7 @@ class _UnderWay:
         results: of the files that are done.
         counts: these by outcome.
         order: the number of what the publisher is to do to what is in the tree, until that is done.
+        order_due: when it is to be told that once more, because the disk refused some of it.
         flush: the number of the flush that ends it.
         flushed_at: when that was asked for.
         delay: why it isn't answered although all is done.
@@ -58,6 +61,7 @@ class _UnderWay:
     results: list[Receipt | Answer] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     order: int | None = None
+    order_due: float | None = None
     flush: int | None = None
     flushed_at: float = -math.inf
     delay: str | None = None
@@ -77,21 +81,22 @@ class _UnderWay:
             return False
         if self.flush is None:
             now = time.monotonic()
-            if now - self.flushed_at < _FLUSH_SECONDS:
+            if now - self.flushed_at < _AGAIN_SECONDS:
                 return False
             self.flush, self.flushed_at = line.flush(), now
         return line.is_flushed(self.flush)
 
     def _is_obeyed(self, line: Line) -> bool:
         """Whether what is to be done to what is in the tree is done; what the disk refused is asked for again."""
-        if self.order is None or (done := line.obeyed(self.order)) is None:
-            return self.order is None
-        for each in orders.answers(self.request, done.done):
-            self.note(each)
-        self.order, self.delay = None, done.failure
-        if done.failure:
-            self.order = orders.begin(line, self.request)
-        return self.order is None
+        if self.order is not None and (done := line.obeyed(self.order)) is not None:
+            for each in orders.answers(self.request, done.done):
+                self.note(each)
+            self.order, self.delay = None, done.failure
+            if done.failure:
+                self.order_due = time.monotonic() + _AGAIN_SECONDS
+        if self.order_due is not None and time.monotonic() >= self.order_due:
+            self.order, self.order_due = orders.begin(line, self.request), None
+        return self.order is None and self.order_due is None
 
 
 class Requests:
@@ -115,6 +120,11 @@ class Requests:
         self._under_way: dict[str, _UnderWay] = {}
         self._missed_at = -math.inf
         self._unreported = False
+
+    @property
+    def backlog(self) -> int:
+        """How many of their files nobody has looked at yet."""
+        return sum(len(each.left) for each in self._under_way.values())
 
     def take(self) -> None:
         """Take over the requests that have come; their files stay where they are until `submit`."""

@@ -11,7 +11,6 @@ A crash before 3 leaves files without a record, which the next attempt replaces.
 arrange and publish the study, without the source. What a power cut takes from it is found by the mark, too (`recover`).
 """
 
-import errno
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,14 +39,19 @@ class Commit:
     """The outcome of committing staged instances.
 
     Attributes:
-        receipts: one for each, in their order.
+        receipts: one for each, in their order; None for those whose source was to be kept whole and isn't there as it
+            was read: nothing is stored of them.
         superseded: identities and contents that are published no more.
         dirty: the series that have changed, by study.
     """
 
-    receipts: list[Receipt] = field(default_factory=list)
+    receipts: list[Receipt | None] = field(default_factory=list)
     superseded: list[tuple[Identity, str]] = field(default_factory=list)
     dirty: dict[UID, set[UID]] = field(default_factory=dict)
+
+
+class _SourceLostError(Exception):
+    """A source has changed, or is gone, before it could be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,10 @@ def commit(store: Store, studies: Studies, batch: Sequence[Staged]) -> Commit:
         for task in _tasks(batch):
             store.check_staged(task)
         for staged in batch:
-            _decide(store, studies.get(staged.record.identity.study), staged, result, accepted)
+            try:
+                _decide(store, studies.get(staged.record.identity.study), staged, result, accepted)
+            except _SourceLostError:
+                result.receipts.append(None)
         if accepted:
             _store(store, studies, accepted)
     except OSError:
@@ -214,7 +221,7 @@ def _keep_original(store: Store, staged: Staged) -> None:
         # Whether the file stayed what it was is known only when it was read to its end.
         if prepared:
             store.sweep(prepared)
-        raise OSError(errno.ESTALE, str(why), str(staged.source.path)) from why
+        raise _SourceLostError from why
     try:
         store.publish(prepared, layout.original(staged.record.content, digest.hexdigest()))
     except OSError:

@@ -117,10 +117,13 @@ class Given:
         ):
             return None
         try:
-            receipt = self._journal.find(source.path)[0]
+            found = self._journal.find(source.path)
         except Transient:
+            found = []
+        if not found:
             # Without its receipt the file is read once more, and found to be a duplicate.
             return None
+        receipt = found[0]
         identity, content = receipt.identity, receipt.content
         if identity is None or content is None or not (self._root / layout.instance_dir(identity)).is_dir():
             return None

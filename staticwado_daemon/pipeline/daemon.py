@@ -99,6 +99,7 @@ class Daemon:
         self._outcomes: Counter[str] = Counter()
         self._logged = 0.0
         self._refused_at, self._refusal = -math.inf, ""
+        self._unnoted = ""
         self._short: str | None = None
         self._stopping = threading.Event()
         self._report_file = ReportFile(places.state_dir)
@@ -170,7 +171,11 @@ class Daemon:
             for receipt in refused.take(drop_dir, self._journal):
                 self._count(receipt)
         except Transient as why:
-            _log.warning("refusals_not_noted", reason=str(why))
+            if str(why) != self._unnoted:
+                _log.warning("refusals_not_noted", reason=str(why))
+            self._unnoted = str(why)
+        else:
+            self._unnoted = ""
 
     def _log_outcomes(self) -> None:
         """Log what became of files lately; counts alone, for a reason may quote the file and so name a patient."""
@@ -237,7 +242,7 @@ class Daemon:
             self._published_at = time.time()
 
     def _is_idle(self) -> bool:
-        return not self._inbound.backlog and self._line.idle and self._inbound.idle
+        return not self._requests.backlog and self._line.idle and self._inbound.idle
 
     def _troubles(self) -> list[str]:
         failure = self._line.progress.failure
@@ -257,8 +262,8 @@ class Daemon:
         self._reported = time.monotonic()
         self._requests.report(self._short, self._no_receipts())
         counts = self._journal.counts()
-        backlog = self._inbound.backlog + self._line.backlog
-        self._said_idle = self._is_idle()
+        backlog = self._requests.backlog + self._inbound.backlog + self._line.backlog
+        self._said_idle = not backlog and self._is_idle()
         report = Report(
             running=running,
             pid=os.getpid(),

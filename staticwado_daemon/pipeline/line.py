@@ -24,6 +24,7 @@ from staticwado_daemon.archive.target import Target
 from staticwado_daemon.archive.tombstone import Action, moment
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt, StaticwadoError
+from staticwado_daemon.inbound.content import CHANGED
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Source
@@ -310,7 +311,8 @@ class Line:
 
     def _take_committed(self, committed: Committed) -> None:
         sources = self._committing.pop(committed.number)
-        again = Unfinished(committed.failure or "not stored", incomplete=False, refused=True)
+        refused = committed.failure is not None
+        again = Unfinished(committed.failure or CHANGED, incomplete=False, refused=refused)
         for source, receipt in zip(sources, committed.receipts, strict=True):
             self._unwritten.hold(Finished(source, receipt or again))
         self._unwritten.supersede(committed.superseded)
@@ -330,4 +332,4 @@ def _given_up(source: Source, failure: BaseException) -> Receipt:
         reason = "the process that read it gave no valid answer, twice"
     else:
         reason = "the process that read it died, twice"
-    return Receipt(source.path, source.stamp, "rejected", reason, None, None, None)
+    return Receipt(source.path, source.stamp, "rejected", reason)

@@ -104,7 +104,7 @@ class Committed:
         receipts: one for each of its instances, in its order; None for those that could not be stored and are to be
             read again.
         superseded: identities and contents that are published no more.
-        failure: why some could not be stored.
+        failure: why the disk refused some; None if those without a receipt have changed since they were read.
     """
 
     number: int

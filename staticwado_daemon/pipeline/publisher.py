@@ -265,6 +265,9 @@ class Publisher:
             if written:
                 self._store.sync()
                 self._searchable.make_durable()
+                # Also if what was refused before doesn't come again.
+                self._agenda.succeeded("commit")
+                self._agenda.succeeded("sync")
             for uid in written:
                 # The mark of a study that can't be searched for as yet stays until it can.
                 if uid not in self._searchable.owed:

@@ -19,6 +19,7 @@ from staticwado_daemon.dicom.attributes import Attributes
 from staticwado_daemon.dicom.data_set import Buffer, pieces
 from staticwado_daemon.dicom.frames import FrameSegments, PixelDescription
 from staticwado_daemon.dicom.part10 import Instance
+from staticwado_daemon.dicom.proof import NotLossless
 from staticwado_daemon.dicom.transcode import StoredFrames
 from staticwado_daemon.dicom.transfer_syntaxes import transfer_syntax
 from staticwado_daemon.dicom.uids import Identity
@@ -183,7 +184,7 @@ def _store_pixels(
     changes.update(stored.changes)
     if stored.loss:
         identity = replace(identity, instance=stored.loss.instance)
-        changes.update(stored.loss.changes(instance.attributes, length))
+        changes.update(stored.loss.changes(instance.attributes.with_changes(stored.changes), length))
     changes[AVAILABLE_TRANSFER_SYNTAX_UID] = _uid(stored.transfer_syntax_uid)
     changes.update(_pixel_data_attribute(instance, f"instances/{identity.instance}/frames"))
     if images.thumbnails and (
@@ -219,7 +220,7 @@ def _store_frames(
             for number, payload in enumerate(stored.frames, start=1):
                 files.add_frame(number, part_type, payload, compress=stored.gzip)
                 length += len(payload)
-        except transcode.NotLossless as why:
+        except NotLossless as why:
             files.take_back(before)
             reason = reason or why.reason
         else:

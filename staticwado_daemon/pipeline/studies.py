@@ -10,13 +10,16 @@ from staticwado_daemon.archive.record import Held, Record
 from staticwado_daemon.archive.summary import Entry, Series
 from staticwado_daemon.dicom.uids import UID, Identity
 
+_BESIDES = 1000
+"""Bytes that a study or instance costs beside what is counted of it."""
+
 
 class Study:
     """The versions of each instance of one study, and the published one's part in the summaries."""
 
     def __init__(self, uid: UID, held: Iterable[Held] = ()) -> None:
         self.uid = uid
-        self.size = 0
+        self.size = _BESIDES
         self._versions = merge(held)
         self._entries: dict[UID, dict[UID, Entry]] = {}
         self._series: dict[UID, Series] = {}
@@ -90,26 +93,28 @@ class Studies:
     def __init__(self, root: Path, maximum_bytes: int) -> None:
         self._root = root
         self._maximum = maximum_bytes
-        self._cache: OrderedDict[UID, Study] = OrderedDict()
+        self._cache: OrderedDict[UID, tuple[Study, int]] = OrderedDict()  # with the size that is part of the total
+        self._total = 0
 
     def get(self, uid: UID) -> Study:
         """A study as its records tell it; one without any is empty."""
-        study = self._cache.pop(uid, None) or Study(uid, holdings.held(self._root, uid))
-        self._cache[uid] = study
-        self._trim()
+        study = self._take_out(uid) or Study(uid, holdings.held(self._root, uid))
+        self._cache[uid] = study, study.size
+        self._total += study.size
+        # Those longest unused, until the rest fits; the one just asked for stays.
+        while self._total > self._maximum and len(self._cache) > 1:
+            self._take_out(next(iter(self._cache)))
         return study
 
     def forget(self, uid: UID) -> None:
         """Read the study from its records when it is next asked for."""
-        self._cache.pop(uid, None)
+        self._take_out(uid)
 
-    def _trim(self) -> None:
-        """Forget the studies longest unused until the rest fits; the one just asked for stays."""
-        total = sum(study.size for study in self._cache.values())
-        while total > self._maximum and len(self._cache) > 1:
-            _, study = self._cache.popitem(last=False)
-            total -= study.size
+    def _take_out(self, uid: UID) -> Study | None:
+        study, size = self._cache.pop(uid, (None, 0))
+        self._total -= size
+        return study
 
 
 def _size(entry: Entry) -> int:
-    return len(entry.dataset) + len(entry.query) + len(entry.series) + len(entry.study) + 1000
+    return len(entry.dataset) + len(entry.query) + len(entry.series) + len(entry.study) + _BESIDES

@@ -23,7 +23,7 @@ from staticwado_daemon.web import ohif as viewer
 from staticwado_daemon.web.connection import ASKING_SECONDS, Connection
 from staticwado_daemon.web.static import Offer, answer, plain
 
-_REFUSED_PATH = re.compile(rf"{routes.REFUSED_PATH}|%(?![0-9a-f]{{2}})", re.IGNORECASE)
+_REFUSED_PATH = re.compile(rf"^(?!/|https?://)|{routes.REFUSED_PATH}|%(?![0-9a-f]{{2}})", re.IGNORECASE)
 _AUTHORITY = re.compile("^https?://[^/]*", re.IGNORECASE)
 """What a request target may begin with, and every server must read over (RFC 9112 section 3.2.2)."""
 
@@ -134,6 +134,8 @@ def bind(host: str, port: int) -> socket.socket:
         if listener:
             listener.close()
         raise ConfigError(f"can't listen on {host}:{port}: {error.strerror}") from error
+    except UnicodeError as error:
+        raise ConfigError(f"can't listen on {host}:{port}: no host is called so") from error
     return listener
 
 

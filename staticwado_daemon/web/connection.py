@@ -32,6 +32,7 @@ class Connection(H11Protocol):
     waiting_since: float | None = None
     _allowed: float | None = None
     _timer: asyncio.TimerHandle | None = None
+    _has_said_all: bool = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for the first request."""
@@ -45,9 +46,16 @@ class Connection(H11Protocol):
         super().data_received(data)
         self._observe()
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn ends the connection in any case
+        """Answer what was asked before the client said that it would say no more."""
+        self._has_said_all = True
+        return self._is_answering
+
     def on_response_complete(self) -> None:
-        """Begin to wait for the next request."""
+        """Begin to wait for the next request, if there can be one."""
         super().on_response_complete()
+        if self._has_said_all and not self._is_answering:
+            self.transport.close()
         self._observe()
 
     def pause_writing(self) -> None:
@@ -65,13 +73,16 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
         self._wait(None)
 
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
     def _observe(self) -> None:
         """Run the clock for what is waited for now."""
-        answering = self.cycle is not None and not self.cycle.response_complete
         if self.flow.write_paused:
             allowed: float | None = TAKING_SECONDS
         else:
-            allowed = None if answering else ASKING_SECONDS
+            allowed = None if self._is_answering else ASKING_SECONDS
         if allowed != self._allowed:
             self._wait(allowed)
 

@@ -88,8 +88,9 @@ CACHE_NAMED = "no-cache"
 HAS_EXTENSION = r"\.[^/]*$"
 """A URL path that names a file; what doesn't is a page of the viewer, such as /viewer, and answered by index.html."""
 
-HIDDEN = r"/\."
-"""A URL path with a name that begins with a dot: there is none."""
+HIDDEN = r"/\.|^/(?:healthz|metrics)$"
+"""A URL path that the viewer hasn't: names that begin with a dot, and what a monitor asks for (`web.health`), to whom a
+page would say that all is well."""
 
 _MAXIMUM_UNPACKED = 512 << 20
 _MAXIMUM_SECONDS = 900
@@ -130,7 +131,7 @@ def fetch_ohif(directory: Path) -> Path:
 
 
 def _pack(npm: str, directory: Path) -> Path:
-    command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", str(directory)]
+    command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--loglevel=error", "--pack-destination", str(directory)]
     try:
         run = subprocess.run(  # noqa: S603 (no shell, and every word but the directory is ours)
             command, cwd=directory, capture_output=True, text=True, timeout=_MAXIMUM_SECONDS, check=False
@@ -139,12 +140,17 @@ def _pack(npm: str, directory: Path) -> Path:
         raise Transient(f"npm didn't deliver {PACKAGE} {VERSION} within {_MAXIMUM_SECONDS} s") from error
     tarball = next(directory.glob("*.tgz"), None)
     if run.returncode != 0 or tarball is None:
-        last = run.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise Transient(f"npm can't fetch {PACKAGE} {VERSION}: {last[0]}")
+        raise Transient(f"npm can't fetch {PACKAGE} {VERSION}: {_reason(run.stderr)}")
     with tarball.open("rb") as file:
         if hashlib.file_digest(file, "sha512").hexdigest() != SHA512:
             raise Corrupt(f"npm delivered another {PACKAGE} {VERSION} than the one that was tested; not used")
     return tarball
+
+
+def _reason(stderr: str) -> str:
+    """What npm complains of, without the codes before it and the log file after it."""
+    complaints = re.findall(r"(?m)^npm (?:ERR!|error) (?!(?:code|syscall|errno) |A complete log)(.+)$", stderr)
+    return (complaints[:1] or stderr.strip().splitlines()[-1:] or ["no reason given"])[0]
 
 
 def _unpack(tarball: Path, dist: Path) -> None:

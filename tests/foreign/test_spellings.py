@@ -1,6 +1,8 @@
 """What is told from bytes and spellings alone: wrappers, transfer syntaxes, values."""
 
+import gzip
 import struct
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -10,6 +12,7 @@ import pytest
 from staticwado_daemon.dicom.transfer_syntaxes import PRIVATE_HTJ2K
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.operate.adopt import deduplicated, elements, spellings, syntaxes
+from staticwado_daemon.operate.adopt import root as adopting
 from tests.foreign import parts
 
 GREY = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
@@ -120,6 +123,22 @@ def test_a_bad_value_costs_only_itself() -> None:
     assert notes == ["(0028,0010) has a value that can't be US", "(0042,0011) lacks its bulk data"]
 
 
+@pytest.mark.parametrize(
+    ("attribute", "vr"),
+    [
+        ({"InlineBinary": "abc"}, "US"),
+        ({"vr": "UN", "Value": [{}, 1]}, "US"),
+        ({"vr": ["AT", "US"], "Value": [{}]}, "US"),
+        ({"vr": "AT", "Value": [{"a": 1}]}, "AT"),
+    ],
+)
+def test_an_attribute_that_makes_no_sense_costs_only_itself(attribute: dict[str, Any], vr: str) -> None:
+    data_set = {"00280010": attribute, "00280011": {"vr": ["US", "SS"], "Value": [4]}}
+    found, notes = elements.encode(data_set, lambda _: None, "characters")
+    assert list(found) == [0x00280011]
+    assert notes == [f"(0028,0010) has a value that can't be {vr}"]
+
+
 def test_text_is_bytes_or_characters() -> None:
     arabic = {
         "00080005": {"vr": "CS", "Value": ["ISO_IR 127"]},
@@ -147,3 +166,15 @@ def test_marks_of_deduplication_are_taken_away() -> None:
     }
     assert deduplicated.is_marked(marked)
     assert list(deduplicated.without_marks(marked)) == ["00090010", "00100020"]
+
+
+@pytest.mark.parametrize("depth", [90, 300])
+def test_what_is_nested_too_deeply_is_left_and_named(tmp_path: Path, depth: int) -> None:
+    instance = tmp_path / "studies/1.2/series/1.2.3/instances/1.2.3.4"
+    instance.mkdir(parents=True)
+    nested = '"00081115":{"vr":"SQ","Value":[{' * depth + "}]}" * depth
+    metadata = f'[{{"00080018":{{"Value":["1.2.3.4"]}},{nested}}}]'
+    for place in (instance, instance.parents[1]):
+        (place / "metadata.gz").write_bytes(gzip.compress(metadata.encode()))
+    (told,) = adopting.look(tmp_path, adopting.candidates(tmp_path)).studies
+    assert told.left == "studies/1.2: the metadata of an instance are nested too deeply"

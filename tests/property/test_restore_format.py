@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from staticwado_daemon.archive import restore
+from staticwado_daemon.archive import gzipped, restore
 from staticwado_daemon.archive.pack import from_pack, to_pack
 from staticwado_daemon.dicom.data_set import Place
 from staticwado_daemon.errors import Corrupt
@@ -101,6 +101,12 @@ def test_frames_that_are_too_short_are_corrupt() -> None:
     remainder = restore.split(b"0123456789", restore.Pixels([[(2, 5)]]))
     with pytest.raises(Corrupt, match="frame 1 as it is stored is shorter"):
         list(restore.Remainder.of(remainder).join(lambda *_: b"234"))
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"1\n", b"[1]\n", b'[["a"]]\n', b'[["a","b"]]\n', b"{}\n", b"\xff\n"])
+def test_a_pack_without_its_table_is_corrupt(body) -> None:
+    with pytest.raises(Corrupt, match="pack without a table"):
+        list(from_pack(gzipped.pack(body)))
 
 
 @given(st.lists(st.binary(max_size=50)))

@@ -45,6 +45,8 @@ VALUES: dict[str, tuple[str, list[object]]] = {
     "00080060": ("CS", ["CT", "MR", ""]),
 }
 SERIES_TAGS = ("0008103E", "00080060")
+OF_BOTH = "00080090"
+"""What a series may say otherwise than its study."""
 STUDIES = 300
 
 
@@ -66,7 +68,7 @@ def _studies() -> Iterator[tuple[Answer, list[Answer]]]:
         series = []
         for position in range(generator.choice((1, 2))):
             own = {"0020000E": {"vr": "UI", "Value": [f"1.{number}.{position}"]}}
-            series.append(_answer(generator, [*SERIES_TAGS]) | uid | own)
+            series.append(_answer(generator, [*SERIES_TAGS, OF_BOTH]) | uid | own)
         counts = {"00201206": {"vr": "IS", "Value": [len(series)]}, "00201208": {"vr": "IS", "Value": [number % 7]}}
         yield study | uid | counts, series
 

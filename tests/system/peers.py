@@ -11,6 +11,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event
 
 from staticwado_daemon.dimse import contexts
@@ -82,11 +83,15 @@ class Archive:
         gives: how many objects of a C-GET it sends before it aborts; None: all.
         pause: seconds before each object of a C-GET.
         always: it aborts each time, and not but once.
+        refuses: says of an identifier of C-GET or C-MOVE whether nothing is sent for it.
+        fails: says of an identifier of C-FIND whether it can't be answered.
+        moves_to: the port of this machine to which a C-MOVE sends.
         stored: what it has accepted, in order, by SOP Instance UID.
         asked: how many objects it was sent.
         given: how many it has sent.
         associations: how many were established.
         port: where it listens.
+        current: the association that was established last.
     """
 
     holdings: list[Dataset] = field(default_factory=list)
@@ -94,11 +99,25 @@ class Archive:
     gives: int | None = None
     pause: float = 0.0
     always: bool = False
+    refuses: Callable[[Dataset], bool] = lambda _asked: False
+    fails: Callable[[Dataset], bool] = lambda _asked: False
+    moves_to: int = 0
     stored: list[str] = field(default_factory=list)
     asked: int = 0
     given: int = 0
     associations: int = 0
     port: int = 0
+    current: Association | None = None
+
+    def established(self, event: Event) -> None:
+        """Note an association."""
+        self.associations += 1
+        self.current = event.assoc
+
+    def abort(self) -> None:
+        """End the association that was established last."""
+        if self.current is not None:
+            self.current.abort()
 
     def store(self, event: Event) -> int:
         """Answer C-STORE."""
@@ -115,6 +134,9 @@ class Archive:
         """Answer C-FIND; what can be chosen by is a UID or the Patient ID."""
         level = event.identifier.QueryRetrieveLevel
         unique = {"PATIENT": "PatientID", "STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID"}
+        if self.fails(event.identifier):
+            yield 0xC001, None
+            return
         told = set()
         for each in self._chosen(event.identifier):
             key = each.get(unique.get(level, "SOPInstanceUID"))
@@ -122,10 +144,19 @@ class Archive:
                 told.add(key)
                 yield 0xFF00, _answer(event.identifier, each)
 
+    def move(self, event: Event) -> Iterator[object]:
+        """Answer C-MOVE."""
+        held = ((str(each.SOPClassUID), str(each.file_meta.TransferSyntaxUID)) for each in self.holdings)
+        yield "127.0.0.1", self.moves_to, {"contexts": contexts.sending(held)}
+        yield from self.get(event)
+
     def get(self, event: Event) -> Iterator[object]:
         """Answer C-GET."""
         chosen = self._chosen(event.identifier)
         yield len(chosen)
+        if self.refuses(event.identifier):
+            yield 0xA702, None
+            return
         for each in chosen:
             if self.gives is not None and self.given >= self.gives:
                 self.gives = self.gives if self.always else None
@@ -171,9 +202,6 @@ def archive(
     """Run a peer of pynetdicom's, in a thread, until the context ends."""
     peer = Archive([pydicom.dcmread(path) for path in files])
 
-    def count(_event: Event) -> None:
-        peer.associations += 1
-
     entity = AE(title)
     # Set on the entity they would lose their roles.
     supported = [
@@ -181,10 +209,11 @@ def archive(
         *contexts.stored_as_requested(contexts.receiving(contexts.STORAGE)),
     ]
     handlers = [
-        (evt.EVT_ESTABLISHED, count),
+        (evt.EVT_ESTABLISHED, peer.established),
         (evt.EVT_C_STORE, peer.store),
         (evt.EVT_C_FIND, peer.find),
         (evt.EVT_C_GET, peer.get),
+        (evt.EVT_C_MOVE, peer.move),
     ]
     server = entity.start_server(
         ("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls, contexts=supported

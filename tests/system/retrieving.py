@@ -94,6 +94,7 @@ class Witness:
 
     Attributes:
         answer: gives the status for the object of a number from 1; None aborts the association instead.
+        poison: a SOP Instance UID at which it always aborts the association.
         received: by SOP Instance UID; what was answered with a failure isn't there.
         requests: how many objects came.
         associations: how many were requested.
@@ -101,6 +102,7 @@ class Witness:
     """
 
     answer: Callable[[int], int | None] = lambda _: SUCCESS
+    poison: str = ""
     received: dict[str, Received] = field(default_factory=dict)
     requests: int = 0
     associations: int = 0
@@ -109,7 +111,7 @@ class Witness:
     def store(self, event: evt.Event) -> int:
         self.requests += 1
         status = self.answer(self.requests)
-        if status is None:
+        if status is None or event.request.AffectedSOPInstanceUID == self.poison:
             event.assoc.abort()
             return OUT_OF_RESOURCES
         if status in {SUCCESS, WARNING}:

@@ -110,7 +110,6 @@ def here() -> Iterator[Machine]:
 
 
 def test_the_reports_are_what_it_says(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr(disk, "room", lambda *_: fine("enough"))
     monkeypatch.setattr(machine, "clock", lambda: fine("synchronised"))
     for name in FILES:

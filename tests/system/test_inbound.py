@@ -119,6 +119,21 @@ def test_a_writer_that_dribbles_and_pauses_longer_than_the_settle_time(inbox: Pa
         assert set(line.answered.values()) == {1}
 
 
+def test_what_is_being_written_into_a_folder_that_sets_aside_is_not_given_up(inbox: Path) -> None:
+    data = content(20_000)
+    path = inbox / "slow.dcm"
+    with running(InboundDir(inbox, "delete", sets_aside=True)) as (inbound, line):
+        with path.open("wb") as file:
+            file.write(data[:7000])
+            file.flush()
+            time.sleep(3 * TIMING.settle)
+            file.write(data[7000:])
+            assert not line.tries  # it would be rejected, and moved away from under its writer
+        until(lambda: path in line.receipts)
+        assert line.published() == {path}
+        until(lambda: inbound.idle)
+
+
 def test_a_writer_that_opens_and_closes_for_every_piece(inbox: Path) -> None:
     data = content(20_000)
     path = inbox / "slow.dcm"

@@ -17,6 +17,10 @@ FRAME = f"/dicomweb/{instance(1)}/frames/1"
         ("http://localhost/dicomweb/studies?limit=1", 200),
         ("http://localhost/dicomweb/../etc/passwd", 400),
         ("http://localhost/studies", 404),
+        ("http://localhost", 404),
+        ("dicomweb/studies", 400),
+        ("http:%2f%2flocalhost/dicomweb/studies", 400),
+        ("*", 400),
         (f"{FRAME}?" + "x" * 4000, 200),
     ],
 )

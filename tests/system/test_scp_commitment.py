@@ -2,6 +2,9 @@
 
 import os
 import signal
+import socket
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pydicom
@@ -67,3 +70,25 @@ def _ask_and_kill(node: nodes.Node, files: list[Path]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert modality.told.empty()
+
+
+def test_a_requestor_who_never_answers_keeps_no_node_from_ending(tmp_path: Path, files: list[Path]) -> None:
+    took: list[float] = []
+    with closing(socket.create_server(("127.0.0.1", 0))) as mute:
+        mute.settimeout(SECONDS)
+        node = nodes.prepare(tmp_path, {TITLE: mute.getsockname()[1]})
+        with pytest.raises(AssertionError, match="ended by itself"):
+            _ask_and_end(node, files, mute, took)
+    assert took[0] < 7.5
+    assert len([*(node.state / "commitments").iterdir()]) == 1
+
+
+def _ask_and_end(node: nodes.Node, files: list[Path], mute: socket.socket, took: list[float]) -> None:
+    with nodes.at_work(node) as process:
+        with asking(node.port, storage(files)) as modality:
+            assert modality.ask(request("1.2.3", [(CT, uid) for uid in send(modality, files)])) == 0x0000
+        with mute.accept()[0]:
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(SECONDS) == 0
+            took.append(time.monotonic() - began)

@@ -94,11 +94,35 @@ def test_a_destination_that_drops_the_association_gets_the_rest_on_another(archi
 
 
 def test_an_object_that_a_destination_cannot_stand_costs_nothing_but_itself(archive: Archive) -> None:
-    with listening(archive.witness, as_they_came(archive.ct)) as witness:
-        witness.answer = lambda number: None if number in {5, 6} else SUCCESS
+    poison = archive.ct[5]
+    with listening(archive.witness, as_they_came(archive.ct), Witness(poison=poison.uids[2])) as witness:
         done = moved(archive, STUDY_MOVE, _several(archive))
-    assert (done.status, done.counts, witness.associations) == (0xB000, (23, 1, 0), 3)
-    assert witness.received.keys() | {*done.failed} == {each.uids[2] for each in archive.ct}
+    assert (done.status, done.counts, done.failed) == (0xB000, (23, 1, 0), [poison.uids[2]])
+    is_whole(witness.received, [each for each in archive.ct if each is not poison])
+
+
+def test_a_destination_that_drops_every_association_gets_everything_in_the_end(archive: Archive) -> None:
+    with listening(archive.witness, as_they_came(archive.ct)) as witness:
+        witness.answer = lambda number: None if number % 3 == 0 else SUCCESS
+        done = moved(archive, STUDY_MOVE, _several(archive))
+    assert (done.status, done.counts) == (SUCCESS, (24, 0, 0))
+    is_whole(witness.received, archive.ct)
+
+
+def test_cancelling_is_heard_while_a_destination_is_tried_again(archive: Archive) -> None:
+    with (
+        listening(archive.witness, as_they_came(archive.ct)) as witness,
+        asking(archive.node, STUDY_MOVE) as association,
+    ):
+
+        def cancel(number: int) -> int | None:
+            if number == 5:
+                association.send_c_cancel(1, query_model=STUDY_MOVE)
+            return None if number >= 5 else SUCCESS
+
+        witness.answer = cancel
+        done = final(association.send_c_move(_several(archive), "WITNESS", STUDY_MOVE))
+    assert (done.status, done.counts, done.remaining) == (0xFE00, (4, 0, 0), 20)
 
 
 @pytest.mark.parametrize("get", [False, True])

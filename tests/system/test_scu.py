@@ -1,6 +1,8 @@
 """Asking others: echo, find, send and pull, with real peers, as commands that people and programs run."""
 
 import json
+import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +13,7 @@ import pydicom
 import pytest
 
 from staticwado_daemon.cli import dicomwebscp_command, execute
-from staticwado_daemon.dimse.pulling import pull
+from staticwado_daemon.dimse.pulling import lacking
 from tests import corpus
 from tests.system import dcmtk, nodes, peers
 from tests.system.certificates import authority
@@ -207,7 +209,7 @@ def test_our_own_node_receives_by_c_move(tmp_path: Path, ct: corpus.Study, capfd
         with nodes.receiving(own):
             answer = asked(own, "pull", at(port), "--study", ct.uid, "--move")
             assert (answer["by"], answer["fetched"]) == ("move", 12)
-            assert pull.waiting(own.drop) == uids(ct.files)
+            assert lacking.waiting(own.drop) == uids(ct.files)
             assert asked(own, "pull", at(port), "--study", ct.uid, "--move")["lacked"] == 0
 
 
@@ -232,12 +234,64 @@ def test_a_pull_that_was_killed_goes_on_where_it_ended(tmp_path: Path, ct: corpu
             until(lambda: archive.given > 4, "nothing was fetched")
             process.kill()
         archive.pause = 0.0
-        came = pull.waiting(own.drop)
+        came = lacking.waiting(own.drop)
         assert 0 < len(came) < 12
         answer = asked(own, "pull", at(archive.port), "--study", ct.uid)
         assert (answer["lacked"], answer["fetched"]) == (12 - len(came), 12 - len(came))
     names = [str(pydicom.dcmread(path).SOPInstanceUID) for path in own.drop.glob("*.dcm")]
     assert sorted(names) == sorted(uids(ct.files))
+
+
+def test_a_study_that_can_not_be_listed_keeps_no_other_from_being_fetched(
+    tmp_path: Path, ct: corpus.Study, jpeg2000: corpus.Study
+) -> None:
+    own = nodes.prepare(tmp_path / "node")
+    with peers.archive([*jpeg2000.files, *ct.files]) as archive:
+        archive.fails = lambda asked: asked.get("StudyInstanceUID") == jpeg2000.uid
+        words = ("pull", at(archive.port), "--study-date", "19000101-")
+        assert asked(own, *words, "--dry-run", expect=PARTLY)["lacked"] == 12
+        lines = told("-c", own.config, *words, expect=PARTLY).splitlines()
+        assert lines[0] == f"{ct.uid}: 12 of 12 instances fetched"
+        assert lines[1].startswith(f"{jpeg2000.uid}: ARCHIVE at 127.0.0.1:{archive.port} answers C-FIND with: ")
+        answer = asked(own, *words, expect=FAILED)
+        assert [(each["studyInstanceUID"], each["fetched"]) for each in answer["studies"]] == [(jpeg2000.uid, 0)]
+
+
+def interrupted(node: nodes.Node, *words: str, when: Callable[[], Any]) -> str:
+    """What a command says that is told to end by Ctrl-C at some moment."""
+    command = [*STATICWADO, "-c", str(node.config), *words]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        until(when, "nothing happened")
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=30)
+    assert (process.returncode, printed) == (130, "")
+    return said.strip()
+
+
+def test_ctrl_c_says_how_far_it_came_and_what_left_is_logged(tmp_path: Path, ct: corpus.Study) -> None:
+    own = nodes.prepare(tmp_path / "node")
+    create(own.root, ct.files)
+    with peers.archive() as archive:
+        archive.answer = lambda _number: int(time.sleep(0.2) or 0)
+        said = interrupted(own, "send", ct.uid, "--to", at(archive.port), when=lambda: archive.asked > 3)
+        assert archive.asked < 12
+        found = re.fullmatch(r"interrupted after (\d+) of 12; `staticwado send --skip-present` sends the rest", said)
+        assert found, said
+    logged = json.loads(told("-c", own.config, "audit", "--json"))["entries"][-1]
+    assert (logged["action"], logged["counts"]["instances"]) == ("send", int(found[1]))
+    assert int(found[1]) >= 3
+
+
+def test_ctrl_c_while_fetching_says_how_far_it_came(tmp_path: Path, ct: corpus.Study) -> None:
+    own = nodes.prepare(tmp_path / "node")
+    with peers.archive(ct.files) as archive:
+        archive.pause = 0.2
+        said = interrupted(own, "pull", at(archive.port), "--study", ct.uid, when=lambda: archive.given > 4)
+    found = re.fullmatch(r"interrupted after (\d+) of 12; run it again to go on", said)
+    assert found, said
+    assert int(found[1]) == len(lacking.waiting(own.drop)) >= 3
 
 
 def test_a_peer_that_aborts_costs_nothing(tmp_path: Path, ct: corpus.Study) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.web import health
 from staticwado_daemon.web.app import bind
 from staticwado_daemon.web.nginx import nginx_config
 from tests.system.servers import Server, free_port, start_embedded, start_nginx, start_nginx_for
@@ -189,6 +190,8 @@ def test_a_new_file_and_a_new_version_are_seen_at_once(
 def test_the_viewer_serves_nothing_hidden_and_no_page_for_a_missing_file(server: Server, site: Site) -> None:
     for target in ("/.hidden", "/assets/.hidden", "/missing.js", "/assets/missing.png", "/assets/logo.png.gz"):
         assert server.ask(target).status == 404
+    for target in health.URLS:
+        assert server.ask(target).status == 404, "a page here would tell a monitor that all is well"
     with_viewer = (site.root.parent / "ohif").exists()
     assert server.ask("/").status == server.ask("/viewer").status == (200 if with_viewer else 404)
     assert server.ask("/app-config.js").status == 200
@@ -233,8 +236,9 @@ def test_a_taken_address_is_an_error_that_says_so() -> None:
         pytest.raises(ConfigError, match=r"can't listen on 127\.0\.0\.1:\d+: Address already"),
     ):
         bind("127.0.0.1", taken.getsockname()[1])
-    with pytest.raises(ConfigError, match="can't listen on no-such-host"):
-        bind("no-such-host.invalid", 80)
+    for host in ("no-such-host.invalid", "a" * 64):
+        with pytest.raises(ConfigError, match=f"can't listen on {host}:80: ."):
+            bind(host, 80)
 
 
 def test_a_client_that_leaves_harms_nobody(server: Server) -> None:

@@ -234,6 +234,25 @@ def test_requests_sent_at_once_are_answered_in_turn(hasty: Server, crowd: Callab
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"404", b"200"] * 50 + [b"200"]
 
 
+@pytest.mark.parametrize("targets", [[FRAME] * 3, [LARGE]], ids=["several", "large"])
+def test_who_says_no_more_is_still_answered(
+    hasty: Server, crowd: Callable[[Server], socket.socket], targets: Sequence[str]
+) -> None:
+    client = crowd(hasty)
+    client.sendall("".join(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n" for target in targets).encode())
+    client.shutdown(socket.SHUT_WR)
+    answers = everything(client)
+    assert answers.count(b"HTTP/1.1 200 OK") == len(targets)
+    assert targets != [LARGE] or len(answers) > LARGE_BYTES
+
+
+def test_who_says_no_more_is_not_waited_for(process: Process, crowd: Callable[[Server], socket.socket]) -> None:
+    client = crowd(process.server)
+    client.sendall(BEGINNING + b"\r\n")
+    client.shutdown(socket.SHUT_WR)
+    assert ended_after(client) < connection.ASKING_SECONDS / 2
+
+
 @pytest.mark.parametrize(
     "request_",
     [

@@ -18,12 +18,7 @@ from staticwado_daemon.dimse.node.acceptance import (
     exposure_warning,
     networks,
 )
-from staticwado_daemon.dimse.node.connections import (
-    MAXIMUM_PENDING,
-    MAXIMUM_PENDING_OF_PEER,
-    Connection,
-    Connections,
-)
+from staticwado_daemon.dimse.node.connections import Connection, Connections
 from staticwado_daemon.errors import ConfigError
 
 FROM = Request(called="ARCHIVE", calling="CT1", address="10.1.2.3")
@@ -130,12 +125,15 @@ def test_an_open_node_is_warned_of(host: str, rules: Rules, certificates: bool, 
     assert (sentence is not None) == warned
 
 
+PENDING = 8
+
+
 class Crowd:
     """Connections of which both ends are ours, and a clock that we set."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.all = Connections(10.0, lambda: self.now)
+        self.all = Connections(10.0, PENDING, lambda: self.now)
         self.others: dict[Connection, socket.socket] = {}
 
     def connect(self, peer: str) -> Connection:
@@ -167,19 +165,19 @@ def crowd() -> Iterator[Crowd]:
 
 def test_one_address_crowds_out_itself_alone(crowd: Crowd) -> None:
     good = crowd.connect("10.0.0.1")
-    hostile = [crowd.connect("10.6.6.6") for _ in range(MAXIMUM_PENDING_OF_PEER + 5)]
-    assert [crowd.is_open(each) for each in hostile] == [False] * 5 + [True] * MAXIMUM_PENDING_OF_PEER
+    hostile = [crowd.connect("10.6.6.6") for _ in range(PENDING + 5)]
+    assert [crowd.is_open(each) for each in hostile] == [False] * 5 + [True] * PENDING
     assert {each.cut for each in hostile[:5]} == {"crowd"}
     assert crowd.is_open(good)
 
 
 def test_many_addresses_cost_the_one_with_most_its_oldest(crowd: Crowd) -> None:
     good = crowd.connect("10.0.0.1")
-    hostile = [crowd.connect("10.6.6.6") for _ in range(MAXIMUM_PENDING_OF_PEER)]
-    others = [crowd.connect(f"10.0.1.{n}") for n in range(MAXIMUM_PENDING - MAXIMUM_PENDING_OF_PEER)]
+    hostile = [crowd.connect("10.6.6.6") for _ in range(PENDING)]
+    others = [crowd.connect(f"10.0.1.{n}") for n in range(3 * PENDING)]
     assert crowd.is_open(good)
     assert all(map(crowd.is_open, others))
-    assert [crowd.is_open(each) for each in hostile] == [False] + [True] * (MAXIMUM_PENDING_OF_PEER - 1)
+    assert [crowd.is_open(each) for each in hostile] == [False] + [True] * (PENDING - 1)
 
 
 def test_what_pends_for_too_long_is_cut(crowd: Crowd) -> None:

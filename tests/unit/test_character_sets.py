@@ -9,7 +9,7 @@ from staticwado_daemon.dicom.character_sets import MULTI_VALUE_RESETS, NAME_RESE
 from staticwado_daemon.dicom.data_set import Limits, Rules
 from staticwado_daemon.dicom.json_model import convert
 from staticwado_daemon.dicom.part10 import read
-from tests.unit.dicom_bytes import element, file, item
+from tests.unit.dicom_bytes import IMPLICIT_LITTLE, element, file, implicit, item, meta
 from tests.unit.dicom_bytes import sequence as stored_sequence
 
 PATIENT_ID = 0x00100020
@@ -45,6 +45,11 @@ CHARACTER_SETS = {
         b"\x1b$B=U\\n\x1b(B".decode("iso2022_jp"),
     ),
     "Hangul": (b"\\ISO 2022 IR 149", b"\x1b$)C\xb1\xe8^\x1b$)C\xc8\xf1\xc1\xdf", "김^희중"),
+    "Katakana after Kanji": (
+        b"ISO 2022 IR 13\\ISO 2022 IR 87",
+        b"\xd4\xcf\xc0\xde \x1b$B;3ED\x1b(B \xc0\xdb\xb3",
+        "ﾔﾏﾀﾞ 山田 ﾀﾛｳ",
+    ),
     "a misspelt set": (b"ISO-IR 100", b"\xe9", "é"),
     "another misspelt set": (b"ISO2022-IR 87\\ISO_2022_IR_87", b"\x1b$B;3ED\x1b(B", "山田"),
     "Latin-1 without any declaration": (b"", b"J\xe9r\xf4me", "Jérôme"),
@@ -84,6 +89,17 @@ def test_unknown_character_sets_are_named_once_each() -> None:
         URI,
     )
     assert instance.warnings == ("unknown character set 'ISO_IR 999'", "unknown character set 'ISO_IR 998'")
+
+
+@pytest.mark.parametrize("declared", [b"\0\\ISO 2022 IR 87", b"ISO 2022 IR 100\\\0ISO 2022 IR 87"])
+def test_zeros_among_the_terms_are_padding_in_every_encoding(declared: bytes) -> None:
+    kanji = b"\x1b$B;3ED\x1b(B"
+    explicit = file(element(0x00080005, "CS", declared), element(PATIENT_ID, "LO", kanji))
+    uids = ((0x00080018, b"1.2.3.4\0"), (0x0020000D, b"1.2\0"), (0x0020000E, b"1.2.3\0"))
+    values = sorted(((0x00080005, declared), (PATIENT_ID, kanji), *uids))
+    without_vr = meta(IMPLICIT_LITTLE) + b"".join(implicit(tag, value) for tag, value in values)
+    for data in (explicit, without_vr):
+        assert read(data, Limits(), URI).attributes.text("00100020") == "山田"
 
 
 @pytest.mark.parametrize("declared", [b"ISO_IR 100", b"\\ISO 2022 IR 87", b"ISO_IR 6 ", b""])

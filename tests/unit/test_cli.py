@@ -19,6 +19,7 @@ from staticwado_daemon.cli import execute, mkdicomweb_command, staticwado
 from staticwado_daemon.cli.outcomes import counted, exit_code, print_summary, to_json
 from staticwado_daemon.cli.server import dicomwebserver_command
 from staticwado_daemon.errors import ConfigError, Corrupt
+from staticwado_daemon.operate.doctor.finding import attention
 from staticwado_daemon.pipeline.requests import Answer
 from staticwado_daemon.web.app import bind
 from tests.system import certificates
@@ -93,6 +94,9 @@ def test_a_relative_root_starts_where_the_command_is_typed(tmp_path: Path, capsy
         (["export", "1.2.3", "--root", "absent"], 2),
         (["index", "--root", "absent"], 2),
         (["status", "--root", "absent"], 2),
+        (["index", "--root", ""], 2),
+        (["config", "show", "-c", ""], 2),
+        (["create", "--root", "absent", ""], 2),
         (["status"], 2),
         (["run"], 2),
         (["nginx-config", "--listen", "nowhere"], 2),
@@ -137,6 +141,23 @@ def test_a_reader_who_has_seen_enough_hears_no_complaint() -> None:
     os.close(writing)
     assert ran.returncode == 1
     assert ran.stderr == ""
+
+
+def test_a_terminal_that_lacks_a_character_gets_it_spelled_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    script = "from staticwado_daemon.cli import mkdicomweb; mkdicomweb()"
+    command = [sys.executable, "-c", script, "-h"]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, cwd=REPOSITORY)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "PATH\\u2026 | COMMAND" in ran.stdout
+
+
+@pytest.mark.parametrize(("closed", "arguments", "code"), [(">&-", "config check", 0), ("2>&-", "bogus", 2)])
+def test_nobody_needs_to_listen(closed: str, arguments: str, code: int) -> None:
+    command = ["sh", "-c", f"{' '.join(CLI)} {arguments} {closed}"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    ran = subprocess.run(command, check=False, capture_output=True, env=environment)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (code, b"", b"")
 
 
 def test_unused_settings_of_static_wado_are_mentioned_on_stderr(
@@ -256,6 +277,12 @@ def _lines(file: Path) -> list[str]:
     return file.read_text().splitlines()
 
 
+def test_a_tree_without_permission_is_no_wrong_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may run as root, whom nobody refuses
+    Path("tree/.staticwado").mkdir(parents=True)
+    assert _run("audit", "--root", "tree") == 0
+
+
 def test_an_input_without_permission_is_no_wrong_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (paths,) = (each for each in staticwado.commands["create"].params if each.name == "paths")
     monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may run as root, whom nobody refuses
@@ -354,7 +381,7 @@ def test_dicomwebserver_says_its_address_once_it_has_it(
     assert run("-o", "tree", "-p", port, "--host", "0.0.0.0") == 0  # noqa: S104 (what it warns of)
     assert "can be reached from other machines" in served[1][1]
     assert run("-o", "absent", "-p", port) == 2
-    assert capsys.readouterr().err == f"dicomwebserver: there is no tree in {Path.cwd()}/absent\n"
+    assert capsys.readouterr().err.startswith(f"dicomwebserver: there is no tree in {Path.cwd()}/absent: name it with")
 
 
 def test_nginx_config_warns_of_an_open_door(
@@ -385,6 +412,21 @@ def test_help_has_examples_and_fits_a_terminal(command: tuple[str, ...]) -> None
     assert "Examples:" in told
     assert "\\b" not in told
     assert max(map(len, told.splitlines())) <= 80
+
+
+def test_the_doctor_s_sentences_fit_a_terminal_and_are_whole_in_a_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = "the clock isn't synchronised: install systemd-timesyncd or chrony (timedatectl shows it)"
+    monkeypatch.setattr("staticwado_daemon.operate.doctor.machine.clock", lambda: attention(sentence))
+    assert _run("doctor", "-c", "absent") == 3
+    assert f"  !!  clock           {sentence}\n" in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert _run("doctor", "-c", "absent") == 3
+    printed = click.unstyle(capsys.readouterr().out)
+    assert "  !!  clock           the clock isn't" in printed
+    assert f"or\n{'':22}chrony" in printed
 
 
 @pytest.mark.parametrize(("path", "hint"), [("tree/.staticwado/lock", True), ("out/1.2.dcm", False)])

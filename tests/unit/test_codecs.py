@@ -27,7 +27,8 @@ from staticwado_daemon.dicom.content_types import ContentType
 from staticwado_daemon.dicom.frames import PixelDescription, big_endian_word, describe, frame_segments
 from staticwado_daemon.dicom.native import from_array, to_array
 from staticwado_daemon.dicom.part10 import Instance
-from staticwado_daemon.dicom.transcode import NotLossless, StoredFrames, native_value
+from staticwado_daemon.dicom.proof import NotLossless
+from staticwado_daemon.dicom.transcode import StoredFrames, native_value
 from staticwado_daemon.dicom.transfer_syntaxes import (
     DEFLATED_IMAGE_FRAME,
     EXPLICIT_VR_LITTLE_ENDIAN,

@@ -3,15 +3,18 @@
 import queue
 import random
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import structlog
 from pydicom.dataset import Dataset
 from pynetdicom.dsutils import encode
 
@@ -22,8 +25,9 @@ from staticwado_daemon.dimse import implementation
 from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.association.requestor import Local
 from staticwado_daemon.dimse.commitment import messages as commitment_messages
-from staticwado_daemon.dimse.commitment.service import Commitment, Terms
-from staticwado_daemon.dimse.commitment.transactions import DIRECTORY
+from staticwado_daemon.dimse.commitment.answering import Terms
+from staticwado_daemon.dimse.commitment.service import Commitment
+from staticwado_daemon.dimse.commitment.transactions import DIRECTORY, Transaction
 from staticwado_daemon.dimse.commitment.vouching import Archive
 from staticwado_daemon.dimse.node.acceptance import Rules
 from staticwado_daemon.dimse.node.observed import Observed
@@ -316,7 +320,7 @@ def test_another_action_or_instance_is_refused(place: Place) -> None:
 
 def test_more_than_is_kept_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commitment_messages, "MAXIMUM_ITEMS", 2)
-    monkeypatch.setattr("staticwado_daemon.dimse.commitment.service.MAXIMUM_REFERENCES", 3)
+    monkeypatch.setattr("staticwado_daemon.dimse.commitment.pending.MAXIMUM_REFERENCES", 3)
     place.available = False
     with place.serving() as port, asking(port) as modality:
         assert modality.ask(request("1.2.3", [(CT, f"1.{number}") for number in range(3)])) == 0x0213
@@ -326,8 +330,8 @@ def test_more_than_is_kept_is_refused(place: Place, monkeypatch: pytest.MonkeyPa
 
 def test_what_nobody_can_be_told_makes_room_for_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise whoever asks for nonsense and goes away would keep everybody else out for a week."""
-    monkeypatch.setattr("staticwado_daemon.dimse.commitment.service.MAXIMUM_OPEN", 4)
-    monkeypatch.setattr("staticwado_daemon.dimse.commitment.service.MAXIMUM_OPEN_OF_PEER", 3)
+    monkeypatch.setattr("staticwado_daemon.dimse.commitment.pending.MAXIMUM_OPEN", 4)
+    monkeypatch.setattr("staticwado_daemon.dimse.commitment.pending.MAXIMUM_OPEN_OF_PEER", 3)
     place.available = False
     with place.serving() as port:
         with asking(port, title="STRANGER") as stranger:
@@ -395,3 +399,42 @@ def test_a_request_of_thousands_is_taken_and_we_say_who_we_are(place: Place) -> 
         assert event_type == 2
         assert len(failed(information)) == len(asked)
         assert committed(information) == uids[:1]
+
+
+def test_a_requestor_who_never_answers_keeps_no_node_from_ending(place: Place) -> None:
+    """What isn't told is told by the next start."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as mute:
+        place.peers["MODALITY"] = Peer("MODALITY", "127.0.0.1", mute.getsockname()[1])
+        with place.serving() as port:
+            with asking(port) as modality:
+                assert modality.ask(request("1.2.3", [(CT, place.identities[0].instance)])) == 0x0000
+            connection, _ = mute.accept()
+            began = time.monotonic()
+        assert time.monotonic() - began < 5
+        connection.close()
+        assert len(place.kept) == 1
+        until(lambda: not [each for each in threading.enumerate() if each.name == "commitment"])
+
+
+def test_what_delays_an_answer_is_said_once(place: Place) -> None:
+    place.available = False
+    with place.serving() as port, asking(port) as modality, structlog.testing.capture_logs() as logged:
+        assert modality.ask(request("1.2.3", [(CT, place.identities[0].instance)])) == 0x0000
+        time.sleep(10 * QUICK.again)
+    assert [each["reason"] for each in logged if each["event"] == "commitment_delayed"] == [
+        "the query index isn't there"
+    ]
+
+
+def test_the_oldest_makes_room_first_also_after_a_start(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("staticwado_daemon.dimse.commitment.pending.MAXIMUM_OPEN", 8)
+    place.available = False
+    with place.serving() as port, asking(port, title="STRANGER") as stranger:
+        for number in range(8):
+            assert stranger.ask(request(f"1.2.{number}", [(CT, "1.2")])) == 0x0000
+            time.sleep(0.002)
+    with place.serving() as port, asking(port) as modality:
+        for number in range(4):
+            assert modality.ask(request(f"1.3.{number}", [(CT, "1.2")])) == 0x0000
+        kept = [msgspec.json.decode(path.read_bytes(), type=Transaction).uid for path in place.kept]
+    assert sorted(kept) == [*(f"1.2.{number}" for number in range(4, 8)), *(f"1.3.{number}" for number in range(4))]

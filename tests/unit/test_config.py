@@ -3,6 +3,8 @@
 import os
 import pwd
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -50,6 +52,17 @@ def _nobodys_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "cwd")
 
 
+@contextmanager
+def _as_somebody_else() -> Iterator[None]:
+    """Be a user who may not look into the folders of these tests."""
+    assert os.geteuid() == 0, "only root can become somebody else; run this test as root"
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 def _errors(file: Path, text: str) -> list[str]:
     file.write_text(text)
     return [sentence.removeprefix(f"{file}:") for sentence in checks.errors(document.read(file))]
@@ -66,6 +79,11 @@ def _load(file: Path, text: str, **options: object) -> Configuration:
         ("{staticWadoConfig: {rotDir: '/x'}}", "1: staticWadoConfig.rotDir isn't a setting; did you mean rootDir?"),
         ("{\n\n  demonConfig: {}}", "3: demonConfig isn't a section; did you mean daemonConfig?"),
         ("{staticWadoConfig: {workers: 2}}", "1: staticWadoConfig.workers isn't a setting; it belongs in daemonConfig"),
+        (
+            "{staticWadoConfig: {port: 104}}",
+            "1: staticWadoConfig.port isn't a setting; it belongs in dicomWebServerConfig or dicomWebScpConfig",
+        ),
+        ("{daemonConfig: {group: 'x'}}", "1: daemonConfig.group isn't a setting; it belongs in staticWadoConfig"),
         ("{staticWadoConfig: {rootDir: 5}}", "1: staticWadoConfig.rootDir must be text in quotes, not 5"),
         ("{staticWadoConfig: {rootDir: ''}}", "1: staticWadoConfig.rootDir must be text in quotes, not empty text"),
         ("{staticWadoConfig: []}", "1: staticWadoConfig must be an object {…}, not a list […]"),
@@ -243,6 +261,33 @@ def test_the_nearest_file_is_found(tmp_path: Path) -> None:
     assert find(Path("other.json5")) == tmp_path / "cwd/other.json5"
 
 
+def test_where_nobody_may_look_there_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = find(None)
+    for place in ("home", "cwd"):
+        (tmp_path / place / "static-wado.json5").write_text("{}")
+    with _as_somebody_else():
+        assert find(None) == elsewhere
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert find(None) == tmp_path / "home/static-wado.json5"
+    assert load().storage().root == tmp_path / "home/dicomweb"
+
+
+def test_who_has_no_home_has_no_file_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", without_home)
+    assert find(None) in (None, Path("/etc/static-wado.json5"))
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
+    with pytest.raises(ConfigError, match="~/dicomweb: there is no such home directory"):
+        load().storage()
+    named = load(options={"rootDir": str(tmp_path)})
+    assert named.storage().state_dir == named.scp().state_dir == tmp_path / ".staticwado"
+
+
 def test_another_root_does_not_use_the_configured_journal(file: Path) -> None:
     text = "{staticWadoConfig: {rootDir: '/one'}, daemonConfig: {stateDir: '/state'}}"
     assert _load(file, text).storage().state_dir == Path("/state")
@@ -275,6 +320,8 @@ def test_static_wados_own_network_settings_load(file: Path) -> None:
     assert list(configuration.peers()) == ["DICOMWEB", "dcmqrscp", "AE_PROXY_NAME"]
     unused = list(checks.warnings(document.read(file)))
     assert len(unused) == 7
+    named = [re.search(r": \w+\.(\w+) isn't used", each) for each in unused]
+    assert [each and each[1] for each in named][1:5] == ["isInstance", "isGroup", "isDeduplicate", "isStudyData"]
     assert any("staticWadoAe isn't used by staticwado: say dicomWebScpConfig.aeTitle" in each for each in unused)
 
 
@@ -420,6 +467,24 @@ def test_an_inbound_folder_may_come_later(file: Path) -> None:
     assert list(missing_folders(settings)) == [
         f"daemonConfig.inbound[1].dir: {file.parent}/absent isn't a folder: create it or correct the path"
     ]
+
+
+def test_what_cannot_be_looked_at_is_named_with_the_rest(file: Path) -> None:
+    text = """{staticWadoConfig: {rootDir: 'tree'}, dicomWebScpConfig: {port: 104},
+        daemonConfig: {inbound: [{dir: 'in'}], serve: {ohif: 'ohif'}}}"""
+    settings, nothing = _load(file, text).daemon(), _load(file, "{staticWadoConfig: {rootDir: 'tree'}}").daemon()
+    (file.parent / "in").mkdir()
+    user = pwd.getpwuid(65534).pw_name
+    with _as_somebody_else():
+        problems, missing = list(daemon_errors(settings)), list(missing_folders(settings))
+        unwatched = [each for each in daemon_errors(nothing) if each.startswith("nothing to watch")]
+    assert any(each.startswith(f"daemonConfig.serve.ohif: {file.parent}/ohif holds no index.html") for each in problems)
+    (problem,) = missing
+    assert problem == (
+        f"daemonConfig.inbound[0].dir: {user} may not enter the folders above {file.parent}/in: let it, "
+        "or correct the path"
+    )
+    assert len(unwatched) == 1
 
 
 def test_folders_that_can(file: Path) -> None:

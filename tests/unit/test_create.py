@@ -113,6 +113,26 @@ def test_a_known_file_is_not_read_again_as_long_as_its_instance_stands(
     assert {receipt.identity for receipt in receipts} == {IDENTITY}
 
 
+@pytest.mark.parametrize("damage", [Transient("the journal can't be used now"), None], ids=["locked", "set aside"])
+def test_a_file_whose_receipt_is_not_to_be_had_is_read_again(
+    tmp_path: Path, journal: Journal, files: list[Path], monkeypatch: pytest.MonkeyPatch, damage: Transient | None
+) -> None:
+    source = look(files[0])
+    assert isinstance(source, Source)
+    journal.write([published(source)])
+    (tmp_path / layout.instance_dir(IDENTITY)).mkdir(parents=True)
+
+    def find(_path: Path) -> list[Receipt]:
+        if damage:
+            raise damage
+        return []
+
+    monkeypatch.setattr(journal, "find", find)
+    line = Instant(published)
+    create(line, journal, tmp_path, [source])
+    assert line.submitted == files[:1]
+
+
 def test_what_may_pass_is_tried_three_times_and_not_held_against_the_file(
     tmp_path: Path, journal: Journal, files: list[Path]
 ) -> None:

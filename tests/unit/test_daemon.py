@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from staticwado_daemon.archive import layout
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import StaticwadoError, Transient
-from staticwado_daemon.inbound import drop
+from staticwado_daemon.inbound import drop, refused
 from staticwado_daemon.inbound.inbox import Inbound
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import OUTCOMES, STORED, Outcome, Receipt
@@ -465,7 +465,7 @@ def test_a_disk_that_refuses_delays_the_answer_until_a_later_flush_succeeds(
     site.line.failure, site.line.flushed = None, 1  # the first flush is over, and has failed
     site.step()
     assert site.line.calls == ["reindex", "flush"]  # the disk is not asked again at once
-    monkeypatch.setattr(asked, "_FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(asked, "_AGAIN_SECONDS", 0.0)
     site.step()
     assert site.line.calls == ["reindex", "flush", "flush"]
     assert not answer.exists()
@@ -497,6 +497,29 @@ def test_what_an_earlier_daemon_had_begun_is_given_up(site: Site) -> None:
         site.daemon.run()
     assert not taken.exists()
     assert site.line.calls == []
+
+
+def test_notes_that_cannot_be_read_are_told_once_and_counted_once_they_can(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_NOTES_SECONDS", -1.0)
+    part = site.drop / drop.PART / "1.dcm"
+    part.write_bytes(b"x")
+    refused.keep(site.drop.resolve(), part, "1.dcm", "why")
+
+    def refuse(*_: object) -> None:
+        raise Transient("the notes can't be read")
+
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(module.refused, "take", refuse)
+        site.step()
+        site.step()
+    assert [each["event"] for each in logs] == ["refusals_not_noted"]
+    with capture_logs() as logs:
+        site.step()
+        site.step()
+    assert [(each["event"], each.get("rejected")) for each in logs] == [("files_done", 1)]
+    assert site.journal.counts()["rejected"] == 1
 
 
 # Status and the end
@@ -582,6 +605,7 @@ def test_nothing_is_taken_in_while_there_is_too_little_room(site: Site) -> None:
         site.step()
     assert site.line.submitted == []
     assert "intake waits for space" in site.status()["degraded"]
+    assert (site.status()["backlog"], site.status()["idle"]) == (1, False)
     assert [each["event"] for each in logs if each["log_level"] != "info"] == ["intake_waits"]
     assert json.loads(answer.with_suffix(".progress").read_text())["waits"] == "intake waits for space"
     site.disk.shortage_now = None
@@ -590,6 +614,7 @@ def test_nothing_is_taken_in_while_there_is_too_little_room(site: Site) -> None:
     assert len(site.line.submitted) == 2
     assert answer.exists()
     assert site.status()["degraded"] == []
+    assert (site.status()["backlog"], site.status()["idle"]) == (0, True)
 
 
 def test_what_needs_no_file_is_done_while_there_is_too_little_room(site: Site) -> None:

@@ -6,20 +6,24 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from staticwado_daemon.dicom.character_sets import character_sets
 from staticwado_daemon.dimse.association import negotiation
 from staticwado_daemon.dimse.association.limits import Limits
+from staticwado_daemon.dimse.contexts import STUDY_ROOT_FIND
+from staticwado_daemon.dimse.node.observed import Observed
 from staticwado_daemon.dimse.query import identifier
-from staticwado_daemon.errors import Rejected
+from staticwado_daemon.dimse.query.service import Query
+from staticwado_daemon.errors import Rejected, Transient
 from tests.unit.dimse_peer import ABORT, CT, EXPLICIT, IMPLICIT, Peer, Told, associated, receiving, request
 from tests.unit.test_dimse_receive import data_set
 
 VERIFICATION = "1.2.840.10008.1.1"
 WORKLIST = "1.2.840.10008.5.1.4.31"
-C_ECHO, C_CANCEL = 0x0030, 0x0FFF
+C_GET, C_FIND, C_ECHO, C_CANCEL = 0x0010, 0x0020, 0x0030, 0x0FFF
 
 
 @pytest.fixture(autouse=True)
@@ -93,9 +97,35 @@ def test_more_cancellations_than_are_kept(tmp_path: Path) -> None:
         assert peer.told() == Told(0)
 
 
-def test_a_request_of_another_class_than_its_context(tmp_path: Path) -> None:
+_MISPLACED = {
+    "of another class": (VERIFICATION, _command(C_ECHO, WORKLIST, 7)),
+    "of no class": (VERIFICATION, _command(C_ECHO, "", 7)),
+    "without a message ID": (VERIFICATION, _command(C_ECHO, VERIFICATION, 7, 0x0120)),
+    "which is a response": (VERIFICATION, _command(0x8000 | C_ECHO, VERIFICATION, 7, 0x0120)),
+    "for another service": (VERIFICATION, _command(C_FIND, VERIFICATION, 7)),
+    "for an operation that its class hasn't": (STUDY_ROOT_FIND, _command(C_GET, STUDY_ROOT_FIND, 7)),
+    "for an echo of a storage class": (CT, _command(C_ECHO, CT, 7)),
+    "for what nobody knows": (VERIFICATION, _command(0x7777, VERIFICATION, 7)),
+}
+
+
+@pytest.mark.parametrize("kind", _MISPLACED)
+def test_a_request_that_its_context_is_not_for(tmp_path: Path, kind: str) -> None:
+    """It isn't left without an answer, and nobody serves it who serves something else."""
+    sop_class, command = _MISPLACED[kind]
+    queries = Query(tmp_path, no_index, "STATICWADO", Observed("STATICWADO", "", tls=False))
+    with receiving(tmp_path, services=[queries]) as port, associated(port, [(sop_class, EXPLICIT)]) as peer:
+        peer.fragment(1, 3, command)
+        assert peer.answer()[0] == ABORT
+
+
+def no_index() -> NoReturn:
+    raise Transient("there is none")
+
+
+def test_an_object_in_a_context_that_is_not_for_storage(tmp_path: Path) -> None:
     with receiving(tmp_path) as port, associated(port, [(VERIFICATION, EXPLICIT)]) as peer:
-        _echo(peer, WORKLIST)
+        peer.request(1, CT, "1.2.3")
         assert peer.answer()[0] == ABORT
 
 

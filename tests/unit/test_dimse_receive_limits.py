@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,21 @@ from pynetdicom import evt
 
 from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.contexts import STUDY_ROOT_FIND, messages
-from tests.unit.dimse_peer import ABORT, CT, EXPLICIT, P_DATA, Peer, Told, associated, parts, receiving, whole
+from staticwado_daemon.dimse.node.acceptance import Rules
+from tests.unit.dimse_peer import (
+    ABORT,
+    ASSOCIATE_AC,
+    CT,
+    EXPLICIT,
+    P_DATA,
+    Peer,
+    Told,
+    associated,
+    parts,
+    receiving,
+    request,
+    whole,
+)
 from tests.unit.test_dimse_receive import data_set, until
 
 
@@ -124,6 +139,16 @@ def test_who_says_nothing_is_cut_off(tmp_path: Path) -> None:
         assert peer.answer()[0] in {0, ABORT}
 
 
+def test_as_many_as_may_associate_may_begin_at_the_same_time(tmp_path: Path) -> None:
+    """As where a router hands on what came while we were away, by TLS, whose handshakes take their time."""
+    with receiving(tmp_path) as port, ExitStack() as stack:
+        count = Rules().maximum_of_peer
+        begun = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(count)]
+        for each in begun:
+            Peer(each).pdu(1, request([(CT, EXPLICIT)]))
+        assert [Peer(each).answer()[0] for each in begun] == [ASSOCIATE_AC] * count
+
+
 def test_idle_associations_cost_threads_that_sleep(tmp_path: Path) -> None:
     """pynetdicom's own would need a processor for this."""
     with receiving(tmp_path) as port:
@@ -161,9 +186,8 @@ class Slow:
         self.contexts = messages([STUDY_ROOT_FIND])
         self.handlers = ((evt.EVT_C_FIND, self._answer),)
 
-    def _answer(self, _: evt.Event) -> Iterator[tuple[int, None]]:
+    def _answer(self, _: evt.Event) -> None:
         self.may_end.wait(20)
-        yield 0x0000, None
 
 
 def test_requests_that_wait_are_not_read_by_the_thousand(tmp_path: Path) -> None:

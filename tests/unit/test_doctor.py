@@ -5,24 +5,27 @@ import os
 import socket
 import struct
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from staticwado_daemon.archive import layout
+from staticwado_daemon.archive import gzipped, layout
 from staticwado_daemon.archive.disk import Disk
 from staticwado_daemon.archive.lock import take
 from staticwado_daemon.dicom import codecs
-from staticwado_daemon.errors import Transient
+from staticwado_daemon.errors import Corrupt, Transient
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.mounts import Mount
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Stamp
-from staticwado_daemon.operate.doctor import daemon, disk, folders, machine
+from staticwado_daemon.operate.doctor import daemon, disk, folders, machine, serving
 from staticwado_daemon.operate.doctor.finding import Finding, attention, examine, fine
 from staticwado_daemon.operate.doctor.folders import Account
 from staticwado_daemon.operate.status import Status
@@ -100,6 +103,18 @@ def test_an_access_control_list_is_believed(open_folder: Path) -> None:
     assert folders.folder(open_folder, STRANGER, write=True).ok
 
 
+def test_a_file_system_without_access_control_lists_is_told_by_the_mode(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> list[str]:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(folders.os, "listxattr", refuse)
+    assert folders.folder(open_folder, STRANGER, write=True).ok
+    open_folder.chmod(0o700)
+    assert "may not list" in folders.folder(open_folder, STRANGER, write=False).sentence
+
+
 def test_a_folder_that_is_missing_or_a_file_is_said_so(tmp_path: Path) -> None:
     root = folders.account(0)
     assert "isn't there" in folders.folder(tmp_path / "none", root, write=False).sentence
@@ -116,6 +131,16 @@ def test_the_web_server_must_be_able_to_read(open_folder: Path) -> None:
     assert "may not read" in folders.readers(open_folder, STRANGER).sentence
     (open_folder / "studies/index.json.gz").chmod(0o600)
     assert "index.json.gz" in folders.readers(open_folder, reader).sentence
+
+
+def test_a_group_that_has_no_name_is_named_by_its_number(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    (open_folder / "studies").mkdir(mode=0o750)
+    monkeypatch.setattr(folders.grp, "getgrgid", unknown)
+    group = (open_folder / "studies").stat().st_gid
+    assert f"be in the group {group}, " in folders.readers(open_folder, STRANGER).sentence
 
 
 def test_a_folder_that_is_read_only_to_the_service_is_found() -> None:
@@ -190,6 +215,26 @@ def test_the_forecast_says_what_an_instance_costs_and_how_long_the_disk_lasts(
     cost = disk.cost_of_an_instance(root)
     assert 40_000 <= cost.bytes <= 60_000
     assert 3 <= cost.inodes <= 5
+
+
+def test_what_a_daemon_takes_away_meanwhile_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert disk.cost_of_an_instance(tmp_path) == disk.Cost(0.0, 0.0)
+    root = _tree(tmp_path / "root")
+    pack = root / "restore/1.2/a.pack.gz"
+    pack.parent.mkdir(parents=True)
+    pack.touch()
+    real = os.scandir
+
+    def scandir(directory: str) -> Any:
+        entries = real(directory)
+        if directory == str(pack.parent):
+            pack.unlink()
+            pack.parent.rmdir()
+        return entries
+
+    monkeypatch.setattr(disk.os, "scandir", scandir)
+    assert disk.cost_of_an_instance(root).inodes > 3
+    assert not pack.exists()
 
 
 def test_a_disk_that_is_full_soon_is_told_before_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,3 +379,41 @@ def test_a_damaged_journal_is_found(tmp_path: Path) -> None:
     assert "is damaged: stop the daemon" in daemon.journal(path).sentence
     path.write_bytes(b"not a database at all" * 500)
     assert "is damaged" in daemon.journal(path).sentence
+
+
+asked: list[Message] = []
+
+
+@pytest.fixture
+def site() -> Iterator[serving.Address]:
+    """A web server that answers everything with nothing; `asked` has the headers of each request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Be quiet."""
+
+    asked.clear()
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield serving.Address(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+
+
+def test_the_web_server_is_asked_as_a_page_asks_it(site: serving.Address, tmp_path: Path) -> None:
+    assert serving.studies(site, tmp_path) == fine("there is no study yet")
+    assert serving.images(site, tmp_path) == fine("there is no image yet")
+    assert asked[0]["Sec-Fetch-Site"] == "same-origin"
+    assert asked[0]["Accept-Encoding"] == "gzip, deflate, br"
+
+
+def test_a_list_that_is_damaged_on_the_disk_is_named(site: serving.Address, tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    for data in (b"no gzip", gzipped.pack(b"[]")[:-9]):
+        (tmp_path / layout.STUDIES_INDEX).write_bytes(data)
+        with pytest.raises(Corrupt, match=r"index\.json\.gz is damaged: run `staticwado verify --repair`"):
+            serving.studies(site, tmp_path)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from staticwado_daemon.dicom import explicit_le, with_pydicom
-from staticwado_daemon.dicom.character_sets import CharacterSets
+from staticwado_daemon.dicom.character_sets import DEFAULT_REPERTOIRE, CharacterSets
 from staticwado_daemon.dicom.data_set import EXPLICIT_LITTLE, DataSet, Limits, Rules
 from staticwado_daemon.dicom.json_model import Converted, convert
 from staticwado_daemon.dicom.part10 import read
@@ -103,6 +103,13 @@ def test_the_memory_is_used_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     assert 0 < remembered < 1000
 
 
+def test_a_single_file_does_not_outgrow_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explicit_le, "_MEMORY_BYTES", 20_000)
+    table = explicit_le._memory.table(DEFAULT_REPERTOIRE, RULES)
+    quickly(file(*(element(0x00191000 + number, "LO", b"%04d" % number) for number in range(1000))))
+    assert len(table) < 50
+
+
 def test_remembered_sequences_count_in_full() -> None:
     """Otherwise the caps would depend on what came before."""
     inner = sequence(0x00081140, item(element(0x00080100, "SH", b"AB"), element(0x00080102, "SH", b"AB")))
@@ -118,6 +125,7 @@ def test_remembered_sequences_count_in_full() -> None:
 ODDITIES: dict[str, Callable[[], bytes]] = {
     "a public UN": lambda: file(element(0x00200013, "UN", b"12")),
     "an unknown VR": lambda: file(element(0x00200013, "ZZ", b"12")),
+    "a delimiter's group": lambda: file() + element(0xFFFEFFFC, "OB", b"12"),
     "tags out of order": lambda: file() + element(0x00080008, "CS", b"A "),
     "a tag twice": lambda: file() + element(0x0020000E, "UI", b"1\0"),
     "a value that is cut": lambda: file(element(0x00200013, "IS", b"12", length=4)),
@@ -129,6 +137,13 @@ ODDITIES: dict[str, Callable[[], bytes]] = {
     "an item whose last element is longer": lambda: file(
         sequence(0x00081140, item(element(0x00080100, "SH", b"AB", length=10)))
     ),
+    "an item that ends after its sequence": lambda: file(
+        element(0x00081140, "SQ", item(undefined=True), length=len(item(undefined=True)) - 4)
+    ),
+    "character sets in items": lambda: file(sequence(0x00080005, item())),
+    "a group length in items": lambda: file(sequence(0x00100000, item())),
+    "trailing padding in items": lambda: file() + sequence(0xFFFCFFFC, item()),
+    "pixels of an icon in items": lambda: file(sequence(0x00880200, item(sequence(0x7FE00010, item())))),
     "an undefined length elsewhere": lambda: file(element(0x00291001, "OB", b"", length=0xFFFFFFFF)),
 }
 

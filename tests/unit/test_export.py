@@ -8,11 +8,16 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from staticwado_daemon.archive import audit
+from staticwado_daemon.archive import audit, holdings, layout
+from staticwado_daemon.archive.store import Store
+from staticwado_daemon.archive.target import Target
 from staticwado_daemon.cli import execute, mkdicomweb_command, staticwado
+from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.operate.export import originals
 from staticwado_daemon.operate.export.files import to_folder
 from staticwado_daemon.operate.export.originals import Originals, lacks_original
-from staticwado_daemon.operate.export.selection import Version, flat, named
+from staticwado_daemon.operate.export.selection import Version, flat, named, select
+from staticwado_daemon.pipeline import publish
 from tests import corpus
 from tests.records import make_record
 from tests.system.programs import create
@@ -211,6 +216,40 @@ def test_where_there_is_no_original_one_is_made_only_on_request(
     assert made.reconstructed
     assert made.path
     assert made.path.read_bytes() == b"made"
+
+
+def test_what_is_missing_is_named_with_what_to_do(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    study = UID(_uids(_files()[0])[0])
+    (frame,) = (copy / layout.study_dir(study)).rglob("frames/1.*")
+    frame.unlink()
+    (told,) = to_folder(Originals(copy), named(select(copy, [Target(study)]), flat), tmp_path / "out")
+    assert told.problem == f"{frame}: No such file or directory; run `staticwado verify`"
+
+
+def test_packs_may_be_merged_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an export knows of packs is looked at anew where one of them has gone."""
+    monkeypatch.setattr(originals, "HELD_BYTES", 1)
+    source = pydicom.dcmread(_files()[0])
+    root = tmp_path / "root"
+    for number in range(2):
+        source.SOPInstanceUID = source.file_meta.MediaStorageSOPInstanceUID = f"1.2.{number}"
+        source.save_as(tmp_path / f"{number}.dcm")
+        create(root, [tmp_path / f"{number}.dcm"])
+    study = UID(str(source.StudyInstanceUID))
+    chosen = named(select(root, [Target(study)]), flat)
+    files = to_folder(Originals(root), chosen, tmp_path / "out")
+    found = [next(files)]
+    assert len(holdings.pack_files(root, study)) == 2
+    with Store(root) as store:
+        publish.group(store, study, most=0)
+    found += files
+    assert [each.problem for each in found] == [None, None]
+    for pack in holdings.pack_files(root, study):
+        (root / pack).write_bytes(b"damaged")
+    (told, _) = to_folder(Originals(root), chosen, tmp_path / "again")
+    assert "is missing or damaged; run `staticwado verify`" in (told.problem or "")
 
 
 def _below(directory: Path) -> list[Path]:

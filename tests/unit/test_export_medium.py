@@ -1,15 +1,22 @@
 """The export as a medium: a DICOMDIR that other programs read, and beside it the very files that came in."""
 
+import errno
 import json
 import re
 import shutil
 import subprocess
+from collections.abc import Generator
 from pathlib import Path
 
 import pydicom
 import pytest
 from pydicom.fileset import FileSet
 
+from staticwado_daemon.archive import holdings
+from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.operate.export.media import to_medium
+from staticwado_daemon.operate.export.originals import Originals
+from staticwado_daemon.operate.export.selection import Version, by_series, named
 from tests import corpus
 from tests.system.programs import create, staticwado
 
@@ -89,11 +96,14 @@ def test_what_can_not_be_on_a_medium_is_named(tmp_path: Path) -> None:
         whole.SOPInstanceUID.encode(), b"1.2.3".ljust(len(whole.SOPInstanceUID), b"\0")
     )
     (tmp_path / "bare").write_bytes(bare)
-    create(tmp_path / "root", [source, tmp_path / "bare"])
+    number = source.read_bytes().index(b"\x20\0\x13\0IS")
+    odd = source.read_bytes().replace(whole.SOPInstanceUID.encode(), b"1.2.4".ljust(len(whole.SOPInstanceUID), b"\0"))
+    (tmp_path / "odd").write_bytes(odd[: number + 4] + b"FD" + odd[number + 6 :])
+    create(tmp_path / "root", [source, tmp_path / "bare", tmp_path / "odd"])
     options = "--root", tmp_path / "root", "--dicomdir", "-o", tmp_path / "medium", "--json"
     told = json.loads(staticwado("export", whole.StudyInstanceUID, *options, expect=3))
     reasons = {each["sopInstanceUID"]: each["problem"] for each in told["instances"]}
-    assert reasons == {"1.2.3": NOT_LISTED, whole.SOPInstanceUID: None}
+    assert reasons == {"1.2.3": NOT_LISTED, "1.2.4": NOT_LISTED, whole.SOPInstanceUID: None}
     assert len(FileSet(tmp_path / "medium/DICOMDIR")) == 1
 
 
@@ -102,3 +112,20 @@ def test_a_medium_is_never_written_over_something(root: Path, tmp_path: Path) ->
     study = _studies(root)[0]
     staticwado("export", study, "--root", root, "--dicomdir", "-o", tmp_path / "medium")
     staticwado("export", study, "--root", root, "--dicomdir", "-o", tmp_path / "medium", expect=1)
+
+
+def test_what_is_not_on_the_medium_takes_no_room_while_the_rest_is_made(root: Path, tmp_path: Path) -> None:
+    """A file that the disk had no room for must not keep the next ones out."""
+    records = [each for study in _studies(root)[:2] for each in holdings.records(root, UID(study))]
+    left: list[list[str]] = []
+
+    class Cut(Originals):
+        def pieces(self, version: Version) -> Generator[bytes | memoryview, None, None]:
+            left.append([path.name for path in tmp_path.glob(".medium.*.part/*")])
+            yield version.record.source.encode()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    chosen = named([Version(each, published=True) for each in records], by_series)
+    told = [each.problem for each in to_medium(Cut(root), chosen, tmp_path / "medium")]
+    assert told == ["No space left on device"] * len(records)
+    assert left == [[str(number)] for number in range(len(records))], "the one that is being written, and no other"

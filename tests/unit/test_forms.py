@@ -167,6 +167,16 @@ class TestDeepColours:
         assert attributes["00080018"] == "1.2.3.4", "it means the same, so it is the same instance"
         assert not frames.invertible
 
+    def test_what_was_done_is_said_even_where_much_was_done_before(self) -> None:
+        samples = (COLOURS * 640).astype("<u2")
+        instance = image_of(samples, ImageType="ORIGINAL", DerivationDescription="x" * 1024)
+        frames = stored(instance)
+        described = published(instance, frames)["00082111"]
+        assert described.endswith("xx; Colours reduced from 16 to 8 bits")
+        assert len(described) == 1024
+        image_type = instance.attributes.with_changes(frames.changes).value("00080008")
+        assert image_type["Value"] == ["DERIVED", "PRIMARY"], "there are always two values"
+
     def test_planes_and_the_wanted_coding(self) -> None:
         samples = (COLOURS * 640).astype("<u2")
         plane, pixel = image_of(samples, planar=True), image_of(samples)

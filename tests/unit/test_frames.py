@@ -338,6 +338,18 @@ class TestEncapsulatedFrames:
         with pytest.raises(Rejected, match="more than 3 fragments"):
             grouped(encapsulated(b"a1", b"b1", b"c1", b"d1", frames=1))
 
+    def test_a_table_of_more_entries_than_there_can_be_fragments_is_not_read(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        instance = encapsulated(b"a1", b"b1", frames=2, table=(0, 10, 20, 30))
+        assert instance.pixel_data is not None
+        extended = instance.attributes.with_changes({"7FE00001": b'{"vr":"OV","InlineBinary":"' + b"A" * 44 + b'"}'})
+        assert fragments.read_items(instance.buffer, instance.pixel_data.offset)[0] == (0, 10, 20, 30)
+        assert fragments.extended_offsets(extended, ()) == (0, 0, 0, 0)
+        monkeypatch.setattr(fragments, "MAXIMUM_FRAGMENTS", 3)
+        assert fragments.read_items(instance.buffer, instance.pixel_data.offset)[0] == ()
+        assert fragments.extended_offsets(extended, ()) == ()
+
 
 CUT_OFF = "pydicom-data/emri_small_jpeg_2k_lossless_too_short.dcm"
 

@@ -30,6 +30,16 @@ def test_what_is_cut_short_is_corrupt(cut: int) -> None:
         gzipped.unpack(PACKED[:cut])
 
 
+@pytest.mark.parametrize("after", [b"x", bytes(1 << 16), PACKED])
+@pytest.mark.parametrize("size", [1, 100, len(PACKED), 1 << 20])
+def test_what_goes_on_behind_its_end_is_corrupt(after: bytes, size: int) -> None:
+    data = PACKED + after
+    with pytest.raises(Corrupt):
+        gzipped.unpack(data)
+    with pytest.raises(Corrupt, match="goes on"):
+        list(gzipped.unpack_pieces(data[start : start + size] for start in range(0, len(data), size)))
+
+
 @pytest.mark.parametrize("length", [0, 1, len(DATA) - 1, len(DATA) + 1, 0xFFFFFFFF])
 def test_a_wrong_length_is_damage(length: int) -> None:
     with pytest.raises(Corrupt):

@@ -6,6 +6,7 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import orjson
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
@@ -143,3 +144,11 @@ def test_an_image_with_a_document_in_it_comes_back_from_its_frames(tmp_path: Pat
     read_blob, bulk = stored_in(result.directory), stored_in(bulk_directory(result.directory))
     pieces = restore.rebuild(result.record, result.remainder, lambda n: (bulk if n in result.bulk else read_blob)(n))
     assert b"".join(bytes(piece) for piece in pieces) == path.read_bytes()
+
+
+def test_what_was_lost_before_the_coding_is_told_too(tmp_path: Path) -> None:
+    """Colours of 16 bits are published with 8, and these as JPEG: the description names both."""
+    result = staged(tmp_path, "SC_rgb_16bit.dcm", Images(Choices("jpeg")))
+    (told,) = orjson.loads(result.record.dataset)["00082111"]["Value"]
+    assert "Colours reduced from 16 to 8 bits" in told
+    assert "Lossy compression: " in told

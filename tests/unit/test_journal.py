@@ -311,7 +311,8 @@ def test_a_journal_with_damaged_pages_is_set_aside(path: Path) -> None:
     assert path.with_name("journal.sqlite.set-aside-1").exists()
 
 
-def test_a_journal_that_is_damaged_while_it_is_open_is_set_aside(journal: Journal, path: Path) -> None:
+@pytest.mark.parametrize("first", ["write", "find"])
+def test_a_journal_that_is_damaged_while_it_is_open_is_set_aside(journal: Journal, path: Path, first: str) -> None:
     journal.write([receipt(number) for number in range(2000)])
     journal._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with path.open("r+b") as file:
@@ -319,6 +320,8 @@ def test_a_journal_that_is_damaged_while_it_is_open_is_set_aside(journal: Journa
         file.seek(4096)
         file.write(b"\xff" * (size - 4096))
     journal._database.execute("PRAGMA cache_size = 0")
+    if first == "find":
+        assert journal.find(receipt(5).path) == []
     journal.write([receipt(9999)])
     assert journal.counts()["published"] == 1
     assert known(journal, receipt(9999)) == "published"

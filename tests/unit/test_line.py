@@ -24,6 +24,7 @@ from structlog.testing import capture_logs
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.errors import StaticwadoError, Transient
+from staticwado_daemon.inbound.content import CHANGED
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import Outcome, Receipt
 from staticwado_daemon.inbound.source import Source, Stamp
@@ -100,6 +101,9 @@ class Acted:
             self.say(self.first)
 
     def join(self, timeout: float | None = None) -> None:
+        pass
+
+    def kill(self) -> None:
         pass
 
     def say(self, reply: Reply) -> None:
@@ -249,12 +253,13 @@ def test_what_is_not_staged_leaves_without_the_publisher(scene: Scene) -> None:
     assert scene.line.idle
 
 
-def test_a_batch_that_was_not_stored_is_given_back(scene: Scene) -> None:
+@pytest.mark.parametrize("failure", ["No space left on device", None])
+def test_a_batch_that_was_not_stored_is_given_back(scene: Scene, failure: str | None) -> None:
     scene.line.submit([_source(0)])
     scene.tasks[0].done(scene.root)
     scene.line.pump(0)
-    scene.publisher.say(Committed(scene.hear_batch().number, (None,), failure="No space left on device"))
-    again = Unfinished("No space left on device", incomplete=False, refused=True)
+    scene.publisher.say(Committed(scene.hear_batch().number, (None,), failure=failure))
+    again = Unfinished(failure or CHANGED, incomplete=False, refused=failure is not None)
     assert scene.pump(1) == [Finished(_source(0), again)]
     assert scene.journal.find(_source(0).path) == []
     assert scene.line.backlog == 0

@@ -2,6 +2,8 @@ import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from watchdog.observers.inotify_c import InotifyFD
@@ -9,7 +11,8 @@ from watchdog.observers.inotify_c import InotifyFD
 from staticwado_daemon.inbound import lookout as module
 from staticwado_daemon.inbound.lookout import Anchor, Lookout
 from staticwado_daemon.inbound.mounts import Mount, mount_of
-from staticwado_daemon.inbound.watch import Hint
+from staticwado_daemon.inbound.watch import Hint, Watcher
+from tests.interleaving import at_every_step
 
 MOUNTINFO = r"""
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -67,11 +70,20 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def test_who_asks_what_is_not_watched_while_the_watcher_is_replaced_gets_an_answer(tmp_path: Path) -> None:
+    def begin() -> tuple[Callable[[], int], Callable[[], object]]:
+        lookout = Lookout(str(tmp_path), Heard())
+        lookout._watcher = cast("Watcher", SimpleNamespace(unwatched=frozenset({"/in/a"}), stop=lambda: None))
+        return lambda: lookout.unwatched, lookout.stop
+
+    assert set(at_every_step(begin)) == {0, 1}
+
+
 def test_a_local_folder_is_watched(tmp_path: Path) -> None:
     heard = Heard()
     lookout = Lookout(str(tmp_path), heard)
     assert lookout.check()
-    assert (lookout.mode, lookout.reason, lookout.scans_only) == ("inotify", None, False)
+    assert (lookout.state, lookout.scans_only) == (("inotify", None), False)
     (tmp_path / "a").write_bytes(b"x")
     until(lambda: ("closed", str(tmp_path / "a")) in heard)
     watcher = lookout._watcher
@@ -87,8 +99,8 @@ def test_a_remote_folder_is_polled(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert lookout.mode == "polling"
     assert lookout.scans_only
     assert lookout.remote
-    assert lookout.reason is not None
-    assert "nfs4" in lookout.reason
+    assert lookout.state[1] is not None
+    assert "nfs4" in lookout.state[1]
     assert lookout._watcher is None
 
 
@@ -159,8 +171,8 @@ def test_a_subtree_without_watches_is_scanned_and_said_so(tmp_path: Path, monkey
         assert lookout.mode == "inotify"
         assert lookout.unwatched == 2
         assert lookout.scans_only
-        assert lookout.reason is not None
-        assert "max_user_watches" in lookout.reason
+        assert lookout.state[1] is not None
+        assert "max_user_watches" in lookout.state[1]
         (tmp_path / "a").write_bytes(b"x")
         until(lambda: ("closed", str(tmp_path / "a")) in heard)  # the rest is watched as ever
     assert lookout.check()
@@ -168,7 +180,7 @@ def test_a_subtree_without_watches_is_scanned_and_said_so(tmp_path: Path, monkey
     now[0] += 301.0
     assert lookout.check()
     assert lookout.unwatched == 0  # but now and then
-    assert lookout.reason is None
+    assert lookout.state[1] is None
     lookout.stop()
 
 
@@ -181,7 +193,7 @@ def test_a_new_subtree_without_watches_is_noticed(tmp_path: Path, monkeypatch: p
     until(lambda: ("directory", str(tmp_path / "later")) in heard)
     assert lookout.scans_only
     assert lookout.check()
-    assert lookout.reason is not None
+    assert lookout.state[1] is not None
     lookout.stop()
 
 
@@ -194,8 +206,8 @@ def test_without_inotify_instances_the_folder_is_polled(tmp_path: Path, monkeypa
         lookout = Lookout(str(tmp_path), Heard())
         assert lookout.check()
         assert lookout.mode == "polling"
-        assert lookout.reason is not None
-        assert "max_user_instances" in lookout.reason
+        assert lookout.state[1] is not None
+        assert "max_user_instances" in lookout.state[1]
     assert lookout.check()
     assert lookout.mode == "inotify"
     lookout.stop()

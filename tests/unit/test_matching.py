@@ -333,6 +333,17 @@ def test_sequences_inside_sequences():
     assert not matches([outer], {"0040A730": {"vr": "SQ", "Value": [{}, procedures(("MR1", "LOCAL"))]}})
 
 
+def test_nested_sequences_cost_what_their_keys_do():
+    key = Key(CODE, "SH", ("CT1",))
+    dataset = {CODE: {"vr": "SH", "Value": ["CT1"]}}
+    for _ in range(22):
+        key = Key(SEQUENCE, "SQ", items=((key,),))
+        dataset = {SEQUENCE: {"vr": "SQ", "Value": [dataset]}}
+    began = time.process_time()
+    assert matches([key], dataset)
+    assert time.process_time() - began < 1.0
+
+
 def test_all_keys_must_match():
     dataset = {PATIENT_ID: {"vr": "LO", "Value": ["ID"]}, NUMBER: {"vr": "IS", "Value": [3]}}
     assert matches([Key(PATIENT_ID, "LO", ("ID",)), Key(NUMBER, "IS", ("3",))], dataset)

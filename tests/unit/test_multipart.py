@@ -1,3 +1,5 @@
+from itertools import repeat
+
 import pytest
 
 from staticwado_daemon.archive import multipart
@@ -34,7 +36,15 @@ def test_most_of_the_boundary_is_not_the_boundary() -> None:
         assert multipart.unwrap(multipart.wrap("a/b", payload))[1] == payload
 
 
-@pytest.mark.parametrize("damage", [b"", b"--x\r\n\r\n", multipart.wrap("a/b", b"payload")[:-1]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"--x\r\n\r\n",
+        multipart.wrap("a/b", b"payload")[:-1],
+        multipart.wrap("a/b", b"payload").replace(b"a/b", b"a\xaf\xe2"),
+    ],
+)
 def test_another_framing_is_corrupt(damage) -> None:
     with pytest.raises(Corrupt):
         multipart.unwrap(damage)
@@ -49,3 +59,17 @@ def test_what_comes_in_pieces_is_wrapped_as_what_comes_at_once(size: int) -> Non
     given = [hit[start : start + size] for start in range(0, len(hit), size)]
     with pytest.raises(Rejected):
         list(multipart.wrap_pieces("a/b", given))
+
+
+@pytest.mark.parametrize("size", [1, 7, 43, 1000])
+def test_what_comes_in_pieces_is_unwrapped_as_what_comes_at_once(size: int) -> None:
+    body = multipart.wrap("a/b", b"--BOUND\r\n\r\n" * 100)
+    given = [body[start : start + size] for start in range(0, len(body), size)]
+    assert b"".join(multipart.unwrap_pieces(given)) == multipart.unwrap(body)[1]
+    with pytest.raises(Corrupt):
+        list(multipart.unwrap_pieces(given[:-1]))
+
+
+def test_a_beginning_that_is_none_is_not_searched_for_without_end() -> None:
+    with pytest.raises(Corrupt):
+        list(multipart.unwrap_pieces(repeat(b"damaged")))

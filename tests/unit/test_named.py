@@ -1,7 +1,7 @@
 """Files and folders that are named: what `create` takes is what the daemon would take."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -73,6 +73,26 @@ def test_a_folder_that_cannot_be_listed_is_one_rejected_receipt(top: Path, monke
     assert find([top]) == Named((top / "a.dcm", top / "z/c.dcm"), (refused,))
     assert find([top, top / "closed"]).unlisted == (refused,)
     assert len(find([top])) == 3
+
+
+def test_what_lies_where_nobody_may_look_is_taken_and_rejected_with_the_reason(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(top / "a.dcm", top / "closed/b.dcm")
+
+    def guarded(real: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def ask(path: str | Path, **named: bool) -> os.stat_result:
+            if "closed/" in str(path):
+                raise PermissionError(13, "Permission denied")
+            return real(path, **named)
+
+        return ask
+
+    monkeypatch.setattr(os, "stat", guarded(os.stat))  # the tests may run as root, whom nobody refuses
+    monkeypatch.setattr(os, "lstat", guarded(os.lstat))
+    assert find([top / "closed/b.dcm", top / "a.dcm"]).files == (top / "a.dcm", top / "closed/b.dcm")
+    refused = Receipt(top / "closed/b.dcm", None, "rejected", "cannot be read: Permission denied")
+    assert look(top / "closed/b.dcm") == refused
 
 
 def test_names_that_are_not_utf8_are_found(top: Path) -> None:

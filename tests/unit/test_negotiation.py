@@ -74,6 +74,16 @@ def test_a_sloppy_request_is_accepted_and_served(port: int, kind: str) -> None:
         peer.release()
 
 
+@pytest.mark.parametrize(("version", "answer"), [(1, ASSOCIATE_AC), (3, ASSOCIATE_AC), (0, 3), (2, 3)])
+def test_of_the_versions_of_the_protocol_ours_is_what_counts(port: int, version: int, answer: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        peer = Peer(connection)
+        peer.pdu(1, struct.pack(">H", version) + _request()[2:])
+        kind, body = peer.answer()
+        assert kind == answer
+        assert kind == ASSOCIATE_AC or body == bytes((0, 1, 2, 2)), "permanent, provider, version not supported"
+
+
 def _user_items(body: bytes) -> Iterator[int]:
     """The types of the sub-items of an acceptance's user information, which is its last item."""
     position = body.rindex(b"\x50\0" + struct.pack(">H", len(body) - body.index(b"\x51\0\0\4"))) + 4

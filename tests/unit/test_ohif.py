@@ -88,7 +88,26 @@ def test_without_npm_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pyte
         fetch_ohif(tmp_path / "data")
 
 
-def test_when_npm_fails_its_last_word_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_npm_says_why_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"registry": "http://127.0.0.1:9/", "fetch_retries": "0", "cache": str(tmp_path)}.items():
+        monkeypatch.setenv(f"npm_config_{name}", value)
+    with pytest.raises(Transient, match=r"can't fetch @ohif/app [\d.]+: \S.*ECONNREFUSED 127\.0\.0\.1:9"):
+        fetch_ohif(tmp_path / "data")
+
+
+@pytest.mark.parametrize("mark", ["npm ERR!", "npm error"])
+def test_npm_says_why_before_it_says_where_and_what_to_read(mark: str) -> None:
+    told = f"""\
+npm WARN deprecated something
+{mark} code E404
+{mark} 404 Not Found - GET https://registry.example/@ohif%2fapp - Not found
+{mark} 404
+{mark} A complete log of this run can be found in: /root/.npm/_logs/debug-0.log
+"""
+    assert ohif._reason(told) == "404 Not Found - GET https://registry.example/@ohif%2fapp - Not found"
+
+
+def test_what_else_fails_in_npm_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "npm"
     program.write_text("#!/bin/sh\necho first >&2\necho 'network is unreachable' >&2\nexit 1\n")
     program.chmod(0o755)

@@ -448,3 +448,15 @@ class TestHostileIdentifiers:
         frames = element(0x00280008, "IS", text)
         instance = read(file(frames))
         assert instance.attributes.integer("00280008") is None
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_a_character_set_that_can_not_be_one_is_no_crash(undefined: bool) -> None:
+    """pydicom converts that of an item while it reads."""
+    numbers = sequence(0x00081140, item(element(0x00080005, "FD", b"12")), undefined=undefined)
+    data = meta() + numbers + SOP_CLASS + SOP_INSTANCE + STUDY + SERIES
+    if undefined:
+        with pytest.raises(Rejected, match="unreadable data set"):
+            read(data)
+    else:
+        assert read(data).warnings == ("(0008,1140): not a sequence of items",)

@@ -18,6 +18,7 @@ from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Transient
+from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import arrange, commit, publish, publisher, publishing, work
 from staticwado_daemon.pipeline.messages import (
     Batch,
@@ -526,7 +527,10 @@ def test_a_failure_is_told_for_as_long_as_it_lasts_whatever_else_happens(
         disk.take_everything()
 
 
-def test_a_refused_study_costs_no_neighbour_in_its_batch(store: Store, disk: Disk) -> None:
+def test_a_refused_study_costs_no_neighbour_in_its_batch(
+    store: Store, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "QUIET_SECONDS", 600.0)
     disk.refuses = lambda *asked: asked == ("put", layout.dirty_mark(UID("1.2")))
     with serving(store, Batch(1, (stage(store.root), stage(store.root, **NEIGHBOUR)))) as side:
         refused, stored = side.committed(1).receipts
@@ -535,6 +539,36 @@ def test_a_refused_study_costs_no_neighbour_in_its_batch(store: Store, disk: Dis
         assert stored.outcome == "published"
         side.until(Progress, lambda reply: reply.failure == FULL)
         disk.take_everything()
+
+
+def test_a_source_that_is_gone_before_it_could_be_kept_is_no_failure_of_the_disk(store: Store, tmp_path: Path) -> None:
+    with serving(store) as side:
+        side.tell(Batch(1, (stage(store.root),)))
+        side.committed(1)
+        side.at_rest()
+        known = stage(store.root, source=Source(tmp_path / "gone", Stamp(1, 2, 3, 4), "delete"))
+        other = replace(known, record=replace(known.record, source="f" * 64))
+        side.tell(Batch(2, (other, stage(store.root, instance="1.2.3.5", content="neighbour"))))
+        lost, stored = side.committed(2).receipts
+        assert (lost, stored and stored.outcome) == (None, "published")
+        side.tell(Flush(1))
+        assert side.until(Flushed) == Flushed(1, None)
+        assert side.at_rest().failure is None
+
+
+@pytest.mark.parametrize("what", [("put", layout.dirty_mark(UID("1.2"))), ("sync", "")])
+def test_a_failure_ends_with_the_disk_s_refusal_though_the_source_never_comes_again(
+    store: Store, disk: Disk, monkeypatch: pytest.MonkeyPatch, what: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(work, "QUIET_SECONDS", 600.0)
+    once = iter((True,))
+    disk.refuses = lambda *asked: asked == what and next(once, False)
+    with serving(store, Batch(1, (stage(store.root),))) as side:
+        assert side.committed(1) == Committed(1, (None,), failure=FULL)
+        side.until(Progress, lambda reply: reply.failure == FULL)
+        side.tell(Flush(1))
+        assert side.at_rest().failure is None
+        assert side.until(Flushed) == Flushed(1, None)
 
 
 def test_what_was_superseded_is_told_again_by_the_next_attempt(store: Store, disk: Disk) -> None:

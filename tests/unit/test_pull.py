@@ -1,7 +1,10 @@
 """What is asked of others, and what of their answers is fetched: questions, requests, patience and rules."""
 
+import os
+import random
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -15,16 +18,23 @@ from pynetdicom.presentation import PresentationContext
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.association.command import StoreRequest
+from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.association.messages import Answer, Reception
 from staticwado_daemon.dimse.association.requestor import Local, associated
+from staticwado_daemon.dimse.node.acceptance import Rules as AcceptanceRules
+from staticwado_daemon.dimse.node.observed import Observed
+from staticwado_daemon.dimse.node.server import Node, serve
 from staticwado_daemon.dimse.patience import Patience
 from staticwado_daemon.dimse.peers import Peer
-from staticwado_daemon.dimse.pulling import pull
+from staticwado_daemon.dimse.pulling import lacking, pull, retrieval
+from staticwado_daemon.dimse.pulling.arrivals import Arrivals, Expected
 from staticwado_daemon.dimse.pulling.inventory import Item
-from staticwado_daemon.dimse.pulling.retrieval import MOST_CLASSES, Arrivals, Part, receiving
+from staticwado_daemon.dimse.pulling.retrieval import MOST_CLASSES, Part, receiving
 from staticwado_daemon.dimse.pulling.rules import Rule, Rules
 from staticwado_daemon.dimse.query import dates, question
-from staticwado_daemon.errors import ConfigError
+from staticwado_daemon.dimse.receiving.service import Receiver
+from staticwado_daemon.errors import ConfigError, Transient
+from staticwado_daemon.inbound import drop
 from tests import corpus
 from tests.system import peers
 
@@ -112,7 +122,7 @@ def items(series: str, count: int, sop_class: str = CT) -> list[Item]:
 def test_whole_series_are_asked_for_as_such_and_others_by_their_instances() -> None:
     wanted = [*items("1.1", 3), *items("1.2", 250)]
     found = list(pull.parts(wanted, {UID("1.1")}))
-    assert found[0] == Part(UID("1"), UID("1.1"))
+    assert found[0] == Part(UID("1"), UID("1.1"), count=3)
     assert [len(each.instances) for each in found[1:]] == [100, 100, 50]
     assert [uid for each in found[1:] for uid in each.instances] == [each.identity.instance for each in wanted[3:]]
     assert found[0].identifier().QueryRetrieveLevel == "SERIES"
@@ -141,9 +151,10 @@ def test_what_is_proposed_fits_on_one_association() -> None:
 
 @dataclass
 class Memory:
-    """A storage service that keeps objects in mind, and refuses those that it is told to."""
+    """A storage service that keeps objects in mind, and refuses those that it is told to, for now or for good."""
 
     refuses: frozenset[str] = frozenset()
+    detests: frozenset[str] = frozenset()
     stored: dict[str, bytes] = field(default_factory=dict)
 
     def begin(self, _association: Association, _context: PresentationContext, request: StoreRequest) -> Reception:
@@ -162,6 +173,8 @@ class _Object:
     def finish(self) -> Answer:
         if self.instance in self.memory.refuses:
             return Answer(0xA700, "too little space is left")
+        if self.instance in self.memory.detests:
+            return Answer(0xC000, "it is of no use")
         self.memory.stored[self.instance] = bytes(self.data)
         return Answer(0)
 
@@ -186,12 +199,12 @@ def archive(files: Sequence[Path]) -> Iterator[peers.Archive]:
         yield archive
 
 
-def lack_of(archive: peers.Archive, here: frozenset[UID] = NOTHING) -> tuple[Peer, pull.Lack]:
+def lack_of(archive: peers.Archive, here: frozenset[UID] = NOTHING) -> tuple[Peer, lacking.Lack]:
     peer = Peer("ARCHIVE", "127.0.0.1", archive.port)
-    with associated(LOCAL, peer, pull.proposals()) as association:
-        assert pull.ways(association) == ("get",)
-        (study,) = pull.studies(association, peer, {"PatientID": "TEST-CT"}, TODAY)
-        return peer, pull.lack(association, peer, study, here)
+    with associated(LOCAL, peer, lacking.proposals()) as association:
+        assert lacking.ways(association) == ("get",)
+        (study,) = lacking.studies(association, peer, {"PatientID": "TEST-CT"}, TODAY)
+        return peer, lacking.lack(association, peer, study, here)
 
 
 def uids(files: Sequence[Path]) -> list[str]:
@@ -258,7 +271,7 @@ def test_nobody_waits_when_the_end_has_come() -> None:
 def test_a_rule_fetches_what_is_new_and_says_so_in_one_line(archive: peers.Archive, files: Sequence[Path]) -> None:
     rule = Rule(Peer("ARCHIVE", "127.0.0.1", archive.port), 60, {"PatientID": "TEST-CT"})
     memory, stopped = Memory(), threading.Event()
-    rules = Rules([rule], LOCAL, memory, lambda _study: NOTHING)
+    rules = Rules([rule], LOCAL, Expected(memory), lambda _study: NOTHING)
     with structlog.testing.capture_logs() as logged:
         assert rules.keep(rule, stopped)
         assert rules.keep(rule, stopped)
@@ -274,7 +287,7 @@ def test_a_rule_fetches_what_is_new_and_says_so_in_one_line(archive: peers.Archi
 def test_a_round_that_brought_something_is_no_failure_though_it_was_cut_off(archive: peers.Archive, gives: int) -> None:
     rule = Rule(Peer("ARCHIVE", "127.0.0.1", archive.port), 60, {"PatientID": "TEST-CT"})
     archive.gives, archive.always = gives, True
-    rules = Rules([rule], LOCAL, Memory(), lambda _study: NOTHING)
+    rules = Rules([rule], LOCAL, Expected(Memory()), lambda _study: NOTHING)
     with structlog.testing.capture_logs() as logged:
         assert rules.keep(rule, threading.Event()) == (gives > 0)
     assert [(each["event"], each["fetched"]) for each in logged] == [("pull_incomplete", gives)]
@@ -293,7 +306,7 @@ def test_rules_go_on_after_a_failure_and_end_when_they_are_told_to(files: Sequen
         bad = Rule(Peer("NOBODY", "127.0.0.1", 1), 0.05, {"PatientID": "TEST-CT"})
         with structlog.testing.capture_logs() as logged:
             thread = threading.Thread(
-                target=Rules([bad, good], LOCAL, memory, lambda _study: NOTHING).run, args=(stopped,)
+                target=Rules([bad, good], LOCAL, Expected(memory), lambda _study: NOTHING).run, args=(stopped,)
             )
             thread.start()
             assert _within(lambda: len(memory.stored) == 8 and sum(_failed(each) for each in logged) > 1)
@@ -313,3 +326,190 @@ def _within(condition: object) -> bool:
             return True
         threading.Event().wait(0.05)
     return False
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Sequence[Path]:
+    """A study of two series, as files in the order of their series."""
+    made = corpus.ct_study(tmp_path / "pair", instances=6, series=2, size=64).files
+    return sorted(made, key=lambda path: str(pydicom.dcmread(path, stop_before_pixels=True).SeriesInstanceUID))
+
+
+def test_a_series_that_is_refused_keeps_no_other_from_being_fetched(pair: Sequence[Path]) -> None:
+    refused = pydicom.dcmread(pair[0], stop_before_pixels=True).SeriesInstanceUID
+    with peers.archive(pair) as archive:
+        archive.refuses = lambda asked: asked.SeriesInstanceUID == refused
+        peer, lack = lack_of(archive)
+        memory = Memory()
+        pulled = pull.get(LOCAL, peer, lack, Arrivals(memory), AT_ONCE)
+    assert pulled.fetched == len(memory.stored) == 3
+    assert pulled.problem
+    assert "unable to perform sub-operations" in pulled.problem
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_an_answer_without_a_uid_costs_nothing_but_itself(files: Sequence[Path]) -> None:
+    with peers.archive(files) as archive:
+        nameless = pydicom.dcmread(files[0])
+        nameless.SOPInstanceUID = "1.2..3"
+        archive.holdings.append(nameless)
+        with structlog.testing.capture_logs() as logged:
+            _, lack = lack_of(archive)
+    assert (lack.total, len(lack.items)) == (8, 8)
+    (line,) = logged
+    assert (line["event"], line["count"]) == ("answers_passed_over", 1)
+    assert line["reason"] == "SOPInstanceUID is no UID: it has a dot without a number before or after it"
+
+
+def test_an_association_that_ends_between_two_requests_is_no_fault_of_ours(archive: peers.Archive) -> None:
+    peer, lack = lack_of(archive)
+    proposed = contexts.messages([contexts.STUDY_ROOT_GET]) + receiving([CT])
+    memory = Memory()
+    with associated(LOCAL, peer, proposed, provides=[CT], storage=memory) as association:
+        archive.abort()
+        assert _within(lambda: not association.is_established)
+        with pytest.raises(Transient, match="aborted"):
+            retrieval.get(association, peer, Part(lack.study, UID("1.2")), Arrivals(memory), 5)
+        with pytest.raises(Transient, match="aborted"):
+            lacking.lack(association, peer, lack.study, NOTHING)
+
+
+def test_what_waits_is_found_among_files_of_any_kind(tmp_path: Path, files: Sequence[Path]) -> None:
+    whole = files[0].read_bytes()
+    (tmp_path / "whole.dcm").write_bytes(whole)
+    (tmp_path / "folder.dcm").mkdir()
+    os.mkfifo(tmp_path / "pipe.dcm")
+    for length in (0, 100, 132, 133, 139, 150, 170):
+        (tmp_path / f"{length}.dcm").write_bytes(whole[:length])
+    chance = random.Random(3)
+    for number in range(200):
+        (tmp_path / f"random{number}.dcm").write_bytes(whole[:132] + b"\2\0" + chance.randbytes(60))
+    assert uids(files[:1])[0] in lacking.waiting(tmp_path)
+
+
+@contextmanager
+def node(directory: Path) -> Iterator[tuple[int, Expected]]:
+    """Our own node, which receives into a drop folder."""
+    observed = Observed("STATICWADO", "127.0.0.1", tls=False)
+    drop.prepare(directory)
+    with closing(Receiver(directory, [], 1 << 30, observed)) as receiver:
+        expected = Expected(receiver)
+        ours = Node("STATICWADO", "127.0.0.1", 0, AcceptanceRules(), Limits(), 10.0)
+        with serve(ours, [receiver], observed, expected) as port:
+            yield port, expected
+
+
+MOVES = (contexts.STUDY_ROOT_FIND, contexts.STUDY_ROOT_MOVE)
+
+
+def test_what_a_rule_has_had_sent_to_us_is_not_asked_for_again_while_the_daemon_rests(
+    tmp_path: Path, files: Sequence[Path]
+) -> None:
+    with node(tmp_path / "drop") as (port, expected), peers.archive(files, offers=MOVES) as archive:
+        archive.moves_to = port
+        rules = Rules([], LOCAL, expected, lambda _study: NOTHING)
+        rule = Rule(Peer("ARCHIVE", "127.0.0.1", archive.port), 60, {"PatientID": "TEST-CT"})
+        with structlog.testing.capture_logs() as logged:
+            assert rules.keep(rule, threading.Event())
+            for path in (tmp_path / "drop").glob("*.dcm"):
+                path.unlink()  # as the daemon does, which stores it in another study, or rejects it
+            assert rules.keep(rule, threading.Event())
+    assert [(each["lacked"], each["fetched"]) for each in logged if each["event"] == "pulled"] == [(8, 8), (0, 0)]
+    assert archive.given == 8
+
+
+def test_a_rule_says_when_a_peer_sends_elsewhere(
+    tmp_path: Path, files: Sequence[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "_ARRIVAL_SECONDS", 0.1)
+    with (
+        node(tmp_path / "drop") as (_, expected),
+        peers.archive() as other,
+        peers.archive(files, offers=MOVES) as archive,
+    ):
+        archive.moves_to = other.port
+        rules = Rules([], LOCAL, expected, lambda _study: NOTHING)
+        rule = Rule(Peer("ARCHIVE", "127.0.0.1", archive.port), 60, {"PatientID": "TEST-CT"})
+        with structlog.testing.capture_logs() as logged:
+            assert not rules.keep(rule, threading.Event())
+    assert [each["reason"] for each in logged if each["event"] == "pull_incomplete"] == [
+        "8 were sent, but didn't come here: compare our host and port there"
+    ]
+
+
+def test_a_series_that_is_not_moved_keeps_no_other_from_it(tmp_path: Path, pair: Sequence[Path]) -> None:
+    refused = pydicom.dcmread(pair[0], stop_before_pixels=True).SeriesInstanceUID
+    with node(tmp_path / "drop") as (port, _), peers.archive(pair, offers=MOVES) as archive:
+        archive.moves_to, archive.refuses = port, lambda asked: asked.SeriesInstanceUID == refused
+        peer = Peer("ARCHIVE", "127.0.0.1", archive.port)
+        with associated(LOCAL, peer, lacking.proposals()) as association:
+            (study,) = lacking.studies(association, peer, {"PatientID": "TEST-CT"}, TODAY)
+            lack = lacking.lack(association, peer, study, NOTHING)
+        told: list[int] = []
+        pulled = pull.move(LOCAL, peer, lack, told.append, AT_ONCE)
+        assert len(lacking.waiting(tmp_path / "drop")) == 3
+    assert (pulled.fetched, told[-1]) == (3, 3)
+    assert pulled.problem
+    assert "unable to perform sub-operations" in pulled.problem
+
+
+def test_what_we_refuse_for_good_is_not_asked_for_again(archive: peers.Archive, files: Sequence[Path]) -> None:
+    """Each time it would be kept among the refused files."""
+    bad, full = uids(files)[:2]
+    rule = Rule(Peer("ARCHIVE", "127.0.0.1", archive.port), 60, {"PatientID": "TEST-CT"})
+    memory = Memory(frozenset({full}), frozenset({bad}))
+    rules = Rules([], LOCAL, Expected(memory), lambda _study: NOTHING)
+    with structlog.testing.capture_logs() as logged:
+        assert rules.keep(rule, threading.Event())
+        assert not rules.keep(rule, threading.Event()), "without room nothing comes of the others either"
+        memory.refuses = NOTHING
+        assert rules.keep(rule, threading.Event())
+    assert [(each["lacked"], each["fetched"]) for each in logged] == [(8, 6), (1, 0), (1, 1)]
+
+
+def test_a_study_that_a_peer_fails_to_list_keeps_no_other_from_being_fetched(
+    tmp_path: Path, files: Sequence[Path]
+) -> None:
+    mr = corpus.mr_study(tmp_path / "mr", instances=2, series=1)
+    with peers.archive([*mr.files, *files]) as archive:
+        archive.fails = lambda asked: asked.QueryRetrieveLevel == "SERIES" and asked.StudyInstanceUID == mr.uid
+        rule = Rule(Peer("ARCHIVE", "127.0.0.1", archive.port), 60, {"StudyInstanceUID": ""})
+        rules = Rules([], LOCAL, Expected(Memory()), lambda _study: NOTHING)
+        with structlog.testing.capture_logs() as logged:
+            assert rules.keep(rule, threading.Event())
+    (line,) = logged
+    assert (line["event"], line["studies"], line["fetched"]) == ("pull_incomplete", 2, 8)
+    assert "answers C-FIND with" in line["reason"]
+
+
+def test_what_is_lacked_of_the_first_studies_is_fetched_before_the_others_are_looked_at(
+    tmp_path: Path, files: Sequence[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("staticwado_daemon.dimse.pulling.rules._STUDIES_AT_ONCE", 1)
+    mr = corpus.mr_study(tmp_path / "mr", instances=2, series=1)
+    with peers.archive([*files, *mr.files]) as archive:
+
+        def fails(asked: pydicom.Dataset) -> bool:
+            if asked.get("StudyInstanceUID") == mr.uid:
+                archive.abort()
+            return False
+
+        archive.fails = fails
+        rule = Rule(Peer("ARCHIVE", "127.0.0.1", archive.port), 60, {"StudyDate": "19000101-"})
+        memory = Memory()
+        with structlog.testing.capture_logs() as logged:
+            assert Rules([], LOCAL, Expected(memory), lambda _study: NOTHING).keep(rule, threading.Event())
+    assert (logged[-1]["event"], logged[-1]["studies"], logged[-1]["fetched"]) == ("pull_incomplete", 2, 8)
+    assert sorted(memory.stored) == sorted(uids(files))
+
+
+def test_what_can_not_be_had_delays_nothing_else(pair: Sequence[Path]) -> None:
+    """A round that brings nothing for that alone is no failure, after which the next one would come later."""
+    refused = pydicom.dcmread(pair[0], stop_before_pixels=True).SeriesInstanceUID
+    with peers.archive(pair) as archive:
+        archive.refuses = lambda asked: asked.SeriesInstanceUID == refused
+        rule = Rule(Peer("ARCHIVE", "127.0.0.1", archive.port), 60, {"PatientID": "TEST-CT"})
+        rules = Rules([], LOCAL, Expected(Memory()), lambda _study: NOTHING)
+        with structlog.testing.capture_logs() as logged:
+            assert [rules.keep(rule, threading.Event()) for _ in range(2)] == [True, True]
+    assert [(each["event"], each["fetched"]) for each in logged] == [("pull_incomplete", 3), ("pull_incomplete", 0)]

@@ -1,5 +1,6 @@
 """C-FIND as a service, in this process: many answers, slow and vanishing peers, and what goes wrong."""
 
+import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -104,6 +105,19 @@ def test_a_cancelled_query_ends_long_before_its_answers_do() -> None:
         made.abort()
 
 
+def test_who_takes_answers_as_fast_as_they_come_is_heard_meanwhile() -> None:
+    index = Endless(study)
+    contexts = [(STUDY_ROOT_FIND, dimse_peer.EXPLICIT)]
+    with answering(index) as (port, observed), dimse_peer.associated(port, contexts) as peer:
+        find(peer, everything())
+        assert peer.connection.recv(1)
+        cancel(peer)
+        while observed.report().operations.get("C-FIND") is None:
+            assert peer.connection.recv(1 << 20)
+        assert observed.report().operations["C-FIND"] == {"cancelled": 1}
+        assert index.looked_at < MANY / 2
+
+
 def test_a_peer_that_goes_away_ends_the_work() -> None:
     index = Endless(study)
     with answering(index) as (port, observed):
@@ -155,6 +169,54 @@ def find(peer: dimse_peer.Peer, asked: Dataset) -> None:
     values += [(0x0700, struct.pack("<H", 0)), (0x0800, struct.pack("<H", 1))]
     peer.fragment(1, 3, b"".join(struct.pack("<HHI", 0, tag, len(value)) + value for tag, value in values))
     peer.fragment(1, 2, encode(asked, False, True))
+
+
+def test_no_message_is_cut_into_by_another_one(tmp_path: Path) -> None:
+    """Who stores while the answers to a query come has its own answers between them (PS3.8 annex E)."""
+    observed = Observed("STATICWADO", "127.0.0.1", tls=False)
+    service = Query(Path("/nowhere"), lambda: Endless(study), "STATICWADO", observed)
+    contexts = [(STUDY_ROOT_FIND, dimse_peer.EXPLICIT), (dimse_peer.CT, dimse_peer.EXPLICIT)]
+    with (
+        dimse_peer.receiving(tmp_path, services=[service]) as port,
+        dimse_peer.associated(port, contexts) as peer,
+    ):
+        find(peer, everything())
+        stored, announced = 0, 0
+        for number in range(3000):
+            if number % 10 == 0:
+                peer.request(3, dimse_peer.CT, f"1.2.{number}")
+                peer.fragment(3, 2, b"")
+            kind, body = peer.answer()
+            assert kind == dimse_peer.P_DATA
+            context, is_command = body[4], body[5] & 1
+            assert is_command == (announced == 0), "a data set follows the command that announces it, and nothing else"
+            announced = context if is_command and struct.pack("<HHIH", 0, 0x0800, 2, 1) in body else 0
+            stored += context == 3
+        assert stored > 10
+
+
+def cancel(peer: dimse_peer.Peer) -> None:
+    """Send a C-CANCEL request."""
+    values = [(0x0100, 0x0FFF), (0x0120, 7), (0x0800, 0x0101)]
+    peer.fragment(1, 3, b"".join(struct.pack("<HHIH", 0, tag, 2, value) for tag, value in values))
+
+
+def test_a_cancellation_that_comes_with_its_request_counts_and_an_old_one_does_not() -> None:
+    contexts = [(STUDY_ROOT_FIND, dimse_peer.EXPLICIT)]
+    with answering(Endless(study)) as (port, observed):
+        for number in range(10):
+            with dimse_peer.associated(port, contexts) as peer:
+                peer.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+                find(peer, everything())
+                cancel(peer)
+                peer.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+                while len(told := peer.answer()[1]) and struct.pack("<HHIH", 0, 0x0900, 2, 0xFE00) not in told:
+                    pass
+                assert observed.report().operations["C-FIND"] == {"cancelled": number + 1}
+        with dimse_peer.associated(port, contexts) as peer:
+            cancel(peer)
+            find(peer, everything())
+            assert struct.pack("<HHIH", 0, 0x0900, 2, 0xFF00) in peer.answer()[1]
 
 
 def test_a_fault_is_told_without_what_it_was_about() -> None:

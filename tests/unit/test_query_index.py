@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from pathlib import Path
 import orjson
 import pytest
 
+from staticwado_daemon.archive import query_narrowing, query_writer
 from staticwado_daemon.archive.query_index import QueryIndex
 from staticwado_daemon.archive.query_tables import FILE, packed
 from staticwado_daemon.archive.query_writer import QueryIndexWriter, StudyRows, remove
-from staticwado_daemon.dicom.matching import Key, Unmatchable, matches
+from staticwado_daemon.dicom.matching import MOST_VALUES, Key, Unmatchable, matches
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt, Transient
 from tests.bench import query
@@ -175,6 +177,18 @@ def test_patients_are_told_apart_by_id_and_issuer_and_counted(writer: QueryIndex
         assert [row.studies for row in index.patients([key("name", "old*")])] == [3]
 
 
+def test_ids_of_several_values_are_told_apart(writer: QueryIndexWriter, path: Path) -> None:
+    write(
+        writer,
+        study_rows("1.1", answer("1.1", patient=["A", "B"], date="20200101")),
+        study_rows("1.2", answer("1.2", patient=["A", "B"], date="20190101")),
+        study_rows("1.3", answer("1.3", patient=["A", "C"], date="20180101")),
+        study_rows("1.4", answer("1.4", patient="A", date="20170101")),
+    )
+    with QueryIndex(path) as index:
+        assert [row.studies for row in index.patients()] == [2, 1, 1]
+
+
 def test_what_has_not_changed_is_not_written_again(writer: QueryIndexWriter, path: Path) -> None:
     instances = {f"1.1.1.{number}": CT for number in range(1000)}
     others = ("1.1.2", series_answer("1.1.2"), {f"1.1.2.{number}": MR for number in range(1000)})
@@ -237,7 +251,7 @@ NAMES = [
     "a\\b",
     "Smith [x]",
 ]
-TEXTS = ["A1", "a1", "A10", " A1 ", "", "A*", "100%", "A_1", "[A]1", "x'; DROP", "Ä1"]
+TEXTS = ["A1", "a1", "A10", " A1 ", "", "A*", "100%", "A_1", "[A]1", "x'; DROP", "Ä1", "A\U0010ffff1"]
 DATES = ["20200101", "2020.01.01", "20201231", "2020", "99999999", "", "20190630"]
 ASKED = {
     "name": [
@@ -290,6 +304,14 @@ def test_nothing_that_matches_is_missing(writer: QueryIndexWriter, path: Path) -
             assert len(found) == len({*found})
             narrowed += len(found) < len(answers)
     assert narrowed > 250
+
+
+def test_a_name_of_many_wild_cards_makes_no_long_question() -> None:
+    several = "*".join(chr(0x4E00 + number) for number in range(500))
+    values = tuple(f"{several}*Doe {number}" for number in range(MOST_VALUES))
+    asked = query_narrowing.condition([key("name", *values)], query_narrowing.STUDY)
+    assert MOST_VALUES <= len(asked.values) <= 10 * MOST_VALUES
+    assert {"doe 0", "doe 99"} <= {*asked.values}, "the longest text says most"
 
 
 def test_keys_that_are_not_what_they_should_be_narrow_nothing_or_are_refused(
@@ -350,6 +372,27 @@ def test_an_answer_that_is_read_slowly_keeps_nobody_waiting(path: Path) -> None:
         left = [row.uid for row in slow]
         assert 300 <= len(left) + 1 < 600
         assert first.uid not in left
+
+
+def test_a_log_that_cannot_be_brought_into_the_file_stays_where_it_is(
+    writer: QueryIndexWriter, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_writer, "_LONGEST_LOG", 0)
+    write(writer, study_rows("1.1", answer("1.1")))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, before[1]))  # as if the disk were full
+    try:
+        writer.make_durable()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with QueryIndex(path) as index:
+        assert uids(index) == ["1.1"]
+    size = path.stat().st_size
+    writer.make_durable()
+    assert path.stat().st_size > size
+    write(writer, study_rows("1.2", answer("1.2")))
+    with QueryIndex(path) as index:
+        assert uids(index) == ["1.2", "1.1"]
 
 
 @pytest.mark.parametrize("damage", [b"no database, but long enough to be taken for one" * 100, b""])

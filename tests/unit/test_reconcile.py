@@ -3,13 +3,14 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from staticwado_daemon.inbound import reconcile
 from staticwado_daemon.inbound.reconcile import Scans, outermost, walk
+from tests.interleaving import at_every_step
 
 
 def touch(path: Path) -> Path:
@@ -172,6 +173,19 @@ def test_a_directory_waits_for_its_neighbours_and_is_scanned_once(tmp_path: Path
     assert scans.next_due is None
     assert not scans.pending
     assert scans.completed == 0  # that is said of the whole folder only
+
+
+def test_a_scan_that_begins_while_somebody_asks_is_not_overlooked(tmp_path: Path) -> None:
+    touch(tmp_path / "s" / "a")
+
+    def begin() -> tuple[Callable[[], bool], Callable[[], object]]:
+        scans = Scans(str(tmp_path))
+        scans.want(str(tmp_path / "s"))
+        return lambda: scans.pending, lambda: next(scans.portion(1.0))
+
+    seen = list(at_every_step(begin))
+    assert len(seen) > 3
+    assert all(seen)
 
 
 def test_an_unreadable_directory_is_remembered_until_the_next_full_scan(

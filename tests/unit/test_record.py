@@ -42,6 +42,11 @@ def test_the_sources_own_attributes_are_told_apart_from_the_published_ones() -> 
         lambda data: gzipped.pack(gzipped.unpack(data).replace(b'"revision":1', b'"revizion":1')),
         lambda data: gzipped.pack(gzipped.unpack(data).replace(b'"format":1', b'"format":99')),
         lambda data: gzipped.pack(gzipped.unpack(data).replace(b'"study":"1.2"', b'"study":"../"')),
+        lambda data: gzipped.pack(gzipped.unpack(data).replace(b'"revision":1', b'"revision":"1"')),
+        lambda data: gzipped.pack(gzipped.unpack(data).replace(b'"blobs":[]', b'"blobs":[["a","b","c"]]')),
+        lambda data: gzipped.pack(gzipped.unpack(data).replace(b'"content":"c0"', b'"content":0')),
+        lambda data: gzipped.pack(gzipped.unpack(data).replace(b',"dataset":', b',"datazet":')),
+        lambda _: gzipped.pack(b"[\n[]\n]"),
     ],
 )
 def test_a_damaged_record_file_is_reported(damage) -> None:

@@ -19,7 +19,7 @@ from staticwado_daemon.dicom.palette import read_palette
 from staticwado_daemon.dicom.part10 import Instance
 from staticwado_daemon.dicom.render import MAXIMUM_COMPRESSED_BYTES, instance_thumbnail, thumbnail
 from staticwado_daemon.dicom.transfer_syntaxes import HTJ2K_LOSSLESS_RPCL
-from staticwado_daemon.dicom.voi import read_display
+from staticwado_daemon.dicom.voi import presets, read_display
 from staticwado_daemon.errors import Corrupt
 from tests.corpus import PYDICOM, PYDICOM_DATA
 from tests.storing import store
@@ -121,6 +121,11 @@ class TestGrey:
     @pytest.mark.parametrize("width", [0, -5, 0.5])
     def test_an_unusable_window_is_no_window(self, width: float) -> None:
         assert_shows(image_of(RAMP, WindowCenter=100, WindowWidth=width), linear_exact(RAMP.astype(float), 2032, 4064))
+
+    def test_a_center_without_a_width_is_no_window(self) -> None:
+        named = image_of(RAMP, WindowCenter=[1500, 40], WindowWidth=1800, WindowCenterWidthExplanation=["A", "B"])
+        assert [preset.name for preset in presets(named.attributes, 0)] == ["A"]
+        assert_shows(named, linear(RAMP.astype(float), 1500, 1800))
 
     def test_a_window_of_width_1_is_a_threshold(self) -> None:
         shown = picture(image_of(RAMP, WindowCenter=2048, WindowWidth=1))

@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
+from staticwado_daemon.archive import gzipped
 from staticwado_daemon.cli import execute, staticwado
 from staticwado_daemon.dicom.codecs import decode, photometric_interpretation
 from staticwado_daemon.dicom.frames import describe, frame_segments
@@ -261,3 +262,23 @@ class TestCommand:
         self.run(tree, "nonsense", expect=2)
         self.run(tmp_path, "1.2.3", expect=2)
         assert capsys.readouterr().err.count("\n") == 3
+
+    def test_a_file_that_is_damaged_or_missing_is_named_with_what_to_do(
+        self, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shutil.copytree(tree, tmp_path / "root")
+        uid = instance_of("693_UNCR").SOPInstanceUID
+        (instance,) = (tmp_path / "root").glob(f"studies/*/series/*/instances/{uid}")
+        for path in (next(instance.glob("frames/1.*")), instance / "metadata.gz"):
+            for data in (b"no gzip", gzipped.pack(b"{}")):
+                path.write_bytes(data)
+                self.run(tmp_path / "root", uid, expect=1)
+                assert f"{path} is damaged: run `staticwado verify --repair`" in capsys.readouterr().err
+            path.unlink()
+            self.run(tmp_path / "root", uid, expect=1)
+            assert "is missing: run `staticwado verify --repair`" in capsys.readouterr().err
+            path.symlink_to("/dev/zero")
+            self.run(tmp_path / "root", uid, expect=1)
+            assert str(path) in capsys.readouterr().err
+            path.unlink()
+            shutil.copy(next(tree.glob(f"studies/*/series/*/instances/{uid}")) / path.relative_to(instance), path)

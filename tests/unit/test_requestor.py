@@ -1,5 +1,6 @@
 """Associations that we request: whom we mean, and in words why there is none."""
 
+import os
 import socket
 import ssl
 import struct
@@ -13,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from staticwado_daemon.dimse import contexts
+from staticwado_daemon.dimse.association import command, pdata
 from staticwado_daemon.dimse.association.requestor import Local, associated
 from staticwado_daemon.dimse.peers import Peer, is_title, named
-from staticwado_daemon.dimse.statuses import is_passing, is_stored, words
+from staticwado_daemon.dimse.statuses import is_passing, is_warning, words
 from staticwado_daemon.dimse.tls import client_context
 from staticwado_daemon.dimse.verification.echo import echo
 from staticwado_daemon.errors import ConfigError, StaticwadoError, Transient
 from tests.system import dcmtk, peers
+from tests.system.by_hand import resident
 from tests.system.certificates import authority
 
 LOCAL = Local("STATICWADO", connect_seconds=5, associate_seconds=5, answer_seconds=5)
@@ -211,12 +214,61 @@ def _speaking(context: ssl.SSLContext) -> Local:
     return replace(LOCAL, tls=context)
 
 
+_ACCEPTANCE = (
+    struct.pack(">HH16s16s32x", 1, 0, b"ARCHIVE".ljust(16), b"STATICWADO".ljust(16))
+    + struct.pack(">BxH21s", 0x10, 21, b"1.2.840.10008.3.1.1.1")
+    + struct.pack(">BxH4BBxH19s", 0x21, 27, 1, 0, 0, 0, 0x40, 19, b"1.2.840.10008.1.2.1")
+    + struct.pack(">BxHBxHIBxH7s", 0x50, 19, 0x51, 4, 16_384, 0x52, 7, b"1.2.3.4")
+)
+_MEGABYTES = 128
+
+
+def _accept(connection: socket.socket) -> None:
+    length = struct.unpack(">xxI", connection.recv(6, socket.MSG_WAITALL))[0]
+    connection.recv(length, socket.MSG_WAITALL)
+    connection.sendall(struct.pack(">BxI", 2, len(_ACCEPTANCE)) + _ACCEPTANCE)
+
+
+def test_an_answer_that_nobody_waits_for_does_no_harm() -> None:
+    late = command.find_response(7, contexts.VERIFICATION, 0x0000)
+
+    def answer(connection: socket.socket) -> None:
+        _accept(connection)
+        connection.sendall(b"".join(pdata.pdus(1, late, 16_384, kind=pdata.COMMAND)))
+        connection.recv(10, socket.MSG_WAITALL)
+        connection.sendall(struct.pack(">BxI4x", 6, 4))
+
+    with answering(answer) as peer:
+        with associated(LOCAL, peer, contexts.messages([contexts.VERIFICATION])) as association:
+            time.sleep(0.2)
+            assert association.is_established
+        assert association.is_released
+
+
+def test_what_comes_after_we_have_said_good_bye_is_not_kept() -> None:
+    """A peer may still have something to say (PS3.8 AR-6), and it may be without end."""
+    much = struct.pack(">BxIIBB", 4, 65_542, 65_538, 1, 1) + bytes(65_536)
+
+    def answer(connection: socket.socket) -> None:
+        _accept(connection)
+        connection.recv(10, socket.MSG_WAITALL)  # A-RELEASE-RQ
+        for _ in range(16 * _MEGABYTES):
+            connection.sendall(much)
+        connection.sendall(struct.pack(">BxI4x", 6, 4))
+
+    with answering(answer) as peer:
+        with associated(LOCAL, peer, contexts.messages([contexts.VERIFICATION])) as association:
+            before = resident(os.getpid())
+        assert resident(os.getpid()) - before < _MEGABYTES << 18
+        assert association.is_released
+
+
 def test_statuses_have_words() -> None:
     assert words(0xA700) == "refused: out of resources (0xA700)"
     assert words(0xC123, "no such patient") == "failed: cannot understand or process it (0xC123, “no such patient”)"
     assert words(0x4711) == "unknown status (0x4711)"
-    assert [each for each in (0, 0xB000, 0xB007, 0x0107, 0xA700, 0xC000, 0x0110) if is_stored(each)] == [
-        *(0, 0xB000, 0xB007, 0x0107),
+    assert [each for each in (0, 0xB000, 0xB007, 0x0107, 0xA700, 0xC000, 0x0110) if is_warning(each)] == [
+        *(0xB000, 0xB007, 0x0107),
     ]
     assert is_passing(0xA712)
     assert not is_passing(0xA900)

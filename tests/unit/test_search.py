@@ -119,6 +119,23 @@ def test_a_study_speaks_for_all_that_is_in_it(tmp_path):
         assert not list(search(index, tmp_path, "IMAGE", [Key(PATIENT_ID, "LO", ("WRONG",))]))
 
 
+def test_a_series_is_found_by_what_it_says_otherwise_than_its_study(tmp_path):
+    one = instance("1.1", "1.1.1", "1.1.1.1", SeriesNumber=1, ReferringPhysicianName="First")
+    other = instance("1.1", "1.1.2", "1.1.2.1", SeriesNumber=2, ReferringPhysicianName="Second")
+    with query_index.QueryIndex(make_tree(tmp_path, [one, other])) as index:
+        asked = Key("00080090", "PN", ("second",))
+        assert find((tmp_path, index), "SERIES", asked) == ["1.1.2"]
+        assert find((tmp_path, index), "IMAGE", asked) == ["1.1.2.1"]
+        assert find((tmp_path, index), "STUDY", asked) == []
+
+
+@pytest.mark.parametrize("uid", [" 1.2.1.2", "1.2.1.2\0", "1.2.1.2 "])
+def test_padding_of_a_uid_means_nothing(tree, uid):
+    for tag in (INSTANCE, SERIES, STUDY):
+        asked = Key(tag, "UI", (uid.replace("1.2.1.2", {INSTANCE: "1.2.1.2", SERIES: "1.2.1", STUDY: "1.2"}[tag]),))
+        assert "1.2.1.2" in find(tree, "IMAGE", asked)
+
+
 def test_a_series_that_has_just_left_has_no_instances_and_a_broken_one_is_an_error(tmp_path):
     with query_index.QueryIndex(make_tree(tmp_path, INSTANCES[:3])) as index:
         file = tmp_path / layout.series_dir(UID("1.2"), UID("1.2.1")) / layout.METADATA

@@ -3,7 +3,9 @@
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,10 +28,11 @@ from staticwado_daemon.dimse.query.identifier import Identifier
 from staticwado_daemon.dimse.retrieve.selection import requested
 from staticwado_daemon.dimse.sending import delivery
 from staticwado_daemon.dimse.sending import operations as sending
+from staticwado_daemon.dimse.sending.delivery import Delivery
 from staticwado_daemon.dimse.sending.instances import Chosen
 from staticwado_daemon.dimse.sending.operations import Sent
 from staticwado_daemon.dimse.sending.renditions import Rendition, Renditions
-from staticwado_daemon.errors import Corrupt, StaticwadoError
+from staticwado_daemon.errors import Corrupt, StaticwadoError, Transient
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT, IMPLICIT = contexts.MESSAGE_SYNTAXES
@@ -310,21 +313,126 @@ def test_a_lost_association_is_the_last_that_is_told(
     assert not answered
 
 
-def test_an_object_that_always_ends_the_association_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+Sender = Callable[[list[Chosen]], Iterator[Sent]]
+"""Gives what becomes of what is sent on one association, until that ends; raises where there is none."""
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sender], None]:
+    """What `delivery` sends goes to a function."""
+
+    def use(sender: Sender) -> None:
+        @contextmanager
+        def associated(*_: object) -> Iterator[None]:
+            yield
+
+        def send(_association: object, chosen: list[Chosen], _renditions: object, **_: object) -> Iterator[Sent]:
+            return sender(chosen)
+
+        monkeypatch.setattr(delivery, "associated", associated)
+        monkeypatch.setattr(delivery, "send", send)
+
+    return use
+
+
+def _delivery(**terms: Any) -> Delivery:
+    unused = Renditions(Path("/nowhere"), Path("/nowhere"), 0)
+    patience = Patience(tries=3, wait=lambda _: None)
+    return Delivery(Local("US"), Peer("THEY", "127.0.0.1", 104), unused, patience, **terms)
+
+
+def test_an_object_that_always_ends_the_association_costs_no_other(network: Callable[[Sender], None]) -> None:
     chosen = [_chosen(number) for number in range(4)]
     poison = chosen[1]
 
-    def attempt(_local: object, _peer: object, batch: sending.Batch, _renditions: object) -> Iterator[Sent]:
-        for each in batch.chosen:
+    def sender(batch: list[Chosen]) -> Iterator[Sent]:
+        for each in batch:
             yield Sent(each, None if each == poison else 0, lost=each == poison)
             if each == poison:
                 return
 
-    monkeypatch.setattr(delivery, "_attempt", attempt)
-    patience = Patience(tries=3, wait=lambda _: None)
-    unused = Renditions(Path("/nowhere"), Path("/nowhere"), 0)
-    found = [*delivery.deliver(Local("US"), Peer("THEY", "127.0.0.1", 104), chosen, unused, patience)]
+    network(sender)
+    found = [*_delivery().send(chosen)]
     assert sorted(each.chosen.identity.instance for each in found if each.is_completed) == sorted(
         each.identity.instance for each in chosen if each != poison
     )
     assert [each.chosen for each in found if each.is_failed] == [poison]
+
+
+def test_a_peer_that_ends_every_association_after_an_object_gets_all_of_them(
+    network: Callable[[Sender], None],
+) -> None:
+    network(lambda batch: iter([Sent(batch[0], 0), *(Sent(each, None, lost=True) for each in batch[1:2])]))
+    chosen = [_chosen(number) for number in range(30)]
+    found = [*_delivery().send(chosen)]
+    assert len(found) == 30
+    assert not [each for each in found if each.is_failed]
+
+
+@pytest.mark.parametrize("retries", [True, False])
+def test_refusals_that_pass_are_tried_again_where_somebody_has_the_patience(
+    network: Callable[[Sender], None], retries: bool
+) -> None:
+    asked: Counter[Chosen] = Counter()
+
+    def sender(batch: list[Chosen]) -> Iterator[Sent]:
+        for each in batch:
+            asked[each] += 1
+            yield Sent(each, 0xA700 if asked[each] == 1 else 0)
+
+    network(sender)
+    found = [*_delivery(retries_refusals=retries).send([_chosen(1), _chosen(2)])]
+    assert [each.is_completed for each in found] == [retries, retries]
+
+
+def test_what_is_told_in_the_end_is_what_was_answered_last(network: Callable[[Sender], None]) -> None:
+    """And not that there once was no association."""
+    answers = iter(["lost", "unreachable", "full", "full", "full", "full"])
+
+    def sender(batch: list[Chosen]) -> Iterator[Sent]:
+        answer = next(answers)
+        if answer == "unreachable":
+            raise Transient("THEY can't be reached")
+        status = 0xA700 if answer == "full" else None
+        return iter([Sent(batch[0], status, answer, lost=status is None)])
+
+    network(sender)
+    (only,) = _delivery().send([_chosen(1)])
+    assert (only.status, only.reason) == (0xA700, "full")
+
+
+def test_nothing_is_said_of_what_is_left_when_it_is_stopped(network: Callable[[Sender], None]) -> None:
+    stopped = threading.Event()
+
+    def sender(batch: list[Chosen]) -> Iterator[Sent]:
+        yield Sent(batch[0], 0)
+        stopped.set()
+
+    network(sender)
+    assert len([*_delivery(is_stopped=stopped.is_set).send([_chosen(1), _chosen(2), _chosen(3)])]) == 1
+
+
+def test_classes_that_are_not_accepted_cost_no_others(network: Callable[[Sender], None]) -> None:
+    chosen = [_chosen(number, f"1.2.840.10008.5.1.4.1.1.{number}") for number in range(1, 131)]
+    batches = iter(sending.batches(chosen))
+
+    def sender(batch: list[Chosen]) -> Iterator[Sent]:
+        if len(batch) == len(next(batches).chosen) and batch[0] != chosen[0] and batch[-1] != chosen[-1]:
+            raise StaticwadoError("THEY accepts nothing")
+        return iter([Sent(each, 0) for each in batch])
+
+    network(sender)
+    found = [*_delivery().send(chosen)]
+    failed = [each for each in found if each.is_failed]
+    assert len(found) == 130
+    assert {each.reason for each in failed} == {"THEY accepts nothing"}
+    assert found[-1].is_completed
+
+
+def test_who_can_not_be_reached_at_all_is_said_at_once(network: Callable[[Sender], None]) -> None:
+    def sender(_batch: list[Chosen]) -> Iterator[Sent]:
+        raise Transient("THEY can't be reached")
+
+    network(sender)
+    with pytest.raises(Transient, match="can't be reached"):
+        next(_delivery().send([_chosen(1)]))

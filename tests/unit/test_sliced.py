@@ -12,7 +12,8 @@ from staticwado_daemon.dicom import explicit_le, frames, part10, skeleton
 from staticwado_daemon.dicom.data_set import EXPLICIT_LITTLE, Limits, Rules
 from staticwado_daemon.dicom.part10 import Instance
 from staticwado_daemon.dicom.transcode import Choices
-from staticwado_daemon.errors import StaticwadoError
+from staticwado_daemon.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
+from staticwado_daemon.errors import Incomplete, StaticwadoError
 from staticwado_daemon.inbound import source as sources
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.pipeline import ingest
@@ -22,7 +23,7 @@ from staticwado_daemon.pipeline.staged import Staged
 from tests import corpus
 from tests.slices import Slices, outcome
 from tests.staging import snapshot
-from tests.unit.dicom_bytes import element
+from tests.unit.dicom_bytes import element, meta
 
 FILES = corpus.test_files()
 RULES = Rules(Limits(), "bulkdata/{}".format)
@@ -49,6 +50,12 @@ def test_every_file_reads_the_same(name: str) -> None:
             assert segments(sliced) == segments(whole)
         else:
             assert sliced == whole
+
+
+def test_a_uid_is_never_loaded_however_long_it_is() -> None:
+    slices = Slices(meta(EXPLICIT_VR_LITTLE_ENDIAN, element(0x00020010, "UT", b"1" * (1 << 20))))
+    assert outcome(slices) == (Incomplete, "the file ends before its data set")
+    assert slices.longest <= 1024
 
 
 @pytest.mark.parametrize("name", corpus.images())

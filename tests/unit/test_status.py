@@ -22,9 +22,11 @@ from staticwado_daemon.cli import execute, staticwado
 from staticwado_daemon.cli.status import line, page, summary
 from staticwado_daemon.cli.words import duration, moment, wrapped
 from staticwado_daemon.dicom.uids import UID
+from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound.journal import Journal
 from staticwado_daemon.inbound.receipt import OUTCOMES, Receipt
 from staticwado_daemon.inbound.source import Stamp
+from staticwado_daemon.operate.network import NetworkReport
 from staticwado_daemon.operate.status import Status, Why, read
 
 NONE = dict.fromkeys(OUTCOMES, 0)
@@ -179,7 +181,7 @@ def test_a_configured_tree_may_be_yet_to_come(tmp_path: Path, capsys: pytest.Cap
     assert execute(staticwado, "staticwado", ["status", "-c", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["running"] is False
     assert _run(tmp_path / "tree") == 2
-    assert capsys.readouterr().err == f"staticwado: there is no tree in {tmp_path}/tree\n"
+    assert capsys.readouterr().err.startswith(f"staticwado: there is no tree in {tmp_path}/tree: name it with --root")
 
 
 def test_one_study_is_no_studies(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -334,6 +336,23 @@ def test_a_line_is_one_line_whatever_a_folder_is_called() -> None:
     assert line(now).endswith("· /in\\n\\x1b[2J is unavailable")
 
 
+def test_a_line_says_what_the_dicom_node_did() -> None:
+    node = NetworkReport(
+        running=True,
+        pid=1,
+        title="ARCHIVE",
+        host="127.0.0.1",
+        port=104,
+        tls=False,
+        open=1,
+        associations={"rejected": 2},
+        operations={"C-STORE": {"success": 3}},
+    )
+    now = structs.replace(BUSY, dicom=node)
+    assert line(now).endswith("· DICOM 1 association open, 2 rejected, 3 received")
+    assert line(now) == line(now), "a line that changes by itself would be printed every second"
+
+
 def test_a_page_fits_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
@@ -362,3 +381,10 @@ def test_numbers_are_said_as_people_say_them() -> None:
     assert moment(now - 12, now) == "20:02:59 (12 s ago)"
     assert moment(now - 172_800, now) == "2026-03-02 20:03:11 (2 days ago)"
     assert wrapped("/" + "x" * 99 + " and more", "- ", "  ", 50) == "- /" + "x" * 99 + "\n  and more"
+
+
+def test_a_damaged_list_of_studies_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / layout.STUDIES_INDEX).write_bytes(b"no gzip")
+    with pytest.raises(Corrupt, match=r"studies/index\.json\.gz is damaged \(.*\): `staticwado index` makes it anew"):
+        read(tmp_path, tmp_path, tmp_path / "journal.sqlite")

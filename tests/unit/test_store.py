@@ -1,4 +1,6 @@
 import errno
+import random
+import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -12,6 +14,8 @@ from staticwado_daemon.archive.lock import lock_holder
 from staticwado_daemon.archive.stage import Stage
 from staticwado_daemon.archive.store import Store, SyncFailed
 from staticwado_daemon.errors import ConfigError, Transient
+from tests.crash import power
+from tests.crash.disks import Recording
 
 
 @pytest.fixture
@@ -200,6 +204,23 @@ def test_a_damaged_format_is_a_clear_error(tmp_path) -> None:
         store.put(layout.FORMAT, b"")
     with pytest.raises(ConfigError, match="can't be read"):
         Store(tmp_path)
+
+
+@pytest.mark.parametrize("former", [None, b'{"format": 1}'])
+def test_a_power_cut_while_a_tree_begins_leaves_one_that_can_be_opened(tmp_path, former) -> None:
+    root = tmp_path / "root"
+    before: power.Directory = {"root": {".staticwado": {"format.json": former}} if former else {}}
+    power.write(before["root"], root)
+    disk = Recording()
+    with Store(root, disk=disk):
+        pass
+    for last in range(len(disk.calls) + 1):
+        for seed in range(10):
+            shutil.rmtree(root)
+            found = power.after_power_cut(before, disk.calls[:last], tmp_path, random.Random(seed))
+            power.write(found["root"], root)
+            with Store(root) as store:
+                assert store.names("studies") == []
 
 
 def test_a_newer_tree_is_refused(tmp_path) -> None:

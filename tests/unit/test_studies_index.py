@@ -42,7 +42,7 @@ def test_it_is_read_back_as_it_was_written() -> None:
     assert (again.to_file(), again.instances) == (index.to_file(), 15)
 
 
-@pytest.mark.parametrize("answer", [b"{}", query("1..2"), b'{"0020000D":'])
+@pytest.mark.parametrize("answer", [b"{}", query("1..2"), b'{"0020000D":', b"5", b"[]"])
 def test_an_answer_without_its_study_is_no_part_of_a_list(answer) -> None:
     with pytest.raises(Corrupt):
         StudiesIndex.from_file(gzipped.pack(summary.array([answer])))

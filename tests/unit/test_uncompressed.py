@@ -6,17 +6,22 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
-from staticwado_daemon.dicom import part10, uncompressed
+from staticwado_daemon.dicom import part10, raw_elements, uncompressed
+from staticwado_daemon.dicom.transcode import Choices
 from staticwado_daemon.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from staticwado_daemon.errors import Corrupt
-from tests import corpus
+from tests import corpus, storing
+from tests.slices import Slices
+from tests.synthetic import image, items
 from tests.system import large
 from tests.unit import dicom_bytes
 
@@ -147,6 +152,33 @@ def test_jpeg_colours_become_rgb_and_say_what_they_lost() -> None:
     assert float(copy.LossyImageCompressionRatio) > 1
 
 
+def test_colours_of_twelve_bits_become_rgb() -> None:
+    colours = np.tile(np.array([4000, 1000, 200], "<u2"), (16, 16, 1))
+    coded = imagecodecs.jpeg8_encode(colours, 95, bitspersample=12, colorspace="RGB", outcolorspace="YCBCR")
+    described = {"Rows": 16, "Columns": 16, "SamplesPerPixel": 3, "BitsStored": 12, "HighBit": 11}
+    kinds = {"PhotometricInterpretation": "YBR_FULL", "PlanarConfiguration": 0}
+    value = items(bytes(coded) + bytes(len(coded) % 2))
+    source = image(value, vr="OB", transfer_syntax=JPEGExtended12Bit, **described, **kinds)
+    copy = _read(_file(_data_set(bytes(source.buffer), EXPLICIT_VR_LITTLE_ENDIAN), EXPLICIT_VR_LITTLE_ENDIAN))
+    assert copy.PhotometricInterpretation == "RGB"
+    assert np.abs(copy.pixel_array.astype(int) - colours).max() <= 2
+
+
+def test_decoded_colours_without_a_name_are_refused() -> None:
+    """What is decoded has all its samples, and YBR_PARTIAL_422 has two of three: nobody could find the frames."""
+    coded = imagecodecs.jpeg8_encode(np.full((16, 16, 3), 90, np.uint8), colorspace="YCBCR", outcolorspace="YCBCR")
+    bare = bytes(coded[:2] + coded[20:])  # without the JFIF header, which would speak of YBR_FULL
+    described = {"Rows": 16, "Columns": 16, "SamplesPerPixel": 3, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    kinds = {"PhotometricInterpretation": "YBR_PARTIAL_422", "PlanarConfiguration": 0}
+    value = items(bare + bytes(len(bare) % 2))
+    source = image(value, vr="OB", transfer_syntax=JPEGBaseline8Bit, **described, **kinds)
+    with pytest.raises(Corrupt, match="YBR_PARTIAL_422"):
+        next(uncompressed.data_set(bytes(source.buffer), EXPLICIT_VR_LITTLE_ENDIAN))
+    stored = storing.store(source, Choices("lei", recompress_color=("true",)))
+    assert stored.transfer_syntax_uid == JPEGBaseline8Bit
+    assert "YBR_PARTIAL_422" in stored.kept_because
+
+
 def test_an_image_is_decoded_frame_by_frame() -> None:
     """Nothing is decoded before it is asked for, but one frame that shows that it can be."""
     name = next(each for each in FILES if each.endswith("/examples_ybr_color.dcm"))
@@ -178,6 +210,16 @@ def test_pixels_that_are_damaged_are_refused_before_anything_is_written() -> Non
     broken = data[: pixels.offset + 16] + bytes(64) + data[pixels.offset + 80 :]
     with pytest.raises(Corrupt):
         next(uncompressed.data_set(broken, EXPLICIT_VR_LITTLE_ENDIAN))
+
+
+@pytest.mark.parametrize("uid", uncompressed.SYNTAXES)
+def test_what_is_too_long_to_be_held_is_not_lost(uid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = [dicom_bytes.item(dicom_bytes.element(0x00080100, "SH", b"%04d" % number)) for number in range(100)]
+    document = dicom_bytes.element(0x00420011, "OB", bytes(range(256)) * 8)
+    data = dicom_bytes.file(dicom_bytes.sequence(0x00081140, *codes), document)
+    whole = _data_set(data, uid)
+    monkeypatch.setattr(raw_elements, "MOST_HELD", 1000)
+    assert b"".join(uncompressed.data_set(Slices(data), uid)) == whole
 
 
 def test_sequences_of_all_kinds_keep_their_items() -> None:

@@ -11,7 +11,7 @@ import pytest
 from staticwado_daemon.archive import gzipped, holdings, layout, multipart, restore
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.archive.target import Target
-from staticwado_daemon.dicom import part10, skeleton, with_pydicom
+from staticwado_daemon.dicom import part10, raw_elements, skeleton
 from staticwado_daemon.dicom.data_set import LEAST_PLACED, Limits, Place
 from staticwado_daemon.dicom.transcode import Choices
 from staticwado_daemon.dicom.uids import UID
@@ -80,7 +80,7 @@ def read(data: bytes | Slices) -> part10.Instance:
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("most_held", [16 << 20, 1000])
 def test_the_readers_say_where_values_stand(name: str, most_held: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(with_pydicom, "MOST_HELD", most_held)
+    monkeypatch.setattr(raw_elements, "MOST_HELD", most_held)
     monkeypatch.setattr(skeleton, "MOST_HELD", most_held)
     data = FILES[name]
     for given in (data, data, Slices(data)):  # the second time by heart
@@ -101,7 +101,7 @@ def test_what_stands_there_otherwise_has_no_place(name: str) -> None:
 
 
 def test_a_long_value_is_never_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(with_pydicom, "MOST_HELD", 1 << 20)
+    monkeypatch.setattr(raw_elements, "MOST_HELD", 1 << 20)
     slices = Slices(file(element(0x00420011, "OB", bytes(5 << 20))))
     instance = read(slices)
     assert [len(each.data) for each in instance.bulk_values] == [5 << 20]
@@ -120,7 +120,7 @@ def stage(path: Path, directory: Path, *, force: bool = False) -> Staged:
 def test_originals_come_back_from_bulk_data(
     name: str, whole: int, most_held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (with_pydicom, skeleton):
+    for module in (raw_elements, skeleton):
         monkeypatch.setattr(module, "MOST_HELD", most_held)
     monkeypatch.setattr(sources, "WHOLE_BYTES", whole)
     data = (FILES | ELSEWHERE)[name]

@@ -39,6 +39,9 @@ def test_missing_and_lost(tmp_path: Path) -> None:
         assert reader.length(path) is None
     with pytest.raises(Unreadable):
         reader.digest("directory")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(Unreadable):
+        reader.length("loop")
 
 
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
@@ -48,3 +51,12 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     for path in ("fifo", "endless", "loop"):
         with pytest.raises(Unreadable):
             Reader(tmp_path).read(path)
+
+
+def test_no_more_is_read_than_can_be_right(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    os.truncate(tmp_path / "a", 1 << 30)
+    reader = Reader(tmp_path)
+    with pytest.raises(Unreadable, match="longer than 1,000 bytes"):
+        reader.read("a", 1000)
+    assert reader.bytes < 4 << 20

@@ -1,9 +1,10 @@
-"""Command sets (PS3.7 section 6.3): the request and the answer of which there is one pair for every object.
+"""Command sets (PS3.7 section 6.3): those of which there is one for every object, or for every match of a query.
 
 All other messages are left to pynetdicom. A command set is always in Implicit VR Little Endian.
 """
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +13,10 @@ from staticwado_daemon.dimse.association import negotiation
 
 C_STORE_RQ: Final = 0x0001
 N_EVENT_REPORT_RQ: Final = 0x0100
+CANCELLABLE: Final = frozenset((0x0010, 0x0020, 0x0021))
+"""Command Field of C-GET-RQ, C-FIND-RQ and C-MOVE-RQ."""
 _C_STORE_RSP: Final = 0x8001
+_C_FIND_RSP: Final = 0x8020
 
 _GROUP_LENGTH: Final = 0x00000000
 _AFFECTED_SOP_CLASS_UID: Final = 0x00000002
@@ -21,6 +25,7 @@ _MESSAGE_ID: Final = 0x00000110
 _MESSAGE_ID_BEING_RESPONDED_TO: Final = 0x00000120
 _COMMAND_DATA_SET_TYPE: Final = 0x00000800
 _STATUS: Final = 0x00000900
+_OFFENDING_ELEMENT: Final = 0x00000901
 _ERROR_COMMENT: Final = 0x00000902
 _AFFECTED_SOP_INSTANCE_UID: Final = 0x00001000
 _MOVE_DESTINATION: Final = 0x00000600
@@ -116,8 +121,7 @@ def encoded_request(request: StoreRequest) -> bytes:
             (_MOVE_ORIGINATOR_AE_TITLE, _padded(title, b" ")),
             (_MOVE_ORIGINATOR_MESSAGE_ID, _US.pack(number)),
         ]
-    body = b"".join(_element(tag, value) for tag, value in values)
-    return _element(_GROUP_LENGTH, struct.pack("<I", len(body))) + body
+    return _command_set(values)
 
 
 def store_response(request: StoreRequest, status: int, comment: str = "") -> bytes:
@@ -137,6 +141,37 @@ def store_response(request: StoreRequest, status: int, comment: str = "") -> byt
         (_ERROR_COMMENT, _padded(statuses.comment(comment), b" ")),
         (_AFFECTED_SOP_INSTANCE_UID, _padded(request.sop_instance_uid, b"\0")),
     ]
+    return _command_set(values)
+
+
+def find_response(
+    message_id: int, sop_class_uid: str, status: int, comment: str = "", offending: int | None = None
+) -> bytes:
+    """Encode a C-FIND-RSP; an identifier follows where the status is a pending one.
+
+    Args:
+        message_id: of the request.
+        sop_class_uid: Affected SOP Class UID of the request.
+        status: (0000,0900), PS3.4 C.4.1.1.4.
+        comment: for a failure, in ASCII; what exceeds 64 characters is cut off.
+        offending: tag of the key that is at fault.
+    """
+    data_set = _A_DATA_SET if statuses.is_pending(status) else _NO_DATA_SET
+    return _command_set(
+        [
+            (_AFFECTED_SOP_CLASS_UID, _padded(sop_class_uid, b"\0")),
+            (_COMMAND_FIELD, _US.pack(_C_FIND_RSP)),
+            (_MESSAGE_ID_BEING_RESPONDED_TO, _US.pack(message_id)),
+            (_COMMAND_DATA_SET_TYPE, _US.pack(data_set)),
+            (_STATUS, _US.pack(status)),
+            (_OFFENDING_ELEMENT, struct.pack("<HH", offending >> 16, offending & 0xFFFF) if offending else b""),
+            (_ERROR_COMMENT, _padded(statuses.comment(comment), b" ")),
+        ]
+    )
+
+
+def _command_set(values: Iterable[tuple[int, bytes]]) -> bytes:
+    """Encode elements, of which empty ones are left out, with the group's length before them."""
     body = b"".join(_element(tag, value) for tag, value in values if value)
     return _element(_GROUP_LENGTH, struct.pack("<I", len(body))) + body
 

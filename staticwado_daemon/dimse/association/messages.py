@@ -16,6 +16,7 @@ from pynetdicom.presentation import PresentationContext
 from staticwado_daemon.dimse.association import command, pdata
 from staticwado_daemon.dimse.association.command import StoreRequest
 from staticwado_daemon.dimse.association.limits import Limits
+from staticwado_daemon.dimse.contexts import is_storage
 
 if TYPE_CHECKING:
     from staticwado_daemon.dimse.association.upper_layer import UpperLayer
@@ -132,15 +133,18 @@ class Messages(DIMSEServiceProvider):
             return True
         whole, self._command, self._context_id = bytes(self._command), bytearray(), context_id
         found = command.elements(whole)
+        field = command.command_field(found) if found else None
         # For each event report pynetdicom starts a thread; we ask for none.
-        if found is None or command.command_field(found) in {None, command.N_EVENT_REPORT_RQ}:
+        if found is None or field in {None, command.N_EVENT_REPORT_RQ}:
             return False
+        if field in command.CANCELLABLE:
+            self.cancel_req.clear()  # what was cancelled before was another one, though its number may be the same
         request = command.store_request(found)
         if request is None or self._storage is None:
             self._pass_on(context_id, control, command.mended(whole, found))
             return True
         context = next((each for each in self.assoc.accepted_contexts if each.context_id == context_id), None)
-        if context is None:
+        if context is None or not is_storage(str(context.abstract_syntax)):
             return False
         self._under_way = request, self._storage.begin(self.assoc, context, request)
         return True

@@ -8,7 +8,9 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-_FIXED: Final = struct.Struct(">4s16s16s32s")
+_FIXED: Final = struct.Struct(">HH16s16s32s")
+_VERSION_1: Final = 1
+"""The bit of the first and so far only version of the protocol."""
 _HEADER: Final = struct.Struct(">BxH")
 _MAXIMUM_LENGTH: Final = struct.Struct(">I")
 
@@ -41,7 +43,7 @@ def mended(body: bytes) -> bytes:
     """
     if len(body) < _FIXED.size:
         return body
-    version, called, calling, reserved = _FIXED.unpack_from(body)
+    version, reserved, called, calling, more = _FIXED.unpack_from(body)
     try:
         items = [(kind, data) for kind, data in _items(body[_FIXED.size :]) if kind in _ITEMS]
         if all(kind != _USER_INFORMATION for kind, _ in items):
@@ -49,8 +51,10 @@ def mended(body: bytes) -> bytes:
         rest = [_item(kind, _user_information(data) if kind == _USER_INFORMATION else data) for kind, data in items]
     except ValueError:
         return body
+    # A receiver tests but the bit of its own version (PS3.8 9.3.2); the library compares the whole number.
+    version &= _VERSION_1
     titles = (plain_title(each).ljust(_LONGEST_NAME) for each in (called, calling))
-    return _FIXED.pack(version, *titles, reserved) + b"".join(rest)
+    return _FIXED.pack(version, reserved, *titles, more) + b"".join(rest)
 
 
 def is_excessive(body: bytes) -> bool:

@@ -8,6 +8,8 @@ What is changed, and why:
   Commands and identifiers, which are held in memory, have their limits as well, and each PDU a deadline.
 * Data sets of C-STORE requests go from the socket to the storage service through one small buffer, and are answered by
   the thread that reads: no PDU is ever held, and no thread has to be woken for an object.
+* Responses to C-FIND are encoded as bytes, and many leave together: pynetdicom makes a data set of each command and
+  each identifier, and wakes a thread for each of their fragments.
 * pynetdicom's two threads of an association look every millisecond whether there is something to do, which five hundred
   idle connections can't afford and a request waits for; ours sleep until there is.
 """
@@ -23,9 +25,11 @@ from typing import Any, Final, TypeAlias, cast
 import structlog
 from pynetdicom import _config, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_CANCEL, C_GET, C_MOVE
+from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE, N_ACTION
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import RequestHandler
 
+from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.association.messages import Messages, Storage
 from staticwado_daemon.dimse.association.transport import Connection
@@ -37,7 +41,19 @@ _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False  # so
 Handler: TypeAlias = tuple[evt.EventType, Callable[..., Any]]
 """One of pynetdicom's events, and what answers it or hears of it."""
 
-_RETRIEVALS: Final = {C_GET: evt.EVT_C_GET, C_MOVE: evt.EVT_C_MOVE}
+_QUERIES: Final = {C_FIND: evt.EVT_C_FIND, C_GET: evt.EVT_C_GET, C_MOVE: evt.EVT_C_MOVE}
+
+_OPERATIONS: Final = {
+    contexts.VERIFICATION: C_ECHO,
+    contexts.PATIENT_ROOT_FIND: C_FIND,
+    contexts.PATIENT_ROOT_GET: C_GET,
+    contexts.PATIENT_ROOT_MOVE: C_MOVE,
+    contexts.STUDY_ROOT_FIND: C_FIND,
+    contexts.STUDY_ROOT_GET: C_GET,
+    contexts.STUDY_ROOT_MOVE: C_MOVE,
+    contexts.COMMITMENT: N_ACTION,
+}
+"""What is asked for by SOP class; of all others it is C-STORE."""
 
 _log = structlog.get_logger(__name__)
 
@@ -102,34 +118,40 @@ def _negotiate(association: Association, negotiate: Callable[[], None]) -> None:
 
 
 def _serve_request(association: Association, others: Callable[[Any, int], None], message: Any, context_id: int) -> None:
-    """Let the handlers of C-GET and C-MOVE answer by themselves; pynetdicom does the rest.
+    """Let the handlers of C-FIND, C-GET and C-MOVE answer by themselves; pynetdicom does the rest.
 
-    Of these it would take data sets to be encoded anew, which gives back nothing as it came.
+    Of these it would take data sets to be encoded anew, which gives back nothing as it came, and takes its time.
     """
     if isinstance(message, C_CANCEL):
         return  # it is one too many: those that count are kept elsewhere
-    event = _RETRIEVALS.get(type(message))
     context = next((each for each in association.accepted_contexts if each.context_id == context_id), None)
-    if context is not None and message.is_valid_request and _sop_class(message) != context.abstract_syntax:
-        # pynetdicom would ask whoever serves that class, who would find another class's request.
-        _log.warning("request_of_another_class", peer=association.remote["address"])
+    is_asked = context is not None and _is_asked_in(message, context)
+    if association.is_acceptor and not is_asked:
+        # pynetdicom would ask whoever serves that class, who would find another's request; or leave it unanswered.
+        _log.warning("request_not_understood", peer=association.remote["address"])
         association.abort()
         return
-    if event is None or context is None or not message.is_valid_request:
+    event = _QUERIES.get(type(message)) if is_asked else None
+    if event is None or context is None:
         others(message, context_id)
         return
     cancelled = association.dimse.cancel_req
-    cancelled.clear()
     association._is_paused = True  # noqa: SLF001 - as pynetdicom does for its own services
     try:
         attributes = {"request": message, "context": context.as_tuple, "_is_cancelled": cancelled.__contains__}
         evt.trigger(association, event, attributes)
     except Exception:  # noqa: BLE001 - whatever it is, the peer must not wait for an answer
-        _log.exception("retrieval_broken")
+        _log.exception("request_broken")
         association.abort()
     finally:
         association._is_paused = False  # noqa: SLF001 - see above
-        cancelled.clear()
+
+
+def _is_asked_in(message: Any, context: PresentationContext) -> bool:
+    """Whether a message is a complete request, by its SOP class and its operation one of its presentation context."""
+    named = getattr(message, "AffectedSOPClassUID", None) or getattr(message, "RequestedSOPClassUID", None)
+    operation = _OPERATIONS.get(str(context.abstract_syntax), C_STORE)
+    return bool(message.is_valid_request) and type(message) is operation and named == context.abstract_syntax
 
 
 @contextmanager
@@ -151,12 +173,6 @@ def undisturbed(association: Association) -> Iterator[None]:
         association._reactor_checkpoint.set()  # noqa: SLF001 - no public name
 
 
-def waiting_to_leave(association: Association) -> int:
-    """How many messages or PDUs are yet to be sent."""
-    upper_layer: Any = association.dul
-    return int(upper_layer.to_provider_queue.qsize())
-
-
 def respond(association: Association, response: Any, context_id: int) -> None:
     """Send a DIMSE response that is complete."""
     association.dimse.send_msg(response, context_id)
@@ -173,12 +189,6 @@ def is_over(association: Association) -> bool:
     return (
         not association.is_established or not association.dul.is_alive() or association.dul.peek_next_pdu() is not None
     )
-
-
-def _sop_class(message: Any) -> str | None:
-    """The SOP class that a request names."""
-    named: str | None = getattr(message, "AffectedSOPClassUID", None) or getattr(message, "RequestedSOPClassUID", None)
-    return named
 
 
 def _news(association: Association) -> threading.Event:

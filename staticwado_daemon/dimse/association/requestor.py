@@ -74,7 +74,7 @@ def associated(
     """
     heard: list[object] = []
     association = _prepared(local, peer, contexts, provides)
-    connection = connect(local, peer)
+    connection = _connected(local, peer)
     try:
         association.acceptor.address_info = AddressInformation.from_tuple(connection.getpeername())
         association.requestor.address_info = AddressInformation.from_tuple(connection.getsockname())
@@ -129,7 +129,7 @@ def _numbered(contexts: Sequence[PresentationContext]) -> list[PresentationConte
     return numbered
 
 
-def connect(local: Local, peer: Peer) -> socket.socket:
+def _connected(local: Local, peer: Peer) -> socket.socket:
     """A TCP connection to the peer, with TLS if it speaks that.
 
     Raises:
@@ -155,7 +155,6 @@ def connect(local: Local, peer: Peer) -> socket.socket:
         told = getattr(error, "reason", "") in _NO_TLS or isinstance(error, ConnectionResetError)
         hint = "; does it speak TLS on this port?" if told else ""
         raise StaticwadoError(f"TLS with {peer} failed: {_reason(error, local)}{hint}") from error
-    connection.settimeout(local.answer_seconds)
     return connection
 
 

@@ -35,6 +35,7 @@ _LONG_REQUEST = threading.Lock()
 
 _IDLE: Final = "Sta1"
 _ESTABLISHED: Final = "Sta6"
+_RELEASING: Final = "Sta7"
 _CLOSING: Final = "Sta13"
 _CONNECTION_CLOSED: Final = "Evt17"
 _INVALID_PDU: Final = "Evt19"
@@ -95,6 +96,7 @@ class UpperLayer(DULServiceProvider):
         self._bell_lock = threading.Lock()
         self._ended = False
         self._reads = False
+        self._listens = False
         # Both ways pynetdicom only puts; whoever takes sleeps meanwhile.
         self.to_user_queue = _Told(messages.news.set)
         self.to_provider_queue = _Told(self._be_busy)
@@ -167,10 +169,15 @@ class UpperLayer(DULServiceProvider):
             return True
         if not waiting or not isinstance(waiting[0], Parcel):
             return bool(super()._process_recv_primitive())
+        if self._listens:
+            self._listens = False
+            return False
         parcel = cast("Parcel", self.to_provider_queue.get_nowait())
         if self.state_machine.current_state == _ESTABLISHED:
             self._connection.send(parcel.data)
         parcel.gone.set()
+        # Whoever is sent parcel after parcel is heard in between: it may want no more.
+        self._listens = True
         return True
 
     def run_reactor(self) -> None:
@@ -230,6 +237,8 @@ class UpperLayer(DULServiceProvider):
                 self.event_queue.put(_INVALID_PDU)
             elif kind == pdata.TYPE and self.state_machine.current_state == _ESTABLISHED:
                 self._read_p_data(length)
+            elif kind == pdata.TYPE and self.state_machine.current_state == _RELEASING:
+                connection.recv(length)  # for nobody any more: what it was asked for has been answered, or isn't wanted
             elif kind in ASSOCIATE:
                 self._read_associate(kind, length)
             else:

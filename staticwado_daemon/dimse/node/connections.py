@@ -19,8 +19,8 @@ from pynetdicom.association import Association
 
 from staticwado_daemon.dimse.node.acceptance import Refusal
 
-MAXIMUM_PENDING = 64
-MAXIMUM_PENDING_OF_PEER = 16
+_CROWDS = 4
+"""Addresses of which as many may pend as of one may."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,11 +49,13 @@ class Connections:
 
     Args:
         artim: seconds that a connection may pend.
+        of_peer: connections of one address that may pend.
         clock: monotonic seconds.
     """
 
-    def __init__(self, artim: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, artim: float, of_peer: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._artim = artim
+        self._of_peer = of_peer
         self._clock = clock
         self._lock = threading.Lock()
         # With a descriptor of our own: the number of one that a library has closed may be another file's by now.
@@ -130,9 +132,9 @@ class Connections:
     def _make_room(self, peer: str) -> None:
         pending = self._pending()
         count = Counter(each.peer for each in pending)
-        if count[peer] >= MAXIMUM_PENDING_OF_PEER:
+        if count[peer] >= self._of_peer:
             crowd = peer
-        elif len(pending) >= MAXIMUM_PENDING:
+        elif len(pending) >= _CROWDS * self._of_peer:
             crowd = count.most_common(1)[0][0]
         else:
             return

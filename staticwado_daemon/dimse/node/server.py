@@ -36,6 +36,8 @@ from staticwado_daemon.operate.network import Outcome
 
 _BACKLOG = 128
 _POLL_SECONDS = 0.2
+_LEAST_PENDING = 32
+"""Connections of one address that may pend; where more associations are allowed, as many: all may begin at once."""
 _NO_LIMIT = 1_000_000
 """For pynetdicom's own limits: ours are elsewhere."""
 _FINISH_SECONDS = 5.0
@@ -143,7 +145,7 @@ class _Server(AssociationServer):
     ) -> None:
         self._node = node
         self._observed = observed
-        self._connections = Connections(node.artim)
+        self._connections = Connections(node.artim, max(_LEAST_PENDING, node.rules.maximum_of_peer))
         self._here = threading.local()
         own: list[Handler] = [
             (evt.EVT_CONN_OPEN, self._begin),

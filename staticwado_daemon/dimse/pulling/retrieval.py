@@ -2,10 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from pydicom.dataset import Dataset
 from pynetdicom.association import Association
@@ -13,11 +13,10 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.dimse import contexts
-from staticwado_daemon.dimse.association.command import StoreRequest
-from staticwado_daemon.dimse.association.messages import Answer, Reception, Storage
-from staticwado_daemon.dimse.association.provider import give_up, undisturbed
+from staticwado_daemon.dimse.association.provider import give_up, is_over, undisturbed
 from staticwado_daemon.dimse.association.requestor import ended
 from staticwado_daemon.dimse.peers import Peer
+from staticwado_daemon.dimse.pulling.arrivals import Arrivals
 from staticwado_daemon.dimse.statuses import SUCCESS, is_pending, is_warning, told
 from staticwado_daemon.errors import StaticwadoError
 
@@ -35,11 +34,13 @@ class Part:
         study: Study Instance UID.
         series: Series Instance UID.
         instances: SOP Instance UIDs; none of them means the whole series.
+        count: how many instances that is, as far as we know.
     """
 
     study: UID
     series: UID
     instances: tuple[UID, ...] = ()
+    count: int = 0
 
     def identifier(self) -> Dataset:
         """The request's identifier."""
@@ -52,53 +53,11 @@ class Part:
         return asked
 
 
-@dataclass(slots=True)
-class Arrivals:
-    """The storage service, and which objects have got through it.
+class Counts(NamedTuple):
+    """How many objects of a C-MOVE have been sent, and how many have failed, so far."""
 
-    Attributes:
-        storage: where objects go.
-        told: is told of each that is stored.
-        is_given_up: asked now and then whether nobody wants the rest.
-        stored: SOP Instance UIDs of what was answered with success.
-        refused: our own answers to the others, by SOP Instance UID.
-        moved_at: when something came last, by the monotonic clock.
-    """
-
-    storage: Storage
-    told: Callable[[], None] = lambda: None
-    is_given_up: Callable[[], bool] = lambda: False
-    stored: set[str] = field(default_factory=set)
-    refused: dict[str, Answer] = field(default_factory=dict)
-    moved_at: float = field(default_factory=time.monotonic)
-
-    def begin(self, association: Association, context: PresentationContext, request: StoreRequest) -> Reception:
-        """Be ready for an object."""
-        return _Arriving(self, request.sop_instance_uid, self.storage.begin(association, context, request))
-
-
-@dataclass(slots=True)
-class _Arriving:
-    arrivals: Arrivals
-    instance: str
-    reception: Reception
-
-    def write(self, data: memoryview) -> None:
-        self.arrivals.moved_at = time.monotonic()
-        self.reception.write(data)
-
-    def finish(self) -> Answer:
-        answer = self.reception.finish()
-        self.arrivals.moved_at = time.monotonic()
-        if answer.status == SUCCESS:
-            self.arrivals.stored.add(self.instance)
-            self.arrivals.told()
-        else:
-            self.arrivals.refused[self.instance] = answer
-        return answer
-
-    def abandon(self) -> None:
-        self.reception.abandon()
+    sent: int
+    failed: int
 
 
 def receiving(classes: Sequence[str], *, plain: bool = False) -> list[PresentationContext]:
@@ -131,12 +90,14 @@ def get(association: Association, peer: Peer, part: Part, arrivals: Arrivals, se
         StaticwadoError: if the peer answers with a failure of the whole.
     """
     with undisturbed(association), _watched(association, arrivals, seconds):
+        if is_over(association):  # since the last request
+            raise ended(association, peer)
         for status, _ in association.send_c_get(part.identifier(), contexts.STUDY_ROOT_GET):
             arrivals.moved_at = time.monotonic()
             _check(status, association, peer, "C-GET")
 
 
-def move(association: Association, peer: Peer, part: Part, title: str) -> Iterator[tuple[int, int]]:
+def move(association: Association, peer: Peer, part: Part, title: str) -> Iterator[Counts]:
     """Have the peer send a part to somebody else, which may be us (C-MOVE).
 
     Args:
@@ -146,17 +107,18 @@ def move(association: Association, peer: Peer, part: Part, title: str) -> Iterat
         title: the AE title to which it is to be sent, as the peer knows it.
 
     Yields:
-        how many objects have been sent and how many have failed, so far.
+        how far it is.
 
     Raises:
         Transient: if the association ends, or nothing is heard any more.
         StaticwadoError: if the peer answers with a failure of the whole.
     """
     with undisturbed(association):
+        if is_over(association):  # since the last request
+            raise ended(association, peer)
         for status, _ in association.send_c_move(part.identifier(), title, contexts.STUDY_ROOT_MOVE):
             _check(status, association, peer, "C-MOVE")
-            done = _count(status, "Completed") + _count(status, "Warning")
-            yield done, _count(status, "Failed")
+            yield Counts(_count(status, "Completed") + _count(status, "Warning"), _count(status, "Failed"))
 
 
 def _count(status: Dataset, kind: str) -> int:

@@ -10,15 +10,16 @@ from typing import Final
 import structlog
 
 from staticwado_daemon.dicom.uids import UID
-from staticwado_daemon.dimse.association.messages import Storage
 from staticwado_daemon.dimse.association.requestor import Local, associated
 from staticwado_daemon.dimse.patience import Patience, pause_seconds
 from staticwado_daemon.dimse.peers import Peer
-from staticwado_daemon.dimse.pulling import pull
-from staticwado_daemon.dimse.pulling.retrieval import Arrivals
+from staticwado_daemon.dimse.pulling import lacking, pull
+from staticwado_daemon.dimse.pulling.arrivals import Arrivals, Expected
 from staticwado_daemon.errors import StaticwadoError
 
 _LONGEST_PAUSE: Final = 3600.0
+_STUDIES_AT_ONCE: Final = 100
+"""So many are looked at before what is lacked of them is fetched: the first isn't to wait for all of an archive."""
 _ONCE: Final = Patience(tries=2)
 """Of one round: the next one comes anyway."""
 
@@ -48,6 +49,7 @@ class _Round:
     lacked: int = 0
     fetched: int = 0
     problem: str | None = None
+    is_general: bool = False
 
 
 class Rules:
@@ -56,12 +58,12 @@ class Rules:
     Args:
         rules: what is wanted.
         local: we.
-        storage: where objects go.
+        storage: where objects go, also those that a peer sends to our node.
         held: which instances of a study are known here.
     """
 
     def __init__(
-        self, rules: Iterable[Rule], local: Local, storage: Storage, held: Callable[[UID], frozenset[UID]]
+        self, rules: Iterable[Rule], local: Local, storage: Expected, held: Callable[[UID], frozenset[UID]]
     ) -> None:
         self._local = local
         self._storage = storage
@@ -96,12 +98,12 @@ class Rules:
             due.append((time.monotonic() + pause, failures, rule))
 
     def keep(self, rule: Rule, stopped: threading.Event) -> bool:
-        """Do one round, with a line in the log; False if it brought nothing and has to be done again."""
+        """Do one round, with a line in the log; False if the peer or the way to it failed, and nothing came."""
         began, found = time.monotonic(), _Round()
         try:
             self._round(rule, found, stopped)
         except StaticwadoError as error:
-            found.problem = str(error)
+            found.problem, found.is_general = str(error), True
         except Exception:  # noqa: BLE001 - one round's trouble must not end all that follow
             _log.exception("pull_broken", peer=str(rule.peer))
             return False
@@ -111,36 +113,44 @@ class Rules:
             _log.warning("pull_incomplete", peer=str(rule.peer), **counts, reason=found.problem, seconds=seconds)
         else:
             _log.info("pulled", peer=str(rule.peer), **counts, seconds=seconds)
-        return found.problem is None or found.fetched > 0
+        # One object that can't be had is to delay no others: all is looked at again at the usual time.
+        return not found.is_general or found.fetched > 0
 
     def _round(self, rule: Rule, found: _Round, stopped: threading.Event) -> None:
-        lacks = []
-        with associated(self._local, rule.peer, pull.proposals()) as association:
-            ways = pull.ways(association)
+        with associated(self._local, rule.peer, lacking.proposals()) as association:
+            ways = lacking.ways(association)
             if not ways:
                 raise StaticwadoError(f"{rule.peer} offers neither C-GET nor C-MOVE")
-            for study in pull.studies(association, rule.peer, rule.keys, date.today()):  # noqa: DTZ011 - a local day
-                found.studies += 1
-                lack = pull.lack(association, rule.peer, study, self._known(study))
-                if lack.items:
-                    lacks.append(lack)
-        for lack in lacks:
-            if stopped.is_set():
-                return
-            found.lacked += len(lack.items)
-            pulled = self._fetch(rule.peer, lack, ways[0], stopped)
-            found.fetched += pulled.fetched
-            found.problem = found.problem or pulled.problem
+            studies = lacking.studies(association, rule.peer, rule.keys, date.today())  # noqa: DTZ011 - a local day
+        found.studies = len(studies)
+        for start in range(0, len(studies), _STUDIES_AT_ONCE):
+            for lack in self._lacks(rule.peer, studies[start : start + _STUDIES_AT_ONCE]):
+                if stopped.is_set():
+                    return
+                found.lacked += len(lack.items)
+                pulled = self._fetch(rule.peer, lack, ways[0], stopped)
+                found.fetched += pulled.fetched
+                found.problem = found.problem or pulled.problem
+                found.is_general |= pulled.is_general
 
-    def _fetch(self, peer: Peer, lack: pull.Lack, way: pull.Way, stopped: threading.Event) -> pull.Pulled:
+    def _lacks(self, peer: Peer, studies: Sequence[UID]) -> list[lacking.Lack]:
+        with associated(self._local, peer, lacking.proposals()) as association:
+            return [lacking.lack(association, peer, study, self._known(study)) for study in studies]
+
+    def _fetch(self, peer: Peer, lack: lacking.Lack, way: lacking.Way, stopped: threading.Event) -> pull.Pulled:
+        if not lack.items:
+            return pull.Pulled(lack, 0, lack.problem)
         patience = replace(_ONCE, wait=stopped.wait)
         if way == "move":
-            return pull.move(self._local, peer, lack, patience=patience)
-        arrivals = Arrivals(self._storage, is_given_up=stopped.is_set)
-        pulled = pull.get(self._local, peer, lack, arrivals, patience)
-        # What came but isn't known yet waits for the daemon, or was rejected by it: neither is to come again.
+            with self._storage.expecting(each.identity.instance for each in lack.items) as arrivals:
+                pulled = pull.move(self._local, peer, lack, patience=patience)
+                pulled = pull.arrived(pulled, lambda _study: arrivals.stored)
+        else:
+            arrivals = Arrivals(self._storage, is_given_up=stopped.is_set)
+            pulled = pull.get(self._local, peer, lack, arrivals, patience)
+        # What came but isn't known yet waits for the daemon, or was rejected by it or before: it isn't to come again.
         with self._lock:
-            self._fetched.setdefault(lack.study, set()).update(arrivals.stored)
+            self._fetched.setdefault(lack.study, set()).update(arrivals.settled)
         return pulled
 
     def _known(self, study: UID) -> frozenset[str]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import date
+from io import BytesIO
 from typing import Final, TypeAlias, get_args
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pynetdicom.association import Association
-from pynetdicom.dsutils import encode
+from pynetdicom.dsutils import decode, encode
 
 from staticwado_daemon.archive.search import Level
 from staticwado_daemon.dicom.matching import Attribute
@@ -17,7 +18,8 @@ from staticwado_daemon.dimse.association.requestor import ended
 from staticwado_daemon.dimse.contexts import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.query import dates
-from staticwado_daemon.dimse.query.identifier import attributes, dataset
+from staticwado_daemon.dimse.query.encoding import encoded
+from staticwado_daemon.dimse.query.identifier import QUERY_RETRIEVE_LEVEL, attributes
 from staticwado_daemon.dimse.statuses import CANCELLED, SUCCESS, is_pending, told
 from staticwado_daemon.errors import ConfigError, Rejected, StaticwadoError
 
@@ -103,14 +105,13 @@ def identifier(level: Level, keys: Mapping[str, str], today: date) -> Dataset:
     missing = [each for each in _ABOVE[level] if not keys.get(each)]
     if missing:
         raise ConfigError(f"a query at level {level} needs {' and '.join(missing)}")
-    wanted: dict[str, Attribute] = {}
+    wanted: dict[str, Attribute] = {QUERY_RETRIEVE_LEVEL: {"vr": "CS", "Value": [level]}}
     for keyword, value in {**dict.fromkeys(RETURNED[level], ""), **keys}.items():
         tag, vr = check(keyword, value)
         value = _date(keyword, value, today) if value and vr == "DA" else value  # noqa: PLW2901 - the same, written out
         wanted[tag] = {"vr": vr, "Value": value.split("\\")} if value else {"vr": vr}
-    asked = dataset(dict(sorted(wanted.items())), _CHARACTER_SETS)
-    asked.QueryRetrieveLevel = level
-    return asked
+    # pynetdicom wants a data set, and writes its elements as they are.
+    return decode(BytesIO(encoded(wanted, _CHARACTER_SETS, implicit=False)), False, True)
 
 
 def _date(keyword: str, value: str, today: date) -> str:

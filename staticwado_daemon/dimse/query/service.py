@@ -6,15 +6,13 @@ for as well, and are matched. Only what is asked for is told, and what no query 
 the answer's status 0xFF01. Date and time are matched each on its own; names never by their sound.
 """
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import structlog
-from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -22,27 +20,26 @@ from pynetdicom.presentation import PresentationContext
 
 from staticwado_daemon.archive import search
 from staticwado_daemon.dicom.matching import UNMATCHED_VRS, Attribute, Key, Unmatchable
+from staticwado_daemon.dicom.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 from staticwado_daemon.dimse import statuses
-from staticwado_daemon.dimse.association import provider
-from staticwado_daemon.dimse.association.provider import Handler
+from staticwado_daemon.dimse.association.provider import Handler, is_over
+from staticwado_daemon.dimse.association.responses import Responses
 from staticwado_daemon.dimse.contexts import PATIENT_ROOT_FIND, STUDY_ROOT_FIND, messages
 from staticwado_daemon.dimse.node.observed import Observed
 from staticwado_daemon.dimse.query import hierarchy, identifier
+from staticwado_daemon.dimse.query.encoding import encoded
 from staticwado_daemon.dimse.query.hierarchy import OpenIndex
 from staticwado_daemon.dimse.query.identifier import QUERY_RETRIEVE_LEVEL, Identifier
 from staticwado_daemon.dimse.statuses import CANCELLED, SUCCESS
 from staticwado_daemon.errors import Rejected, Transient
-
-_Response: TypeAlias = tuple[Dataset | int, Dataset | None]
 
 _RETRIEVE_AE_TITLE: Final = "00080054"
 _INSTANCE_AVAILABILITY: Final = "00080056"
 _MODELS: Final = (PATIENT_ROOT_FIND, STUDY_ROOT_FIND)
 _EXTENSIONS: Final = bytes((1, 0, 0, 0, 0, 1, 0))
 """What of extended negotiation is done (PS3.4 table C.5-2): relational queries, and matching of empty values."""
-_MOST_QUEUED: Final = 64
-"""Messages that wait to be sent before the next answer is looked for, so that a slow peer takes up no memory."""
-_LOOK_SECONDS: Final = 0.001
+_LOOK_SECONDS: Final = 0.2
+"""After which it is seen again whether a slow peer has cancelled, or is gone."""
 
 _log = structlog.get_logger(__name__)
 
@@ -114,34 +111,34 @@ class Query:
             (evt.EVT_SOP_EXTENDED, extensions),
         )
 
-    def _find(self, event: Any) -> Iterator[_Response]:
-        """Yield one response for each match, and a last one if it isn't success."""
-        self._observed.began(event.assoc)
-        status = CANCELLED  # unless told otherwise: whoever has gone away wants nothing more
-        last: Dataset | None = None
+    def _find(self, event: Any) -> None:
+        """Send one response for each match, and a last one."""
+        association, request = event.assoc, event.request
+        self._observed.began(association)
+        responses = Responses(
+            association, event.context.context_id, request.MessageID, str(request.AffectedSOPClassUID)
+        )
         try:
-            yield from self._matches(event)
-            status = SUCCESS
-        except _Ended as end:
-            status, last = end.status, end.response
-        finally:
-            self._observed.note(event.assoc, "C-FIND", status)
-        if last is not None:
-            yield last, None
+            self._tell_matches(event, responses)
+            end = _Ended(SUCCESS)
+        except _Ended as why:
+            end = why
+        self._observed.note(association, "C-FIND", end.status)
+        responses.finish(end.status, end.comment, int(end.tag, 16) if end.tag else None)
 
-    def _matches(self, event: Any) -> Iterator[_Response]:
+    def _tell_matches(self, event: Any, responses: Responses) -> None:
         try:
-            request = event.request
-            sop_class = str(request.AffectedSOPClassUID)
-            encoded = request.Identifier.getvalue() if request.Identifier else b""
-            asked = identifier.read(encoded, str(event.context.transfer_syntax))
+            syntax, sop_class = str(event.context.transfer_syntax), str(event.request.AffectedSOPClassUID)
+            request = event.request.Identifier.getvalue() if event.request.Identifier else b""
+            asked = identifier.read(request, syntax)
             wanted = question(asked, sop_class, relational=_is_relational(event.assoc, sop_class))
             status = statuses.PENDING_WITH_WARNING if wanted.is_partial else statuses.PENDING
             with self._open_index() as index:
-                attend = partial(_wait_for_room, event)
+                attend = partial(_wait_for_room, event, responses)
                 for answer in search.search(index, self._root, wanted.level, wanted.keys, attend):
+                    told = self._told(wanted, answer)
+                    responses.add(status, encoded(told, wanted.terms, implicit=syntax == IMPLICIT_VR_LITTLE_ENDIAN))
                     attend()
-                    yield status, self._reply(wanted, answer)
         except Unmatchable as why:
             raise _Ended(statuses.MISMATCH, why.reason, why.tag) from why
         except Rejected as why:
@@ -156,7 +153,7 @@ class Query:
             _log.error("query_failed", error=type(error).__name__, place=_place(error))
             raise _Ended(statuses.UNABLE_TO_PROCESS, "the archive could not be read") from error
 
-    def _reply(self, wanted: Question, answer: Mapping[str, Attribute]) -> Dataset:
+    def _told(self, wanted: Question, answer: Mapping[str, Attribute]) -> dict[str, Attribute]:
         """The identifier of one response (PS3.4 C.4.1.1.3.2)."""
         told: dict[str, Attribute] = {
             QUERY_RETRIEVE_LEVEL: {"vr": "CS", "Value": [wanted.level]},
@@ -164,23 +161,17 @@ class Query:
         }
         if wanted.availability:
             told[_INSTANCE_AVAILABILITY] = {"vr": "CS", "Value": ["ONLINE"]}
-        return identifier.dataset(told | selected(wanted.keys, answer), wanted.terms)
+        return told | selected(wanted.keys, answer)
 
 
 class _Ended(Exception):
-    """There are no more matches: cancelled, gone, or at fault; `response` tells the peer, None if it isn't there."""
+    """There are no more matches: with which status, and for people why; `tag` is of the key at fault, if one is."""
 
-    def __init__(self, status: int, comment: str = "", tag: str = "", *, tell: bool = True) -> None:
+    def __init__(self, status: int, comment: str = "", tag: str = "") -> None:
         super().__init__(comment)
         self.status = status
-        self.response: Dataset | None = None
-        if tell:
-            self.response = Dataset()
-            self.response.Status = status
-            if comment:
-                self.response.ErrorComment = statuses.comment(comment)
-            if tag:
-                self.response.OffendingElement = [int(tag, 16)]
+        self.comment = comment
+        self.tag = tag
 
 
 def selected(keys: Sequence[Key], answer: Mapping[str, Attribute]) -> dict[str, Attribute]:
@@ -208,21 +199,17 @@ def _is_relational(association: Association, sop_class: str) -> bool:
     return bool(association.requestor.sop_class_extended.get(UID(sop_class), b"")[:1] == b"\x01")
 
 
-def _wait_for_room(event: Any) -> None:
-    """Return when answers that were given before have left.
+def _wait_for_room(event: Any, responses: Responses) -> None:
+    """Have ready answers sent, and return when there is room for more.
 
     Raises:
         _Ended: if the request is cancelled, or nobody is there any more.
     """
-    association = event.assoc
     while True:
-        if event.is_cancelled:
+        if event.is_cancelled or is_over(event.assoc):
             raise _Ended(CANCELLED)
-        if provider.is_over(association):
-            raise _Ended(CANCELLED, tell=False)
-        if provider.waiting_to_leave(association) < _MOST_QUEUED:
+        if responses.pass_on(_LOOK_SECONDS):
             return
-        time.sleep(_LOOK_SECONDS)
 
 
 def _place(error: BaseException) -> str:

@@ -80,7 +80,12 @@ def select(root: Path, open_index: OpenIndex, request: Request) -> list[Chosen]:
     if request.patient:
         with open_index() as index:
             studies = list(_of_patient(root, index, request))
-    return list(instances.published(root, studies, lambda identity: _is_meant(request, identity)))
+    series, sop_instances = frozenset(request.series), frozenset(request.instances)
+
+    def is_meant(identity: Identity) -> bool:
+        return (not series or identity.series in series) and (not sop_instances or identity.instance in sop_instances)
+
+    return list(instances.published(root, studies, is_meant))
 
 
 def _uids(found: dict[Level, tuple[str, ...]], level: Level) -> tuple[UID, ...]:
@@ -98,9 +103,3 @@ def _of_patient(root: Path, index: QueryIndex, request: Request) -> Iterator[UID
     ]
     for answer in search.search(index, root, "STUDY", keys):
         yield UID(first_text(answer, hierarchy.STUDY_INSTANCE_UID))
-
-
-def _is_meant(request: Request, identity: Identity) -> bool:
-    return (not request.series or identity.series in request.series) and (
-        not request.instances or identity.instance in request.instances
-    )

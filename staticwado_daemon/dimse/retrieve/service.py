@@ -17,13 +17,14 @@ from staticwado_daemon.dimse import contexts, statuses
 from staticwado_daemon.dimse.association.provider import Handler
 from staticwado_daemon.dimse.association.requestor import Local
 from staticwado_daemon.dimse.node.observed import Observed
+from staticwado_daemon.dimse.patience import Patience
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.query import identifier
 from staticwado_daemon.dimse.query.hierarchy import OpenIndex
 from staticwado_daemon.dimse.retrieve import selection
-from staticwado_daemon.dimse.retrieve.destination import Destination
 from staticwado_daemon.dimse.retrieve.suboperations import SubOperations
 from staticwado_daemon.dimse.sending import operations as sending
+from staticwado_daemon.dimse.sending.delivery import Delivery
 from staticwado_daemon.dimse.sending.instances import Chosen
 from staticwado_daemon.dimse.sending.operations import Sent
 from staticwado_daemon.dimse.sending.renditions import Renditions
@@ -32,6 +33,10 @@ from staticwado_daemon.operate.network import Operation
 
 MOST: Final = 0xFFFF
 """Sub-operations of one request: more can't be counted in an answer, whose numbers have 16 bits."""
+
+_TRIES: Final = 3
+_FIRST_PAUSE_SECONDS: Final = 0.5
+"""With a destination that is lost: who has asked for the C-MOVE waits meanwhile."""
 
 _PATIENT_ROOT: Final = frozenset((contexts.PATIENT_ROOT_GET, contexts.PATIENT_ROOT_MOVE))
 
@@ -111,8 +116,17 @@ class Retrieve:
         originator = (str(event.assoc.requestor.ae_title).strip(), request.MessageID)
 
         def perform(work: SubOperations, chosen: list[Chosen], renditions: Renditions) -> Generator[Sent, None, None]:
-            destination = Destination(self._local, self._peers[title], originator, work.is_stopped, work.keep_alive)
-            return destination.send(chosen, renditions)
+            delivery = Delivery(
+                self._local,
+                self._peers[title],
+                renditions,
+                Patience(_TRIES, _FIRST_PAUSE_SECONDS, wait=work.rest),
+                retries_refusals=False,
+                originator=originator,
+                is_stopped=work.is_stopped,
+                waiting=work.keep_alive,
+            )
+            return _brought(delivery, chosen)
 
         self._serve(event, "C-MOVE", perform, is_known=title in self._peers)
 
@@ -165,3 +179,12 @@ class Retrieve:
         if len(chosen) > MOST:
             raise _Refused(statuses.CANNOT_COUNT, f"more than {MOST:,} instances: ask for fewer at once")
         return chosen
+
+
+def _brought(delivery: Delivery, chosen: Sequence[Chosen]) -> Generator[Sent, None, None]:
+    """Bring instances to a destination; if there is no association with it, that is what became of each."""
+    try:
+        yield from delivery.send(chosen)
+    except StaticwadoError as why:
+        _log.warning("destination_refused", reason=str(why))
+        yield from (Sent(each, None, "there is no association with the destination") for each in chosen)

@@ -75,6 +75,12 @@ class SubOperations:
         """Let the requestor hear that work goes on, if it heard nothing for long."""
         self._tell_of_progress(_ALIVE_SECONDS)
 
+    def rest(self, seconds: float) -> bool:
+        """Wait, no longer than a few seconds; True if nobody waits for the rest."""
+        time.sleep(seconds)
+        self.keep_alive()
+        return self.is_stopped()
+
     def is_stopped(self) -> bool:
         """Whether the requestor has cancelled, or is gone."""
         return bool(self._event.is_cancelled) or is_over(self._event.assoc)

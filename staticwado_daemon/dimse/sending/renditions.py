@@ -125,12 +125,12 @@ class Renditions:
 
     def _look(self, study: UID) -> None:
         """Read the records of a study, once for all of its instances."""
-        self._study = study
         self._versions = {
             (identity, record.content): Version(record, published=record is known.winner)
             for identity, known in merge(holdings.held(self._root, study)).items()
             for record in known.visible
         }
+        self._study = study
 
     def _forget(self) -> None:
         with self._lock:

@@ -188,10 +188,11 @@ def _representation(tag: int, attribute: DataSetJson, creator: str, signed: int)
     """The VR: the one stated if it can be meant, otherwise the dictionaries', otherwise what the value looks like."""
     stated = attribute.get("vr")
     values = _values(attribute)
-    if stated in VRS and (stated != "UN" or not values):
-        return str(stated)
+    if isinstance(stated, str) and stated in VRS and (stated != "UN" or not values):
+        return stated
     inline = attribute.get("InlineBinary")
-    known = value_representation(tag, creator, len(base64.b64decode(inline)) if inline else 0, signed)
+    length = len(inline.rstrip("=")) * 3 // 4 if isinstance(inline, str) else 0
+    known = value_representation(tag, creator, length, signed)
     if known != "UN" or not values:
         return known
     if all(isinstance(each, dict) for each in values):

@@ -32,6 +32,10 @@ class Adopting:
         files: what writes into it.
         payloads: digests of what the frames hold, in order.
         used: old files that need not be taken along, for what they hold is in new ones.
+        changes: attributes that say something else of the new files than they said of the old ones; None where one
+            goes.
+        lacks: what its own program should have kept and didn't.
+        notes: what was contradictory, or had to be corrected.
     """
 
     old: Path
@@ -39,6 +43,9 @@ class Adopting:
     files: Files
     payloads: list[str] = field(default_factory=list)
     used: set[Path] = field(default_factory=set)
+    changes: dict[str, bytes | None] = field(default_factory=dict)
+    lacks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
     def begin(cls, old: Path, directory: Path) -> "Adopting":

@@ -17,7 +17,7 @@ from staticwado_daemon.archive import gzipped, layout, summary
 from staticwado_daemon.archive.record import Record
 from staticwado_daemon.archive.stage import Stage
 from staticwado_daemon.dicom import documents, part10
-from staticwado_daemon.dicom.attributes import Attributes
+from staticwado_daemon.dicom.attributes import Attributes, first_text
 from staticwado_daemon.dicom.frames import PixelDescription
 from staticwado_daemon.dicom.part10 import Instance
 from staticwado_daemon.dicom.transfer_syntaxes import (
@@ -116,40 +116,25 @@ def _from_whole(old: Path, found: Found, directory: Path, rules: Rules) -> tuple
 def _from_parts(study: Path, found: Found, adopting: Adopting, rules: Rules) -> Adopted:
     """Put an instance together from metadata, frames and bulk data."""
     data_set: dict[str, Any] = orjson.loads(found.dataset)
-    instance, lacks = _read(study, data_set, found, rules)
+    encoded, adopting.lacks = elements.encode(data_set, lambda uri: spellings.bulk_value(study, uri), found.dialect)
+    instance = part10.read(_HEAD + b"".join(encoded.values()), rules.limits, layout.bulk_uri)
     for value in instance.bulk_values:
         adopting.files.add_bulk(value.sha256, value.data)
-    notes: list[str] = []
-    changes: dict[str, bytes | None] = {}
-    if not _store_video(adopting, data_set, instance, changes):
-        lacks += _store_frames(adopting, data_set, instance, rules, changes, notes)
+    if not _store_video(adopting, data_set, instance):
+        _store_frames(adopting, data_set, instance, rules.images)
     _store_renditions(adopting, instance)
-    attributes = instance.attributes.with_changes(changes)
+    attributes = instance.attributes.with_changes(adopting.changes)
     count = sum(blob.path.startswith("frames/") for blob in adopting.files.blobs)
-    return Adopted(_staged(adopting, found, attributes), count, tuple(lacks), tuple(notes))
+    return Adopted(_staged(adopting, found, attributes), count, tuple(adopting.lacks), tuple(adopting.notes))
 
 
-def _read(study: Path, data_set: dict[str, Any], found: Found, rules: Rules) -> tuple[Instance, list[str]]:
-    """The data set as our own reader reads it, and what it lacks."""
-    encoded, lacks = elements.encode(data_set, lambda uri: spellings.bulk_value(study, uri), found.dialect)
-    instance = part10.read(_HEAD + b"".join(encoded.values()), rules.limits, layout.bulk_uri)
-    return instance, lacks
-
-
-def _store_frames(
-    adopting: Adopting,
-    data_set: dict[str, Any],
-    instance: Instance,
-    rules: Rules,
-    changes: dict[str, bytes | None],
-    notes: list[str],
-) -> list[str]:
-    """Store the frames and the thumbnail; return what is missing."""
+def _store_frames(adopting: Adopting, data_set: dict[str, Any], instance: Instance, images: Images) -> None:
+    """Store the frames and the thumbnail, and say what is missing."""
     tag = next((each for each in _PIXEL_DATA if each in data_set), None)
     description = _description(instance.attributes)
     listing = frames.find(adopting.old / FRAMES, description.number_of_frames if description else 0)
     if not listing.files and tag is None:
-        return []
+        return
     vr = _pixel_data_vr(data_set, tag)
     syntaxes: Counter[str] = Counter()
     labels: Counter[tuple[str, str]] = Counter()
@@ -158,6 +143,7 @@ def _store_frames(
         syntaxes[frame.transfer_syntax] += 1
         labels[frame.label, frame.transfer_syntax] += 1
     adopting.use(listing)
+    notes = adopting.notes
     notes += _corrections(labels)
     if listing.others:
         notes.append(f"frames that stood there twice, with different contents: {len(listing.others)}")
@@ -166,12 +152,11 @@ def _store_frames(
     if len(syntaxes) > 1:
         notes.append(f"its frames have different transfer syntaxes: {', '.join(syntaxes)}")
     if syntaxes:
-        changes[_AVAILABLE_TRANSFER_SYNTAX_UID] = _uid(next(iter(syntaxes)))
-    if listing.files or tag:
-        uri = f"instances/{instance.identity.instance}/frames"
-        changes[tag or _PIXEL_DATA[0]] = orjson.dumps({"vr": vr, "BulkDataURI": uri})
-    _store_thumbnail(adopting, instance, listing, description, rules.images)
-    return _missing(listing, description, notes)
+        adopting.changes[_AVAILABLE_TRANSFER_SYNTAX_UID] = _uid(next(iter(syntaxes)))
+    uri = f"instances/{instance.identity.instance}/frames"
+    adopting.changes[tag or _PIXEL_DATA[0]] = orjson.dumps({"vr": vr, "BulkDataURI": uri})
+    _store_thumbnail(adopting, instance, listing, description, images)
+    _compare_numbers(adopting, listing, description)
 
 
 def _corrections(labels: Mapping[tuple[str, str], int]) -> Iterator[str]:
@@ -183,16 +168,15 @@ def _corrections(labels: Mapping[tuple[str, str], int]) -> Iterator[str]:
             yield f"frames labelled {label} that are {syntax}: {count}"
 
 
-def _missing(listing: Listing, description: PixelDescription | None, notes: list[str]) -> list[str]:
+def _compare_numbers(adopting: Adopting, listing: Listing, description: PixelDescription | None) -> None:
     """Compare the frames that there are with Number of Frames."""
     expected = description.number_of_frames if description else len(listing.files)
     if len(listing.files) > expected:
-        notes.append(f"{len(listing.files)} frames where Number of Frames says {expected}")
+        adopting.notes.append(f"{len(listing.files)} frames where Number of Frames says {expected}")
     absent = [number for number in range(1, expected + 1) if number not in listing.files]
-    if not absent:
-        return []
-    named = ", ".join(map(str, absent[:_MOST_NAMED])) + (" …" if len(absent) > _MOST_NAMED else "")
-    return [f"frames missing: {named} ({len(absent)} of {expected})"]
+    if absent:
+        named = ", ".join(map(str, absent[:_MOST_NAMED])) + (" …" if len(absent) > _MOST_NAMED else "")
+        adopting.lacks.append(f"frames missing: {named} ({len(absent)} of {expected})")
 
 
 def _store_thumbnail(
@@ -211,11 +195,9 @@ def _store_thumbnail(
             adopting.files.add(layout.THUMBNAIL, picture)
 
 
-def _store_video(
-    adopting: Adopting, data_set: dict[str, Any], instance: Instance, changes: dict[str, bytes | None]
-) -> bool:
+def _store_video(adopting: Adopting, data_set: dict[str, Any], instance: Instance) -> bool:
     """Store a video under our name; say whether it is one."""
-    stated = _first(data_set, _AVAILABLE_TRANSFER_SYNTAX_UID)
+    stated = first_text(data_set, _AVAILABLE_TRANSFER_SYNTAX_UID)
     usual = transfer_syntax(stated).video_extension or ""
     rendered = [adopting.old / "rendered" / f"index.{each}" for each in _VIDEO]
     path = next((each for each in (*rendered, adopting.old / _OLD_VIDEO) if each.is_file()), None)
@@ -233,8 +215,9 @@ def _store_video(
     extension = documents.video_extension(bytes(stream[: documents.HEAD_LENGTH]), usual)
     adopting.add_stream(layout.rendered(extension), stream)
     uri = f"series/{instance.identity.series}/instances/{instance.identity.instance}/rendered"
-    changes[_AVAILABLE_TRANSFER_SYNTAX_UID] = _uid(stated if transfer_syntax(stated).is_video else _VIDEO[usual])
-    changes[_PIXEL_DATA[0]] = orjson.dumps({"vr": "OB", "BulkDataURI": uri})
+    syntax = stated if transfer_syntax(stated).is_video else _VIDEO[usual]
+    adopting.changes[_AVAILABLE_TRANSFER_SYNTAX_UID] = _uid(syntax)
+    adopting.changes[_PIXEL_DATA[0]] = orjson.dumps({"vr": "OB", "BulkDataURI": uri})
     _store_thumbnail(adopting, instance, Listing({}), None, Images())
     return True
 
@@ -286,12 +269,6 @@ def _pixel_data_vr(data_set: dict[str, Any], tag: str | None) -> str:
     """The VR of the pixel data; where it is said to be one of two, the file was in implicit VR (PS3.5 A.1)."""
     vr = data_set[tag].get("vr") if tag and isinstance(data_set[tag], dict) else None
     return vr if vr in _PIXEL_DATA_VRS else "OW"
-
-
-def _first(data_set: dict[str, Any], tag: str) -> str:
-    attribute = data_set.get(tag)
-    values = attribute.get("Value") if isinstance(attribute, dict) else None
-    return str(values[0]) if isinstance(values, list) and values else ""
 
 
 def _uid(uid: str) -> bytes:

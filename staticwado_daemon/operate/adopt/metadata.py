@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from staticwado_daemon.archive import layout
+from staticwado_daemon.dicom.attributes import first_text
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt, Rejected
 from staticwado_daemon.operate.adopt import deduplicated, spellings
@@ -76,7 +77,7 @@ def from_json(data: bytes) -> list[Found]:
             for uids, dialect, data_set, notes, rejected in orjson.loads(data)
         ]
     except (orjson.JSONDecodeError, Rejected, TypeError, ValueError):
-        raise Corrupt("the notes of an adoption under way are damaged") from None
+        raise Corrupt("not the notes of an adoption under way") from None
 
 
 def read(root: Path, study: UID, directory: Path, record_files: list[Path]) -> list[Found]:
@@ -95,10 +96,13 @@ def read(root: Path, study: UID, directory: Path, record_files: list[Path]) -> l
     said: dict[Identity, list[_Version]] = {}
     for identity, version in _said(root / directory, study, records):
         said.setdefault(identity, []).append(version)
-    return [
-        _reconciled(identity, versions, rejected=identity.instance in records.rejected)
-        for identity, versions in sorted(said.items())
-    ]
+    try:
+        return [
+            _reconciled(identity, versions, rejected=identity.instance in records.rejected)
+            for identity, versions in sorted(said.items())
+        ]
+    except (RecursionError, orjson.JSONEncodeError):
+        raise Corrupt(f"{root / directory}: the metadata of an instance are nested too deeply") from None
 
 
 def _said(directory: Path, study: UID, records: deduplicated.Deduplicated) -> Iterator[tuple[Identity, _Version]]:
@@ -116,7 +120,7 @@ def _said(directory: Path, study: UID, records: deduplicated.Deduplicated) -> It
     for series in _uid_names(directory / "series"):
         for data_set in _foreign_objects(directory / "series" / series / layout.METADATA):
             dialect: Dialect = "bytes" if deduplicated.is_marked(data_set) else "characters"
-            identity = _identity_said(data_set, study, _first(data_set, "00080018"), series)
+            identity = _identity_said(data_set, study, first_text(data_set, "00080018"), series)
             if identity:
                 yield identity, _Version(dialect, deduplicated.without_marks(data_set), "series metadata")
     yield from lacking
@@ -137,7 +141,7 @@ def _own(directory: Path, study: UID) -> Iterator[tuple[Identity, _Version]]:
 def _identity_said(data_set: DataSet, study: UID, instance: str, series: UID | None = None) -> Identity | None:
     """The identity, by the path as far as there is one; None if it can't be one."""
     try:
-        return Identity(study, series or UID(_first(data_set, "0020000E")), UID(instance))
+        return Identity(study, series or UID(first_text(data_set, "0020000E")), UID(instance))
     except Rejected:
         return None
 
@@ -157,7 +161,7 @@ def _reconciled(identity: Identity, versions: list[_Version], *, rejected: bool)
         notes.append(f"the {other_place} contradict the {place}, which hold: {', '.join(tags[:_MOST_NAMED])}{more}")
     expected = (identity.study, identity.series, identity.instance)
     for tag, uid in zip(_SAID, expected, strict=True):
-        if tag in data_set and _first(data_set, tag) != uid:
+        if tag in data_set and first_text(data_set, tag) != uid:
             notes.append(f"({tag[:4]},{tag[4:]}) isn't what the path says, which holds")
         data_set[tag] = {"vr": "UI", "Value": [uid]}
     return Found(identity, dialect, orjson.dumps(data_set), tuple(notes), rejected)
@@ -198,12 +202,6 @@ def _uid_names(directory: Path) -> list[UID]:
         except Rejected:
             continue
     return found
-
-
-def _first(data_set: DataSet, tag: str) -> str:
-    attribute = data_set.get(tag)
-    values = attribute.get("Value") if isinstance(attribute, dict) else None
-    return str(values[0]) if isinstance(values, list) and values else ""
 
 
 def _uids(identity: Identity) -> tuple[str, str, str]:

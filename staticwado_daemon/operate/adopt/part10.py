@@ -24,7 +24,6 @@ from staticwado_daemon.dicom.frames import PixelDescription
 from staticwado_daemon.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.operate.adopt import elements
-from staticwado_daemon.operate.adopt.instance import NO_SOURCE
 
 REBUILT: Final = "made of what a DICOMweb archive holds; not the file that was received"
 
@@ -49,11 +48,6 @@ _EQUIPMENT: Final = {
 }
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _SEQUENCE_DELIMITER: Final = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
-
-
-def is_adopted(record: Record) -> bool:
-    """Whether the record is of an instance without an original."""
-    return record.source == NO_SOURCE
 
 
 def rebuild(record: Record, read: Callable[[str], Buffer]) -> bytes:

@@ -149,7 +149,11 @@ def read(root: Path, candidate: Candidate) -> Contents:
     _refuse_odd_files(root / candidate.directory)
     known = own_identities(root, candidate.uid)
     if candidate.under_way:
-        found = metadata.from_json(gzipped.unpack((root / notes_of(candidate.uid)).read_bytes()))
+        notes = root / notes_of(candidate.uid)
+        try:
+            found = metadata.from_json(gzipped.unpack(notes.read_bytes()))
+        except Corrupt as why:
+            raise Corrupt(f"{notes}: {why}") from why
     else:
         files = [root / each for each in candidate.record_files]
         found = metadata.read(root, candidate.uid, candidate.directory, files)

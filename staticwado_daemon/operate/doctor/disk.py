@@ -4,11 +4,12 @@ import math
 import os
 import random
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.disk import LACKS_EXCHANGE, Disk
@@ -151,32 +152,39 @@ def instances_a_day(journal: Path, now: float) -> float:
 
 def cost_of_an_instance(root: Path) -> Cost:
     """The average of some studies, records and restore data included; zeros while there is none."""
-    studies = [each.name for each in os.scandir(root / "studies") if each.is_dir(follow_symlinks=False)]
+    studies = [each.name for each in _listed(f"{root}/studies") if each.is_dir(follow_symlinks=False)]
     instances = inodes = used = 0
     for name in random.Random(0).sample(studies, min(_SAMPLED_STUDIES, len(studies))):
         try:
             study = UID(name)
         except Rejected:
             continue
-        for directory in map(str, _directories(root, study)):
-            for entry in _entries(directory):
+        for place in (layout.study_dir, layout.records_dir, layout.pending_dir, layout.restore_dir):
+            for path, status in _below(f"{root}/{place(study)}"):
                 inodes += 1
-                used += entry.stat(follow_symlinks=False).st_blocks * 512
-                instances += entry.is_dir(follow_symlinks=False) and Path(entry.path).parent.name == "instances"
+                used += status.st_blocks * 512
+                instances += stat.S_ISDIR(status.st_mode) and PurePath(path).parent.name == "instances"
         if inodes > _SAMPLED_FILES:
             break
     return Cost(used / instances, inodes / instances) if instances else Cost(0.0, 0.0)
 
 
-def _directories(root: Path, study: UID) -> Iterator[Path]:
-    for place in (layout.study_dir, layout.records_dir, layout.pending_dir, layout.restore_dir):
-        if (directory := root / place(study)).is_dir():
-            yield directory
+def _below(directory: str) -> Iterator[tuple[str, os.stat_result]]:
+    """The paths of what is below a directory, at any depth, without what a daemon at work takes away meanwhile."""
+    for entry in _listed(directory):
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        yield entry.path, status
+        if stat.S_ISDIR(status.st_mode):
+            yield from _below(entry.path)
 
 
-def _entries(directory: str) -> Iterator["os.DirEntry[str]"]:
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            yield entry
-            if entry.is_dir(follow_symlinks=False):
-                yield from _entries(entry.path)
+def _listed(directory: str) -> list["os.DirEntry[str]"]:
+    """What is in a directory; nothing if there is none, or none any more."""
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

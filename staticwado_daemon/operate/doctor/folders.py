@@ -4,6 +4,7 @@ Rights are told from owner and mode, so that anybody may ask for anybody. Where 
 the mode, it is believed.
 """
 
+import errno
 import grp
 import os
 import pwd
@@ -71,9 +72,8 @@ def readers(root: Path, who: Account) -> Finding:
         return fine("nothing is published yet")
     for path, rights in ((studies, (os.R_OK, os.X_OK)), (root / layout.STUDIES_INDEX, (os.R_OK,))):
         if path.exists() and not all(_may(path, who, right) for right in rights):
-            group = grp.getgrgid(path.stat().st_gid).gr_name
             return attention(
-                f"nginx ({who.name}) may not read {path}: let its workers be in the group {group}, "
+                f"nginx ({who.name}) may not read {path}: let its workers be in the group {_group_of(path)}, "
                 "as the configuration of `staticwado nginx-config --system` does"
             )
     return fine(f"nginx ({who.name}) may read the tree")
@@ -98,6 +98,14 @@ def writable_within(mountinfo: str, paths: Iterable[Path]) -> Finding:
     return fine("the running daemon can write where it has to")
 
 
+def _group_of(path: Path) -> str:
+    gid = path.stat().st_gid
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
 def _blocked(path: Path, who: Account) -> str | None:
     """One sentence if a directory on the way is closed to `who`."""
     for parent in reversed(path.resolve().parents):
@@ -115,8 +123,18 @@ def _may(path: Path, who: Account, right: int) -> bool:
     if who.uid == 0:
         return True
     status = path.stat()
-    if _ACL in os.listxattr(path):
+    if _has_list(path):
         return True
     mode = stat.S_IMODE(status.st_mode)
     shift = 6 if status.st_uid == who.uid else 3 if status.st_gid in who.gids else 0
     return bool(mode >> shift & right)
+
+
+def _has_list(path: Path) -> bool:
+    """Whether there is an access control list; some file systems (sshfs, say) have nothing of the kind."""
+    try:
+        return _ACL in os.listxattr(path)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return False
+        raise

@@ -7,6 +7,7 @@ configuration than ours, or a proxy in between that means well, differs in one o
 import base64
 import gzip
 import http.client
+import itertools
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from staticwado_daemon.archive import routes
 from staticwado_daemon.archive.multipart import BOUNDARY
 from staticwado_daemon.archive.sharing import Sharing
-from staticwado_daemon.errors import Transient
+from staticwado_daemon.errors import Corrupt, Transient
 from staticwado_daemon.operate.doctor.finding import Finding, attention, fine
 
 _SECONDS = 15.0
@@ -111,9 +112,8 @@ def viewer(site: Address) -> Finding:
 
 def _frames(root: Path) -> Iterator[Path]:
     """First frames of instances, one for each of some studies."""
-    for number, study in enumerate((root / "studies").iterdir()):
-        if number >= _LOOKED_AT:
-            return
+    studies = root / "studies"
+    for study in itertools.islice(studies.iterdir() if studies.is_dir() else (), _LOOKED_AT):
         if study.is_dir() and (frame := next(study.glob("series/*/instances/*/frames/1.mht*"), None)):
             yield frame
 
@@ -146,10 +146,17 @@ def _compared(site: Address, root: Path, path: str) -> Finding | None:
 
 
 def _stored(root: Path, path: str) -> tuple[bytes | None, bool]:
-    """The bytes of a file of the tree, unpacked, and whether it is packed; None without one."""
+    """The bytes of a file of the tree, unpacked, and whether it is packed; None without one.
+
+    Raises:
+        Corrupt: if it is damaged.
+    """
     packed = root / f"{path}.gz"
     if packed.exists():
-        return gzip.decompress(packed.read_bytes()), True
+        try:
+            return gzip.decompress(packed.read_bytes()), True
+        except (gzip.BadGzipFile, EOFError, zlib.error):
+            raise Corrupt(f"{packed} is damaged: run `staticwado verify --repair`") from None
     plain = root / path
     return (plain.read_bytes(), False) if plain.exists() else (None, False)
 
@@ -189,7 +196,7 @@ def _ask(site: Address, path: str, accept: str = "*/*") -> _Answer:
     parts = urlsplit(site.url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "localhost", parts.port, timeout=_SECONDS)
-    headers = {"Accept": accept, "Accept-Encoding": "gzip, deflate, br", "Sec-Fetch-Address": "same-origin"}
+    headers = {"Accept": accept, "Accept-Encoding": "gzip, deflate, br", "Sec-Fetch-Site": "same-origin"}
     if parts.username:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"

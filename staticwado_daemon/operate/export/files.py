@@ -41,8 +41,12 @@ class Exported:
 def failed(named: Named, why: Exception) -> Exported:
     """What there is to say of a file that could not be exported."""
     record = named.version.record
-    reason = why.strerror if isinstance(why, OSError) else None
-    return Exported(record.identity, record.content, None, problem=reason or str(why))
+    problem = str(why)
+    if isinstance(why, OSError):
+        problem = f"{why.filename}: {why.strerror}" if why.filename else why.strerror or problem
+    if isinstance(why, FileNotFoundError):
+        problem += "; run `staticwado verify`"
+    return Exported(record.identity, record.content, None, problem=problem)
 
 
 def done(originals: Originals, named: Named, path: Path, length: int, *, present: bool = False) -> Exported:

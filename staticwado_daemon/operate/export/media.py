@@ -7,6 +7,7 @@ originals, byte for byte.
 
 import hashlib
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.fileset import FileInstance, FileSet
 
 from staticwado_daemon.errors import Corrupt, Rejected
@@ -61,7 +62,18 @@ _STAND_INS = {
 
 _UNLISTED = "can't be listed in a DICOMDIR: export it without --dicomdir"
 
-_ANY_FAULT = (InvalidDicomError, AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError)
+_ANY_FAULT = (
+    InvalidDicomError,
+    BytesLengthException,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 """What pydicom may raise of a file that it can't make sense of."""
 
 
@@ -89,11 +101,13 @@ def to_medium(originals: Originals, chosen: Iterable[Named], directory: Path) ->
         files = _Growing()
         listed: dict[str, _Listed] = {}
         for number, each in enumerate(chosen):
+            path = part / str(number)
             try:
                 _require_first(each, listed)
-                path = _write(originals, each, part / str(number))
+                _write(originals, each, path)
                 listed[each.version.record.identity.instance] = _Listed(each, _add(files, path), path)
             except (Corrupt, OSError, Rejected) as why:
+                path.unlink(missing_ok=True)
                 yield failed(each, why)
         if listed:
             for each, path in _assemble(files, [*listed.values()], part / "medium", directory):
@@ -107,12 +121,11 @@ def _require_first(chosen: Named, listed: Mapping[str, _Listed]) -> None:
         raise Rejected("another instance of this UID is on the medium: export it to a medium of its own")
 
 
-def _write(originals: Originals, chosen: Named, path: Path) -> Path:
+def _write(originals: Originals, chosen: Named, path: Path) -> None:
     with path.open("xb") as file:
         path.chmod(0o600)
         for piece in originals.pieces(chosen.version):
             file.write(piece)
-    return path
 
 
 class _Growing(FileSet):

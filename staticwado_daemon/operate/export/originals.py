@@ -125,22 +125,32 @@ class _Remainders:
         self._root = root
         self._lock = threading.Lock()
         self._study: UID | None = None
+        self._files: list[str] = []
         self._packs: dict[str, str] = {}
         self._held: OrderedDict[str, dict[str, bytes]] = OrderedDict()
 
     def get(self, record: Record) -> bytes | None:
         """The remainder of a record; None if no pack has it."""
-        digest = record.remainder[0]
+        study, digest = record.identity.study, record.remainder[0]
         with self._lock:
-            if record.identity.study != self._study:
-                self._look(record.identity.study)
-            path = self._packs.get(digest)
-            return self._open(path).get(digest) if path else None
+            if study != self._study:
+                self._look(study)
+            found = self._find(digest)
+            # A daemon may have merged packs since: then there are others now.
+            if found is None and self._files != holdings.pack_files(self._root, study):
+                self._look(study)
+                found = self._find(digest)
+            return found
+
+    def _find(self, digest: str) -> bytes | None:
+        path = self._packs.get(digest)
+        return self._open(path).get(digest) if path else None
 
     def _look(self, study: UID) -> None:
         self._study = study
+        self._files = holdings.pack_files(self._root, study)
         self._packs, self._held = {}, OrderedDict()
-        for path in holdings.pack_files(self._root, study):
+        for path in self._files:
             self._packs.update(dict.fromkeys(self._open(path), path))
 
     def _open(self, path: str) -> dict[str, bytes]:

@@ -76,8 +76,8 @@ def select(root: Path, targets: Iterable[Target], versions: str = PUBLISHED) -> 
     if versions not in {PUBLISHED, ALL}:
         raise StaticwadoError(f"{root} has no version {versions} of {names}")
     covered = [each for known in meant for each in known.covered]
-    why = f": {covered[0].tombstone.sentence()}" if covered else ""
-    raise StaticwadoError(f"{root} has no {'published' if covered else 'readable'} record of {names}{why}")
+    why = covered[0].tombstone.sentence() if covered else "run `staticwado verify`"
+    raise StaticwadoError(f"{root} has no {'published' if covered else 'readable'} record of {names}: {why}")
 
 
 def _wanted(known: Versions, versions: str) -> list[Version]:

@@ -38,7 +38,9 @@ def to_zip(
         try:
             archive.add(each.path, length, checksum, pieces)
         except Corrupt as why:
-            raise StaticwadoError(f"the zip archive is incomplete: {each.path} changed meanwhile") from why
+            raise StaticwadoError(
+                f"the zip archive is incomplete: {each.path} changed meanwhile; export it again"
+            ) from why
         yield done(originals, each, Path(each.path), length)
     archive.finish()
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from staticwado_daemon.archive import gzipped, holdings, layout, summary
+from staticwado_daemon.archive import holdings, layout, summary
 from staticwado_daemon.archive.merge import Versions
 from staticwado_daemon.archive.record import Blob, Record
 from staticwado_daemon.errors import Corrupt
@@ -92,7 +92,7 @@ class Blobs:
         path = f"{each.directory}/{layout.METADATA}"
         expected = summary.array([each.version.dataset])
         try:
-            right = gzipped.unpack(self.reader.read(path), len(expected)) == expected
+            right = self.reader.unpacked(path, len(expected)) == expected
         except FileNotFoundError:
             yield _finding("metadata_missing", each, path)
             return
@@ -115,12 +115,12 @@ class Blobs:
 
     def _fault(self, path: str, blob: Blob) -> tuple[Kind, str] | None:
         sort = _sort(blob.path)
-        length = self.reader.length(path)
-        if length is None:
-            return _MISSING[sort], ""
-        if length == blob.length and not self.sample.has(path):
-            return None
         try:
+            length = self.reader.length(path)
+            if length is None:
+                return _MISSING[sort], ""
+            if length == blob.length and not self.sample.has(path):
+                return None
             digest = self.reader.digest(path)
         except FileNotFoundError:
             return _MISSING[sort], ""

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.lock import lock_holder
-from staticwado_daemon.archive.target import Target
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.operate.verify import study, tree
@@ -94,34 +93,33 @@ def verify(
     """
     started = time.monotonic()
     reader = Reader(root, rate, watch.on_read)
-    targets = wish.targets
-    uids = sorted({each.study for each in targets}) if targets else tree.studies(root)
+    whole = not wish.targets
+    uids = tree.studies(root) if whole else sorted(wish.by_study)
     found = _Round()
     busy = _studies(reader, wish, uids, found, watch, patience)
-    if not targets:
+    if whole:
         found.findings[:0] = [*tree.format_findings(reader), *tree.foreign(root), *tree.leftovers(root)]
         found.findings += tree.originals(reader, wish.sample)
-    found.findings += _index(reader, wish, found, patience, whole=not targets)
+    found.findings += _index(reader, wish, found, patience, whole=whole)
     return Verified(
         studies=len(uids) - len(busy),
         instances=found.instances,
         files=reader.files,
         bytes=reader.bytes,
         seconds=time.monotonic() - started,
-        findings=tuple(each for each in found.findings if _is_meant(each, targets)),
+        findings=tuple(each for each in found.findings if whole or _is_meant(each, wish)),
         busy=tuple(busy),
     )
 
 
-def _is_meant(finding: Finding, targets: Sequence[Target]) -> bool:
+def _is_meant(finding: Finding, wish: Wish) -> bool:
     """Whether a finding belongs to what was asked for."""
-    return not targets or any(
-        (
-            each.study == finding.study
-            and (each.series is None or finding.where == str(each) or finding.where.startswith(f"{each}/"))
-        )
+    return finding.study is not None and any(
+        each.series is None
+        or finding.where == str(each)
+        or finding.where.startswith(f"{each}/")
         or (finding.identity is not None and each.names(finding.identity))
-        for each in targets
+        for each in wish.by_study.get(finding.study, ())
     )
 
 
@@ -182,7 +180,8 @@ def _one_look(reader: Reader, uid: UID, wish: Wish) -> StudyFound | None:
 def _index(reader: Reader, wish: Wish, found: _Round, patience: float, *, whole: bool) -> Iterator[Finding]:
     """What is wrong with the list of all studies, as far as it speaks of the studies that were looked at."""
     unfinished = {each.study for each in found.findings if each.kind == "unfinished"}
-    told, fault = _listed(reader)
+    studies_list = _StudiesList(reader)
+    told, fault = studies_list.read()
     if told is None:
         if fault and any(found.queries.values()):
             yield fault
@@ -190,28 +189,52 @@ def _index(reader: Reader, wish: Wish, found: _Round, patience: float, *, whole:
     for uid in sorted({*found.queries, *(told if whole else ())} - unfinished):
         if tree.index_finding(uid, told, found.queries.get(uid, ())) is None:
             continue
-        now = _index_finding_at_rest(reader, uid, wish, patience)
+        now = _index_finding_at_rest(studies_list, uid, wish, patience)
         if now is not None:
             yield now
 
 
-def _listed(reader: Reader) -> tuple[dict[UID, bytes] | None, Finding | None]:
-    try:
-        return tree.listed(reader), None
-    except FileNotFoundError:
-        return None, Finding("summary_missing", layout.STUDIES_INDEX)
-    except Corrupt as why:
-        return None, Finding("summary_unreadable", layout.STUDIES_INDEX, detail=str(why))
+@dataclass(slots=True)
+class _StudiesList:
+    """The list of all studies, which is long: it is read again only when there is another one."""
+
+    reader: Reader
+    _stamp: tuple[int, int, int] | None = None
+    _last: tuple[dict[UID, bytes] | None, Finding | None] | None = None
+
+    def read(self) -> tuple[dict[UID, bytes] | None, Finding | None]:
+        """What it says now, as `tree.listed` has it; or else what is wrong with it."""
+        stamp = self._stamp_now()
+        if self._last is None or stamp != self._stamp:
+            self._stamp, self._last = stamp, self._read()
+        return self._last
+
+    def _stamp_now(self) -> tuple[int, int, int] | None:
+        try:
+            status = (self.reader.root / layout.STUDIES_INDEX).lstat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+    def _read(self) -> tuple[dict[UID, bytes] | None, Finding | None]:
+        try:
+            return tree.listed(self.reader), None
+        except FileNotFoundError:
+            return None, Finding("summary_missing", layout.STUDIES_INDEX)
+        except Corrupt as why:
+            return None, Finding("summary_unreadable", layout.STUDIES_INDEX, detail=str(why))
 
 
-def _index_finding_at_rest(reader: Reader, uid: UID, wish: Wish, patience: float) -> Finding | None:
+def _index_finding_at_rest(studies_list: _StudiesList, uid: UID, wish: Wish, patience: float) -> Finding | None:
     """Compare study and list once more, both as they are while nobody writes to the study."""
-    quick = replace(wish, sample=replace(wish.sample, percent=0), restore=False)
+    reader = studies_list.reader
+    own = tuple(wish.by_study.get(uid, ()))
+    quick = replace(wish, sample=replace(wish.sample, percent=0), restore=False, targets=own)
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         before = State.of(reader, uid)
         found = _one_look(reader, uid, quick)
-        told, fault = _listed(reader)
+        told, fault = studies_list.read()
         if found is not None and State.of(reader, uid) == before:
             return fault if told is None else tree.index_finding(uid, told, tuple(map(tree.digest, found.queries)))
         time.sleep(_POLL_SECONDS)

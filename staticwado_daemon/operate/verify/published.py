@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from staticwado_daemon.archive import gzipped, layout, summary
+from staticwado_daemon.archive import layout, summary
 from staticwado_daemon.archive.hidden import NOTHING, Hidden
 from staticwado_daemon.archive.merge import Versions
 from staticwado_daemon.archive.record import Blob, Record
@@ -100,7 +100,7 @@ def check_note(reader: Reader, study: UID, instances: Iterable[Versions]) -> Ite
     """What is wrong with the note of how much of a study is stored but not shown."""
     path, wanted = layout.hidden_note(study), Hidden.of(instances)
     try:
-        found: bytes | None = reader.read(path)
+        found: bytes | None = reader.read(path, _STALE_BYTES)
     except FileNotFoundError:
         found = None
     except Unreadable:
@@ -113,7 +113,7 @@ def check_note(reader: Reader, study: UID, instances: Iterable[Versions]) -> Ite
 
 def _fault(reader: Reader, path: str, bodies: Sequence[bytes]) -> tuple[Kind, str] | None:
     try:
-        found = gzipped.unpack(reader.read(path), 2 * max(map(len, bodies)) + _STALE_BYTES)
+        found = reader.unpacked(path, 2 * max(map(len, bodies)) + _STALE_BYTES)
     except FileNotFoundError:
         return "summary_missing", ""
     except (Corrupt, Unreadable) as why:

@@ -4,12 +4,15 @@ import errno
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from staticwado_daemon.archive import regular
+from staticwado_daemon.archive import gzipped, regular
 from staticwado_daemon.archive.source_frames import StoredFile
 
 _CHUNK = 1 << 20
+_GZIP_BYTES = 4096
+"""JSON gets shorter by gzip, unless it is a few bytes."""
 _UNREADABLE = frozenset({*regular.NOT_ONE, errno.EIO, errno.EBADMSG})
 """What says that a file's bytes are lost, or that it isn't a file: that is damage, and no reason to stop."""
 
@@ -38,9 +41,27 @@ class Reader:
         self._on_read = on_read
         self._due = time.monotonic()
 
-    def read(self, path: str) -> bytes:
-        """A file's bytes."""
-        return b"".join(self._chunks(path))
+    def read(self, path: str, most: int | None = None) -> bytes:
+        """A file's bytes; `Unreadable` also if there are more than `most`: what is so long may fill memory."""
+        chunks, length = list[bytes](), 0
+        for chunk in self._chunks(path):
+            chunks.append(chunk)
+            length += len(chunk)
+            if most is not None and length > most:
+                raise Unreadable(f"it is longer than {most:,} bytes, but no more can be right")
+        return b"".join(chunks)
+
+    def unpacked(self, path: str, most: int) -> bytes:
+        """What a gzipped file of JSON holds.
+
+        Args:
+            path: of the file.
+            most: bytes that this may be.
+
+        Raises:
+            Corrupt: if the file is damaged, or holds more.
+        """
+        return gzipped.unpack(self.read(path, most + _GZIP_BYTES), most)
 
     def digest(self, path: str) -> str:
         """The SHA-256 of a file's bytes."""
@@ -52,8 +73,9 @@ class Reader:
     def length(self, path: str) -> int | None:
         """A file's length; None if there is no such file."""
         try:
-            return (self.root / path).stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
+            with _named():
+                return (self.root / path).stat().st_size
+        except FileNotFoundError:
             return None
 
     def sliced(self, path: str) -> "Sliced":
@@ -63,17 +85,10 @@ class Reader:
 
     def _chunks(self, path: str) -> Iterator[bytes]:
         self.files += 1
-        try:
-            with regular.opened(self.root / path) as file:
-                while chunk := file.read(_CHUNK):
-                    self.count(len(chunk))
-                    yield chunk
-        except NotADirectoryError as error:
-            raise FileNotFoundError(error.errno, error.strerror, error.filename) from error
-        except OSError as error:
-            if error.errno in _UNREADABLE:
-                raise Unreadable(error.strerror) from error
-            raise
+        with _named(), regular.opened(self.root / path) as file:
+            while chunk := file.read(_CHUNK):
+                self.count(len(chunk))
+                yield chunk
 
     def count(self, count: int) -> None:
         """Note that so many bytes were read, and pause if that was too quick."""
@@ -86,22 +101,32 @@ class Reader:
             time.sleep(self._due - now)
 
 
+@contextmanager
+def _named() -> Iterator[None]:
+    """Give errors the names that `Reader` promises."""
+    try:
+        yield
+    except NotADirectoryError as error:
+        raise FileNotFoundError(error.errno, error.strerror, error.filename) from error
+    except OSError as error:
+        if error.errno in _UNREADABLE:
+            raise Unreadable(error.strerror) from error
+        raise
+
+
 class Sliced:
     """A file as what can be sliced, read no faster than its reader may; it is open only while it is read."""
 
     def __init__(self, reader: Reader, path: Path) -> None:
         self._reader = reader
-        self._file = StoredFile(path)
+        with _named():
+            self._file = StoredFile(path)
 
     def __len__(self) -> int:
         return len(self._file)
 
     def __getitem__(self, key: slice) -> bytes:
-        try:
+        with _named():
             data = self._file[key]
-        except OSError as error:
-            if error.errno in _UNREADABLE:
-                raise Unreadable(error.strerror) from error
-            raise
         self._reader.count(len(data))
         return data

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from staticwado_daemon.archive import gzipped, holdings, record
-from staticwado_daemon.archive.pack import from_pack
 from staticwado_daemon.archive.record import Held
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Corrupt
+from staticwado_daemon.operate.verify import packs
 from staticwado_daemon.operate.verify.finding import Finding
 from staticwado_daemon.operate.verify.reading import Reader, Unreadable
 
@@ -53,12 +53,12 @@ def _held(reader: Reader, study: UID, path: str, findings: list[Finding]) -> Ite
         return
     try:
         data = reader.read(path)
-        body = gzipped.unpack(data, gzipped.LONGEST)
+        digest = hashlib.sha256(gzipped.unpack(data, gzipped.LONGEST)).hexdigest()
         found = list(record.from_file(data))
     except (Corrupt, Unreadable) as why:
         findings.append(Finding("record_unreadable", path, study, detail=str(why)))
         return
-    if hashlib.sha256(body).hexdigest() != named[1]:
+    if digest != named[1]:
         # gzip's own check held, so somebody wrote this: what it says is still better than nothing.
         findings.append(Finding("record_misnamed", path, study))
     for each in found:
@@ -75,12 +75,10 @@ def _remainders(reader: Reader, study: UID, path: str, findings: list[Finding]) 
         findings.append(Finding("file_orphaned", path, study))
         return
     try:
-        data = reader.read(path)
-        held = {digest: hashlib.sha256(each).hexdigest() for digest, each in from_pack(data)}
-        named_right = hashlib.sha256(gzipped.unpack(data, gzipped.LONGEST)).hexdigest() == named[1]
+        digest, held = packs.look_through(reader, path)
     except (Corrupt, Unreadable) as why:
         findings.append(Finding("pack_damaged", path, study, detail=str(why)))
         return
-    if not named_right:
+    if digest != named[1]:
         findings.append(Finding("pack_damaged", path, study, detail="it has another SHA-256 than its name says"))
-    yield from (digest for digest, own in held.items() if digest == own)
+    yield from held

@@ -11,16 +11,19 @@ from typing import Protocol
 
 from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.archive.merge import Versions, merge
+from staticwado_daemon.archive.record import Held
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.inbound.receipt import STORED
 from staticwado_daemon.operate.verify import blobs, recorded, strays
 from staticwado_daemon.operate.verify.blobs import Placed
 from staticwado_daemon.operate.verify.finding import Finding
+from staticwado_daemon.operate.verify.reading import Reader
 from staticwado_daemon.operate.verify.sources import Sources
 
 _OF_RECORDS = frozenset({"record_unreadable", "record_misnamed", "record_missing", "pack_damaged", "remainder_missing"})
 _BY_MOVING = frozenset({"set aside", "group"})
 _LOSSES = frozenset({"record_missing", "remainder_missing", "instance_missing"})
+_TRIES = 3
 _DAMAGED_FILES = frozenset({"record_unreadable", "pack_damaged"})
 
 
@@ -65,8 +68,11 @@ def plan(sources: Sources, findings: Sequence[Finding]) -> Plan:
     """
     originals: dict[Path, None] = {}
     renewed: list[UID] = []
-    for study in sorted({each.study for each in findings if each.study}):
-        found = [each for each in findings if each.study == study]
+    by_study: dict[UID, list[Finding]] = {}
+    for each in findings:
+        if each.study:
+            by_study.setdefault(each.study, []).append(each)
+    for study, found in sorted(by_study.items()):
         lacking = {each.kind for each in _originals(sources, study, found, originals)}
         # While a record is lost its instance is still shown by what was published before: that must not go.
         if "record_missing" not in lacking and any(each.mending not in _BY_MOVING for each in found):
@@ -82,8 +88,7 @@ def _originals(sources: Sources, study: UID, found: Sequence[Finding], originals
     needing = [each for each in found if each.mending == "source" and each.identity]
     if not needing:
         return []
-    told = recorded.read(sources.reader, study)
-    instances = merge(told.held)
+    instances = merge(_held(sources.reader, study))
     places = {
         (each.version.identity, each.version.content): each
         for versions in instances.values()
@@ -102,6 +107,15 @@ def _originals(sources: Sources, study: UID, found: Sequence[Finding], originals
         else:
             lacking.append(each)
     return lacking
+
+
+def _held(reader: Reader, study: UID) -> tuple[Held, ...]:
+    for _ in range(_TRIES):
+        try:
+            return recorded.read(reader, study).held
+        except FileNotFoundError:
+            continue  # a daemon has merged it into another one just now
+    return recorded.read(reader, study).held
 
 
 def _shown(instances: Mapping[Identity, Versions]) -> Iterable[Identity]:
@@ -141,6 +155,6 @@ def replaced(sources: Sources, now: Iterable[Finding]) -> list[str]:
 
 def _has_all(sources: Sources, study: UID) -> bool:
     """Whether there are records of everything that, as far as the journal remembers, was stored of a study."""
-    known = {(each.identity, each.content) for each in recorded.read(sources.reader, study).held}
+    known = {(each.identity, each.content) for each in _held(sources.reader, study)}
     received = sources.journal.find(study) if sources.journal else []
     return all((each.identity, each.content) in known for each in received if each.outcome in STORED)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from staticwado_daemon.archive import gzipped, layout, multipart
+from staticwado_daemon.archive import gzipped, layout, multipart, regular
 from staticwado_daemon.dicom.data_set import pieces
 from staticwado_daemon.dicom.uids import Identity
 from staticwado_daemon.errors import Corrupt
@@ -56,7 +56,7 @@ class Sources:
     def _file(self, identity: Identity, source: str) -> Path | None:
         """The file that came in, if it is still there and still the same."""
         for each in self.journal.find(identity.instance) if self.journal else []:
-            if each.source == source and each.path.is_file() and _digest(each.path) == source:
+            if each.source == source and _digest(each.path) == source:
                 return each.path
         return None
 
@@ -81,8 +81,8 @@ class Sources:
         for pack in packs:
             try:
                 held = restored.remainders(self.reader, pack, {own} if own else None)
-            except (Corrupt, Unreadable):
-                continue
+            except (Corrupt, Unreadable, FileNotFoundError):
+                continue  # damaged, or merged into another one meanwhile
             # Of an instance without a record it isn't known which is its own: only one gives the right digest.
             for remainder in held.values():
                 yield restored.pieces(self.reader, wanted, remainder)
@@ -101,8 +101,9 @@ class Sources:
 
 
 def _digest(path: Path) -> str | None:
+    """The SHA-256 of a file; None if there is none, or none that may be read."""
     try:
-        with path.open("rb") as file:
+        with regular.opened(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None

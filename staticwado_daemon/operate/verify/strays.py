@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from staticwado_daemon.archive import gzipped, layout, summary
+from staticwado_daemon.archive import gzipped, layout, regular, summary
 from staticwado_daemon.archive.record import Blob, Record
 from staticwado_daemon.dicom.attributes import first_text
 from staticwado_daemon.dicom.uids import UID, Identity
@@ -38,7 +38,8 @@ def unrecorded(root: Path, study: UID, known: Iterable[Identity]) -> Iterator[Re
 
 def _makeshift(root: Path, directory: Path, identity: Identity) -> Record | None:
     try:
-        datasets = summary.objects(gzipped.unpack((directory / layout.METADATA).read_bytes()))
+        with regular.opened(directory / layout.METADATA) as file:
+            datasets = summary.objects(gzipped.unpack(file.read(gzipped.MOST)))
         named = orjson.loads(datasets[0]) if len(datasets) == 1 else {}
     except (OSError, Corrupt, ValueError):
         return None

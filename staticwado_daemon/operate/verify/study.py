@@ -1,7 +1,8 @@
 """One study, looked at as a whole: its records, its files, and what is published of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.archive.merge import merge
@@ -17,7 +18,7 @@ from staticwado_daemon.operate.verify.recorded import Recorded
 from staticwado_daemon.operate.verify.sample import Sample
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wish:
     """How closely to look.
 
@@ -31,9 +32,17 @@ class Wish:
     restore: bool = False
     targets: tuple[Target, ...] = ()
 
+    @cached_property
+    def by_study(self) -> Mapping[UID, Sequence[Target]]:
+        """The targets by their studies: a repair may look again at every study of a tree."""
+        found: dict[UID, list[Target]] = {}
+        for each in self.targets:
+            found.setdefault(each.study, []).append(each)
+        return found
+
     def has(self, identity: Identity) -> bool:
         """Whether an instance is to be looked at."""
-        return not self.targets or any(each.names(identity) for each in self.targets)
+        return not self.targets or any(each.names(identity) for each in self.by_study.get(identity.study, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +131,14 @@ def _restored(
 ) -> Iterator[Finding]:
     """Originals of versions whose files are whole: of the others it is known already that they don't come back."""
     broken = {(each.identity, each.content) for each in damaged}
-    exact = (each for each in meant if each.version.is_exact and sample.has(each.directory))
-    whole = (each for each in exact if (each.version.identity, each.version.content) not in broken)
+    # Bulk data that several versions share are told of one of them only.
+    files = {each.where for each in damaged}
+    whole = (
+        each
+        for each in meant
+        if each.version.is_exact
+        and sample.has(each.directory)
+        and (each.version.identity, each.version.content) not in broken
+        and files.isdisjoint(each.path(blob, reader.root) for blob in each.version.blobs if layout.is_bulk(blob.path))
+    )
     return restored.check(reader, whole, told.remainders)

@@ -20,10 +20,14 @@ from staticwado_daemon.operate.verify.finding import Finding
 from staticwado_daemon.operate.verify.reading import Reader, Unreadable
 from staticwado_daemon.operate.verify.sample import Sample
 
+_LONGEST_FORMAT = 1 << 20
+
 
 def studies(root: Path) -> list[UID]:
     """Every study of which there is something, sorted."""
-    return sorted({uid for name in layout.BY_STUDY for each in _names(root / name) if (uid := _uid(each))})
+    return sorted(
+        {uid for name in layout.BY_STUDY for each in _names(root / name) if (uid := _study(root, name, each))}
+    )
 
 
 def foreign(root: Path) -> Iterator[Finding]:
@@ -31,14 +35,14 @@ def foreign(root: Path) -> Iterator[Finding]:
     for directory in layout.BY_STUDY:
         for name in _names(root / directory):
             path = f"{directory}/{name}"
-            if path != layout.STUDIES_INDEX and not (_uid(name) and (root / path).is_dir()):
+            if path != layout.STUDIES_INDEX and not _study(root, directory, name):
                 yield Finding("leftover" if reason_to_skip(name) else "file_orphaned", path)
 
 
 def format_findings(reader: Reader) -> Iterator[Finding]:
     """Whether the tree says of which format it is."""
     try:
-        version = orjson.loads(reader.read(layout.FORMAT))["format"]
+        version = orjson.loads(reader.read(layout.FORMAT, _LONGEST_FORMAT))["format"]
     except FileNotFoundError:
         yield Finding("format_missing", layout.FORMAT)
     except (ValueError, KeyError, TypeError, Unreadable):
@@ -92,7 +96,7 @@ def listed(reader: Reader) -> dict[UID, bytes]:
         FileNotFoundError: if there is none.
     """
     try:
-        body = gzipped.unpack(reader.read(layout.STUDIES_INDEX), gzipped.LONGEST)
+        body = reader.unpacked(layout.STUDIES_INDEX, gzipped.LONGEST)
         queries = {UID(first_text(orjson.loads(each), "0020000D")): each for each in summary.objects(body)}
     except (Unreadable, ValueError, Rejected) as why:
         raise Corrupt(str(why)) from why
@@ -130,8 +134,9 @@ def _names(directory: Path) -> list[str]:
         return []
 
 
-def _uid(name: str) -> UID | None:
+def _study(root: Path, directory: str, name: str) -> UID | None:
+    """The study whose directory this is; None if it isn't one."""
     try:
-        return UID(name)
+        return UID(name) if (root / directory / name).is_dir() else None
     except Rejected:
         return None
