@@ -141,5 +141,5 @@ def _read(path: Path) -> bytes:
 def _files(root: Path, directory: str) -> list[str]:
     try:
         return sorted(f"{directory}/{each.name}" for each in (root / directory).iterdir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # there is none, whatever has its name
         return []

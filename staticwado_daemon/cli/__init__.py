@@ -214,7 +214,6 @@ def _make_output_safe() -> None:
 
 
 def _be(command: click.Command, name: str) -> NoReturn:
-    _make_output_safe()
     heard = threading.Event()
 
     def interrupt(*_: object) -> NoReturn:
@@ -223,8 +222,9 @@ def _be(command: click.Command, name: str) -> NoReturn:
 
     signal.signal(signal.SIGINT, interrupt)
     try:
+        _make_output_safe()
         code = execute(command, name)
-    except Exception:
+    except (Exception, KeyboardInterrupt):
         # A module that is interrupted while it is loaded may fail in any way.
         if not heard.is_set():
             raise

@@ -15,8 +15,9 @@ from staticwado_daemon.cli.words import date_time, moment, to_json, wrapped
 from staticwado_daemon.units import size
 
 if TYPE_CHECKING:
-    from staticwado_daemon.operate.explain import FileHistory, HistoryEntry
-    from staticwado_daemon.operate.whereabouts import Conflict, Instance, Removal, Series, Study, Usage, Version
+    from staticwado_daemon.operate.explain.files import FileHistory, HistoryEntry
+    from staticwado_daemon.operate.explain.instances import Instance, Version
+    from staticwado_daemon.operate.explain.studies import Conflict, Removal, Series, Study, Usage
 
 _LABEL = 11  # columns
 
@@ -48,7 +49,8 @@ def explain(common: Common, what: str, *, as_json: bool) -> None:
     """
     from staticwado_daemon import log
     from staticwado_daemon.cli.preflight import require_tree
-    from staticwado_daemon.operate.explain import explain_file, explain_uid
+    from staticwado_daemon.operate.explain.files import explain_file
+    from staticwado_daemon.operate.explain.uids import explain_uid
     from staticwado_daemon.operate.uids import looks_like_uid
 
     places = places_of(common.configuration())
@@ -113,7 +115,7 @@ def _as_stored(instance: "Instance", latest: "HistoryEntry") -> Iterator[str]:
 
 
 def _of_uid(told: "Study | Series | Instance") -> Iterator[str]:
-    from staticwado_daemon.operate.whereabouts import Series, Study
+    from staticwado_daemon.operate.explain.studies import Series, Study
 
     if isinstance(told, Study):
         yield from _study(told)

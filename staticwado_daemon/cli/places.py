@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from staticwado_daemon.config import Configuration
-    from staticwado_daemon.operate.explain import SearchPlaces
+    from staticwado_daemon.operate.explain.places import SearchPlaces
 
 
 def places_of(configuration: "Configuration") -> "SearchPlaces":
@@ -14,7 +14,7 @@ def places_of(configuration: "Configuration") -> "SearchPlaces":
         ConfigError: if the settings can't be obeyed.
     """
     from staticwado_daemon.cli.assembly import JOURNAL
-    from staticwado_daemon.operate.explain import SearchPlaces
+    from staticwado_daemon.operate.explain.places import SearchPlaces
 
     settings = configuration.daemon()
     storage = settings.storage

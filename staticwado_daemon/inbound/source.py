@@ -168,10 +168,16 @@ def remove(source: Source) -> bool:
     Raises:
         Transient: if it can't be removed now.
     """
+    name = source.path.name
     try:
-        if not source.stamp.is_untouched(source.path.lstat()):
-            return False
-        source.path.unlink()
+        # By its directory, not by its path: another may be put in that one's place after the look.
+        directory = os.open(source.path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if not source.stamp.is_untouched(os.stat(name, dir_fd=directory, follow_symlinks=False)):
+                return False
+            os.unlink(name, dir_fd=directory)
+        finally:
+            os.close(directory)
     except FileNotFoundError:
         return True
     except OSError as error:

@@ -8,7 +8,8 @@ from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.store import Store
 from staticwado_daemon.inbound import drop
 from staticwado_daemon.operate import sender
-from staticwado_daemon.operate.explain import SearchPlaces, explain_file
+from staticwado_daemon.operate.explain.files import explain_file
+from staticwado_daemon.operate.explain.places import SearchPlaces
 from tests.records import make_record
 
 

@@ -15,9 +15,11 @@ from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import ConfigError, Corrupt, Rejected, StaticwadoError
 from staticwado_daemon.inbound.source import Source, Stamp
 from staticwado_daemon.operate import removal as wanted
-from staticwado_daemon.operate.explain import SearchPlaces, explain_uid
+from staticwado_daemon.operate.explain.instances import Instance
+from staticwado_daemon.operate.explain.places import SearchPlaces
+from staticwado_daemon.operate.explain.studies import Series, Study
+from staticwado_daemon.operate.explain.uids import explain_uid
 from staticwado_daemon.operate.study_records import StudyRecords
-from staticwado_daemon.operate.whereabouts import Instance, Series, Study
 from staticwado_daemon.pipeline import publish, removal
 from staticwado_daemon.pipeline.commit import commit, sweep
 from staticwado_daemon.pipeline.listing import Listing

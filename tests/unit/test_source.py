@@ -297,3 +297,26 @@ def test_what_stays_of_a_file_after_a_reboot_and_after_a_copy() -> None:
         other = replace(stamp, **change)
         assert not stamp.same_content(other)
         assert not stamp.is_like(other)
+
+
+def test_what_comes_into_the_place_of_its_folder_meanwhile_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever owns a folder may put a link to another one there between the look and the removal."""
+    (tmp_path / "inbound/theirs").mkdir(parents=True)
+    (tmp_path / "tree").mkdir()
+    path = tmp_path / "inbound/theirs/a"
+    path.write_bytes(b"input")
+    (tmp_path / "tree/a").write_bytes(b"ours")
+    source = source_of(path)
+    is_untouched = Stamp.is_untouched
+
+    def swapping(stamp: Stamp, status: os.stat_result) -> bool:
+        path.parent.rename(tmp_path / "aside")
+        path.parent.symlink_to(tmp_path / "tree")
+        return is_untouched(stamp, status)
+
+    monkeypatch.setattr(Stamp, "is_untouched", swapping)
+    assert remove(source)
+    assert (tmp_path / "tree/a").read_bytes() == b"ours"
+    assert not (tmp_path / "aside/a").exists()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from staticwado_daemon.archive import holdings
+from staticwado_daemon.archive import holdings, layout
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.pipeline import studies as module
 from staticwado_daemon.pipeline.studies import Studies, Study
@@ -71,3 +71,10 @@ def test_asking_for_one_looks_at_no_other(tmp_path: Path, monkeypatch: pytest.Mo
     asked.clear()
     studies.get(NUMBERS[2])
     assert set(asked) == {NUMBERS[2]}
+
+
+def test_a_file_in_place_of_a_directory_of_records_is_no_record(tmp_path: Path) -> None:
+    place = tmp_path / layout.records_dir(NUMBERS[0])
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"")
+    assert holdings.held(tmp_path, NUMBERS[0]) == []

@@ -1,48 +1,27 @@
-"""What became of a file, or what a UID stands for: from the journal, the tree and the folders, reading only."""
+"""What became of a file."""
 
 import hashlib
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from staticwado_daemon.dicom.uids import UID, Identity
-from staticwado_daemon.errors import Rejected, StaticwadoError
+from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound import drop, names
-from staticwado_daemon.inbound.journal import JournalReader, opened
+from staticwado_daemon.inbound.journal import opened
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Stamp, not_a_file
-from staticwado_daemon.operate import targets, whereabouts
+from staticwado_daemon.operate.explain import instances
+from staticwado_daemon.operate.explain.instances import Instance
+from staticwado_daemon.operate.explain.places import SearchPlaces
 from staticwado_daemon.operate.health import judge
 from staticwado_daemon.operate.rejected import names_of
 from staticwado_daemon.operate.study_records import StudyRecords
-from staticwado_daemon.operate.uids import completed
-from staticwado_daemon.operate.whereabouts import Instance, Series, Study
 from staticwado_daemon.pipeline.report import REPORT
 
 Now = Literal["unchanged", "changed", "gone", "unreadable"]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchPlaces:
-    """Where to look.
-
-    Attributes:
-        root: of the tree.
-        state_dir: where the daemon's report stands.
-        journal: of receipts; it may be absent.
-        inbound: the folders that are watched, without the drop folder.
-        drop_dir: the drop folder, if there is one.
-    """
-
-    root: Path
-    state_dir: Path
-    journal: Path
-    inbound: tuple[Path, ...] = ()
-    drop_dir: Path | None = None
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -97,42 +76,6 @@ def explain_file(places: SearchPlaces, path: Path) -> FileHistory:
     return FileHistory(path=str(path), note=_why_unknown(places, path))
 
 
-def explain_uid(places: SearchPlaces, text: str) -> tuple[Study | Series | Instance, ...]:
-    """Say what a Study, Series or SOP Instance UID stands for; several things if several studies have it.
-
-    Args:
-        places: where to look.
-        text: the UID, or as much of the beginning of a Study or Series Instance UID as no other one begins with.
-
-    Raises:
-        Transient: if the journal can't be read now.
-        Corrupt: if it is damaged.
-        StaticwadoError: if it is unknown, or the beginning of several.
-    """
-    with opened(places.journal) as journal:
-        studies = _studies_of(places.root, text, journal)
-        uid = UID(text) if studies else completed(places.root, text)
-        receipts = journal.find(uid) if journal else []
-    found: list[Study | Series | Instance] = []
-    for study in studies or _having(places.root, uid):
-        held = StudyRecords(places.root, study)
-        if uid == study:
-            found.append(whereabouts.study(held))
-        if any(identity.series == uid for identity in held.versions):
-            found.append(whereabouts.series(held, uid))
-        found += [
-            whereabouts.instance(held, identity, receipts) for identity in held.versions if identity.instance == uid
-        ]
-    if not found:
-        raise StaticwadoError(
-            f"{uid} is known, but {places.root} has no readable record of it: run `staticwado verify`"
-        )
-    return tuple(found)
-
-
-# Files
-
-
 def _known(places: SearchPlaces, path: Path, receipts: list[Receipt], others: list[Receipt]) -> FileHistory:
     latest = receipts[0]
     identity, content = latest.identity, latest.content
@@ -141,9 +84,7 @@ def _known(places: SearchPlaces, path: Path, receipts: list[Receipt], others: li
         now=_compare(path, latest),
         set_aside=_set_aside(places, latest),
         receipts=tuple(map(_outcome, receipts)),
-        instance=whereabouts.instance(StudyRecords(places.root, identity.study), identity, others)
-        if identity
-        else None,
+        instance=instances.describe(StudyRecords(places.root, identity.study), identity, others) if identity else None,
         same_content=tuple(
             dict.fromkeys(
                 str(each.path)
@@ -241,24 +182,3 @@ def _folder_of(places: SearchPlaces, real: str) -> str | None:
     folders = [*places.inbound, *([places.drop_dir] if places.drop_dir else [])]
     holding = [each for each in map(os.path.realpath, folders) if real.startswith(f"{each}/")]
     return max(holding, key=len, default=None)
-
-
-# UIDs
-
-
-def _studies_of(root: Path, text: str, journal: JournalReader | None) -> list[UID]:
-    """The studies that are, or have, what a whole UID names; none if it names nothing."""
-    try:
-        uid = UID(text)
-    except Rejected:
-        return []
-    if targets.is_study(root, uid):
-        return [uid]
-    # The journal knows it at once, but not for ever, and not of a tree that came from elsewhere.
-    identities: set[Identity] = {each.identity for each in (journal.find(uid) if journal else []) if each.identity}
-    return sorted({each.study for each in identities if targets.is_study(root, each.study)}) or _having(root, uid)
-
-
-def _having(root: Path, uid: UID) -> list[UID]:
-    """The studies that are, or have, what is shown or kept under this UID."""
-    return list(dict.fromkeys(each.study for each in targets.named(root, uid)))
