@@ -116,7 +116,7 @@ def _repair(configuration: "Configuration", common: Common, before: "Verified", 
 
 @contextmanager
 def _sources(configuration: "Configuration") -> Iterator[Any]:
-    from staticwado_daemon.inbound.journal import opened
+    from staticwado_daemon.inbound.journal_reader import opened
     from staticwado_daemon.operate import private
     from staticwado_daemon.operate.verify.reading import Reader
     from staticwado_daemon.operate.verify.sources import Sources

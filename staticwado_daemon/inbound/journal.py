@@ -9,19 +9,18 @@ import hashlib
 import os
 import sqlite3
 import struct
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from staticwado_daemon.dicom.uids import UID, Identity
+from staticwado_daemon.dicom.uids import Identity
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.inbound import database as tables
-from staticwado_daemon.inbound.receipt import OUTCOMES, Outcome, Receipt
+from staticwado_daemon.inbound.journal_reader import JournalReader, counted
+from staticwado_daemon.inbound.receipt import Outcome, Receipt
 from staticwado_daemon.inbound.source import NO_PERMISSION, Stamp
 
 HISTORY_DAYS = 90
@@ -39,108 +38,10 @@ _PUBLISHED = """
 SELECT id, path, removed, device, inode, size, mtime_ns FROM receipts INDEXED BY receipts_instance
 WHERE study = ? AND series = ? AND instance = ? AND content = ? AND outcome = 'published'
 """
-_REASONS = """
-SELECT coalesce(reason, ''), count(*), min(CASE removed WHEN 0 THEN path END) FROM receipts
-WHERE outcome = ? GROUP BY reason ORDER BY count(*) DESC, reason LIMIT ?
-"""
-_PUBLISHED_SINCE = "SELECT count(*), min(at) FROM receipts WHERE outcome = 'published' AND at > ?"
 _REMOVED = """
 SELECT id, outcome FROM receipts WHERE path = ? AND removed = 1 AND inode = ? AND size = ? AND mtime_ns = ?
 """
 _PACK = struct.Struct("<qqq").pack
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why files had an outcome: how many of them, and the first in path order of those that are still there."""
-
-    text: str
-    count: int
-    example: Path | None
-
-
-class JournalReader:
-    """Questions to the journal of a daemon that may be running. Thread-safe.
-
-    Raises (all methods):
-        Transient: if the file can't be read now (absent, locked, no permission).
-        Corrupt: if it is damaged.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
-        self._database = self._open(path)
-
-    @property
-    def begun(self) -> bool:
-        """Whether the journal has its tables: not for an instant after it was created, nor if it is an older one."""
-        return bool(self._ask("PRAGMA user_version")[0][0] == tables.VERSION)
-
-    def counts(self) -> dict[Outcome, int]:
-        """Count the files by outcome; every outcome is there, the content of the first three is in the archive.
-
-        Files that were removed since count as well.
-        """
-        return _counted(self._ask(tables.COUNT))
-
-    def find(self, what: Path | UID) -> list[Receipt]:
-        """Find the receipts of a file, by its path, or of a study, series or instance, by its UID; newest first."""
-        if isinstance(what, Path):
-            path = (os.fsencode(what),)
-            history = self._receipts("WHERE path = ? AND removed = 1 ORDER BY id DESC", path)
-            return [*self._receipts("WHERE path = ? AND removed = 0", path), *history]
-        return self._receipts("WHERE instance = ? OR series = ? OR study = ? ORDER BY id DESC", (what,) * 3)
-
-    def having(self, outcome: Outcome) -> list[Receipt]:
-        """List the receipts of one outcome, in path order."""
-        return self._receipts("WHERE outcome = ? ORDER BY path, id", (outcome,))
-
-    def reasons(self, outcome: Outcome, limit: int) -> list[Reason]:
-        """List the most frequent reasons for an outcome, at most `limit` of them."""
-        rows = self._ask(_REASONS, (outcome, limit))
-        return [Reason(text, count, Path(os.fsdecode(path)) if path else None) for text, count, path in rows]
-
-    def published_since(self, at: float) -> tuple[int, float]:
-        """Count the receipts of published files after a Unix time, and say when the first of them was written."""
-        ((count, first),) = self._ask(_PUBLISHED_SINCE, (at,))
-        return count, first or at
-
-    def check(self) -> None:
-        """Read all of the file; raises Corrupt if some of it isn't as SQLite wrote it."""
-        ((verdict,),) = self._ask("PRAGMA quick_check(1)")
-        if verdict != "ok":
-            raise Corrupt(f"the journal is damaged: {verdict}")
-
-    def _open(self, path: Path) -> sqlite3.Connection:
-        with tables.translated():
-            return tables.connect(path, "ro")
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._database.close()
-
-    def _receipts(self, condition: str, values: tuple[Any, ...]) -> list[Receipt]:
-        return [tables.receipt_of(row) for row in self._ask(tables.SELECT + condition, values)]
-
-    def _ask(self, question: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, tables.translated():
-            return self._database.execute(question, values).fetchall()
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[JournalReader | None]:
-    """Open a journal to ask it; None if there is none as yet, or one of another version.
-
-    Raises:
-        Transient: if it can't be read now.
-        Corrupt: if it is damaged.
-    """
-    if not path.exists():
-        yield None
-        return
-    with closing(JournalReader(path)) as reader:
-        yield reader if reader.begun else None
 
 
 @dataclass(slots=True)
@@ -278,7 +179,7 @@ class Journal(JournalReader):
                     _key(name, tables.stamp_of(stamp)): tables.outcome_of(outcome)
                     for name, *stamp, outcome in database.execute(_KNOWN, (NO_PERMISSION,))
                 }
-                self._counts = _counted(database.execute(tables.COUNT))
+                self._counts = counted(database.execute(tables.COUNT))
             except BaseException:
                 database.close()
                 raise
@@ -336,13 +237,6 @@ def _unless_the_same(receipt: Receipt, before: tuple[str, str | None] | None) ->
     if receipt.outcome == "duplicate" and before == ("published", receipt.content):
         return replace(receipt, outcome="published")
     return receipt
-
-
-def _counted(rows: Iterable[Sequence[Any]]) -> dict[Outcome, int]:
-    counts = dict.fromkeys(OUTCOMES, 0)
-    for outcome, count in rows:
-        counts[tables.outcome_of(outcome)] = count
-    return counts
 
 
 def _key(path: bytes, stamp: Stamp) -> bytes:

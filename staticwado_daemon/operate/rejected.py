@@ -8,7 +8,7 @@ from typing import Literal
 
 from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound import drop
-from staticwado_daemon.inbound.journal import JournalReader, opened
+from staticwado_daemon.inbound.journal_reader import JournalReader, opened
 from staticwado_daemon.inbound.receipt import STORED, Receipt
 from staticwado_daemon.inbound.source import Stamp
 

@@ -9,7 +9,7 @@ import msgspec
 from staticwado_daemon.archive import hidden, layout
 from staticwado_daemon.archive.index import StudiesIndex
 from staticwado_daemon.errors import Corrupt, Transient
-from staticwado_daemon.inbound.journal import opened
+from staticwado_daemon.inbound.journal_reader import opened
 from staticwado_daemon.inbound.receipt import OUTCOMES, STORED, Outcome
 from staticwado_daemon.operate import network
 from staticwado_daemon.operate.health import Health, judge

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from staticwado_daemon.archive import layout
-from staticwado_daemon.inbound.journal import JournalReader
+from staticwado_daemon.inbound.journal_reader import JournalReader
 from tests.system.programs import Place, start, staticwado, write_config
 
 READY_SECONDS = 5.0

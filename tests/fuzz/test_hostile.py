@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from staticwado_daemon.inbound.journal import JournalReader
+from staticwado_daemon.inbound.journal_reader import JournalReader
 from staticwado_daemon.inbound.receipt import OUTCOMES, Receipt
 from tests.crash import oracle
 from tests.crash.victim import Site, Victim, exported

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pydicom
 
-from staticwado_daemon.inbound.journal import JournalReader
+from staticwado_daemon.inbound.journal_reader import JournalReader
 from staticwado_daemon.inbound.receipt import Outcome, Receipt
 from tests import corpus
 from tests.crash.oracle import leftovers, originals, unreadable

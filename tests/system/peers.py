@@ -119,6 +119,11 @@ class Archive:
         if self.current is not None:
             self.current.abort()
 
+    def release(self) -> None:
+        """Ask for the end of the association that was established last, as an acceptor may."""
+        if self.current is not None:
+            self.current.acse.send_release(is_response=False)
+
     def store(self, event: Event) -> int:
         """Answer C-STORE."""
         status = self.answer(self.asked)

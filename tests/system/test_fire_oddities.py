@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from staticwado_daemon.inbound.journal import JournalReader
+from staticwado_daemon.inbound.journal_reader import JournalReader
 from staticwado_daemon.inbound.receipt import OUTCOMES, Receipt
 from tests.crash.oracle import originals
 from tests.crash.victim import Site

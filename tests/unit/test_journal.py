@@ -11,7 +11,8 @@ import pytest
 
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Transient
-from staticwado_daemon.inbound.journal import HISTORY_DAYS, Journal, JournalReader, Reason
+from staticwado_daemon.inbound.journal import HISTORY_DAYS, Journal
+from staticwado_daemon.inbound.journal_reader import JournalReader, Reason
 from staticwado_daemon.inbound.receipt import OUTCOMES, Outcome, Receipt
 from staticwado_daemon.inbound.source import NO_PERMISSION, Stamp
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from staticwado_daemon.errors import Corrupt
-from staticwado_daemon.inbound.journal import Journal, opened
+from staticwado_daemon.inbound.journal import Journal
+from staticwado_daemon.inbound.journal_reader import opened
 
 
 def test_one_that_may_be_absent_is_opened_all_the_same(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -15,11 +15,14 @@ import structlog
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
+from staticwado_daemon.dicom.data_set import Encoding
+from staticwado_daemon.dicom.matching import Attribute
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.dimse import contexts
 from staticwado_daemon.dimse.association.command import StoreRequest
 from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.association.messages import Answer, Reception
+from staticwado_daemon.dimse.association.provider import is_over
 from staticwado_daemon.dimse.association.requestor import Local, associated
 from staticwado_daemon.dimse.node.acceptance import Rules as AcceptanceRules
 from staticwado_daemon.dimse.node.observed import Observed
@@ -33,7 +36,7 @@ from staticwado_daemon.dimse.pulling.retrieval import MOST_CLASSES, Part, receiv
 from staticwado_daemon.dimse.pulling.rules import Rule, Rules
 from staticwado_daemon.dimse.query import dates, question
 from staticwado_daemon.dimse.receiving.service import Receiver
-from staticwado_daemon.errors import ConfigError, Transient
+from staticwado_daemon.errors import ConfigError, Rejected, StaticwadoError, Transient
 from staticwado_daemon.inbound import drop
 from tests import corpus
 from tests.system import peers
@@ -372,6 +375,36 @@ def test_an_association_that_ends_between_two_requests_is_no_fault_of_ours(archi
             retrieval.get(association, peer, Part(lack.study, UID("1.2")), Arrivals(memory), 5)
         with pytest.raises(Transient, match="aborted"):
             lacking.lack(association, peer, lack.study, NOTHING)
+
+
+def test_who_releases_the_association_is_told_to_have_done_that(archive: peers.Archive) -> None:
+    peer, lack = lack_of(archive)
+    with associated(LOCAL, peer, lacking.proposals()) as association:
+        archive.release()
+        assert _within(lambda: is_over(association))
+        with pytest.raises(Transient, match="released the association"):
+            lacking.lack(association, peer, lack.study, NOTHING)
+
+
+def test_after_an_unreadable_answer_the_others_are_read_and_the_next_question_is_answered(
+    archive: peers.Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer, lack = lack_of(archive)
+    read, spoilt = question.attributes, iter([True])
+
+    def attributes(data: bytes, encoding: Encoding) -> Mapping[str, Attribute]:
+        if next(spoilt, False):
+            raise Rejected("spoilt")
+        return read(data, encoding)
+
+    monkeypatch.setattr(question, "attributes", attributes)
+    asked = question.identifier("SERIES", {"StudyInstanceUID": lack.study}, TODAY)
+    with associated(LOCAL, peer, lacking.proposals()) as association:
+        answers = question.ask(association, peer, asked)
+        assert len([next(answers)]) == 1
+        with pytest.raises(StaticwadoError, match="can't be read: spoilt"):
+            next(answers)
+        assert len(list(question.ask(association, peer, asked))) == 2
 
 
 def test_what_waits_is_found_among_files_of_any_kind(tmp_path: Path, files: Sequence[Path]) -> None:

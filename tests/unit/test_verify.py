@@ -16,7 +16,7 @@ from staticwado_daemon.archive.pack import from_pack, to_pack
 from staticwado_daemon.archive.target import Target
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Corrupt
-from staticwado_daemon.inbound.journal import JournalReader
+from staticwado_daemon.inbound.journal_reader import JournalReader
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.operate import private
 from staticwado_daemon.operate.verify import packs, recorded, repair, tree

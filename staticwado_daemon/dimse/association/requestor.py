@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pydicom.uid import UID
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
+from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
 from staticwado_daemon.dimse.association.limits import Limits
 from staticwado_daemon.dimse.association.messages import Storage
-from staticwado_daemon.dimse.association.provider import fit, undisturbed
+from staticwado_daemon.dimse.association.provider import fit, is_over, undisturbed
 from staticwado_daemon.dimse.contexts import MAXIMUM
 from staticwado_daemon.dimse.implementation import CLASS_UID, VERSION_NAME
 from staticwado_daemon.dimse.peers import Peer
@@ -211,6 +211,19 @@ def _rejected(local: Local, peer: Peer, answer: A_ASSOCIATE) -> StaticwadoError:
     return Transient(sentence) if passing else StaticwadoError(sentence)
 
 
+@contextmanager
+def asking(association: Association, peer: Peer) -> Iterator[None]:
+    """Put a question to the peer, and read the answers, in the block.
+
+    Raises:
+        Transient: if the association has ended since the last question.
+    """
+    with undisturbed(association):
+        if is_over(association):
+            raise ended(association, peer)
+        yield
+
+
 def ended(association: Association, peer: Peer) -> Transient:
     """Why an association ended in the middle of an operation, for which pynetdicom answers without a status."""
     # Its own thread, which would note it, rests meanwhile.
@@ -218,4 +231,6 @@ def ended(association: Association, peer: Peer) -> Transient:
         return Transient(f"{peer} aborted the association")
     if association.acse.is_aborted("a-p-abort"):
         return Transient(f"the connection with {peer} was lost")
+    if association.is_released or isinstance(association.dul.peek_next_pdu(), A_RELEASE):
+        return Transient(f"{peer} released the association")
     return Transient(f"{peer} didn't answer in time")

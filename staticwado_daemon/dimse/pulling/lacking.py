@@ -17,8 +17,6 @@ from staticwado_daemon.archive import holdings, regular
 from staticwado_daemon.archive.merge import merge
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.dimse import contexts
-from staticwado_daemon.dimse.association.provider import is_over
-from staticwado_daemon.dimse.association.requestor import ended
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.pulling.inventory import Item, of_study, uids
 from staticwado_daemon.dimse.query.question import ask, identifier
@@ -96,8 +94,6 @@ def lack(association: Association, peer: Peer, study: UID, here: Container[str])
     Raises:
         Transient: if the association ends.
     """
-    if is_over(association):  # since the last question
-        raise ended(association, peer)
     try:
         items = list(of_study(association, peer, study))
     except Transient:

@@ -13,8 +13,8 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.dimse import contexts
-from staticwado_daemon.dimse.association.provider import give_up, is_over, undisturbed
-from staticwado_daemon.dimse.association.requestor import ended
+from staticwado_daemon.dimse.association.provider import give_up
+from staticwado_daemon.dimse.association.requestor import asking, ended
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.pulling.arrivals import Arrivals
 from staticwado_daemon.dimse.statuses import SUCCESS, is_pending, is_warning, told
@@ -89,9 +89,7 @@ def get(association: Association, peer: Peer, part: Part, arrivals: Arrivals, se
         Transient: if the association ends, or nothing comes any more.
         StaticwadoError: if the peer answers with a failure of the whole.
     """
-    with undisturbed(association), _watched(association, arrivals, seconds):
-        if is_over(association):  # since the last request
-            raise ended(association, peer)
+    with asking(association, peer), _watched(association, arrivals, seconds):
         for status, _ in association.send_c_get(part.identifier(), contexts.STUDY_ROOT_GET):
             arrivals.moved_at = time.monotonic()
             _check(status, association, peer, "C-GET")
@@ -113,9 +111,7 @@ def move(association: Association, peer: Peer, part: Part, title: str) -> Iterat
         Transient: if the association ends, or nothing is heard any more.
         StaticwadoError: if the peer answers with a failure of the whole.
     """
-    with undisturbed(association):
-        if is_over(association):  # since the last request
-            raise ended(association, peer)
+    with asking(association, peer):
         for status, _ in association.send_c_move(part.identifier(), title, contexts.STUDY_ROOT_MOVE):
             _check(status, association, peer, "C-MOVE")
             yield Counts(_count(status, "Completed") + _count(status, "Warning"), _count(status, "Failed"))

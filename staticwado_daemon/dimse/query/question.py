@@ -13,8 +13,7 @@ from pynetdicom.dsutils import decode, encode
 from staticwado_daemon.archive.search import Level
 from staticwado_daemon.dicom.matching import Attribute
 from staticwado_daemon.dicom.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
-from staticwado_daemon.dimse.association.provider import undisturbed
-from staticwado_daemon.dimse.association.requestor import ended
+from staticwado_daemon.dimse.association.requestor import asking, ended
 from staticwado_daemon.dimse.contexts import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.query import dates
@@ -148,24 +147,33 @@ def ask(association: Association, peer: Peer, asked: Dataset, limit: int | None 
         limit: so many answers are enough; then the rest is cancelled (C-CANCEL).
 
     Raises:
-        StaticwadoError: if the peer answers with a failure, or with nothing that can be read.
+        Transient: if the association ends, or has ended.
+        StaticwadoError: if the peer answers with a failure; at the end, if some answers couldn't be read.
     """
     sop_class, count, cancelled = model(asked.QueryRetrieveLevel), 0, False
-    with undisturbed(association):
+    unreadable: StaticwadoError | None = None
+    with asking(association, peer):
         for status, answer in association.send_c_find(asked, sop_class):
             if "Status" not in status:
                 raise ended(association, peer)
             if status.Status == SUCCESS or (cancelled and status.Status == CANCELLED):
-                return
+                break
             if not is_pending(status.Status):
                 raise StaticwadoError(f"{peer} answers C-FIND with: {told(status)}")
             if cancelled:
                 continue
-            yield _read(answer, peer)
+            try:
+                found = _read(answer, peer)
+            except StaticwadoError as error:
+                unreadable = unreadable or error  # what isn't read now would be taken for the next question's answer
+                continue
+            yield found
             count += 1
             if count == limit:
                 association.send_c_cancel(1, query_model=sop_class)
                 cancelled = True
+    if unreadable is not None:
+        raise unreadable
 
 
 def _read(answer: Dataset | None, peer: Peer) -> Answer:

@@ -5,8 +5,7 @@ import time
 from pydicom.dataset import Dataset
 from pynetdicom.association import Association
 
-from staticwado_daemon.dimse.association.provider import undisturbed
-from staticwado_daemon.dimse.association.requestor import Local, associated, ended
+from staticwado_daemon.dimse.association.requestor import Local, asking, associated, ended
 from staticwado_daemon.dimse.contexts import VERIFICATION, messages
 from staticwado_daemon.dimse.peers import Peer
 from staticwado_daemon.dimse.statuses import SUCCESS, told
@@ -32,7 +31,7 @@ def echo(local: Local, peer: Peer) -> float:
 
 
 def _answer(association: Association, peer: Peer) -> Dataset:
-    with undisturbed(association):
+    with asking(association, peer):
         answer = association.send_c_echo()
     if "Status" not in answer:
         raise ended(association, peer)

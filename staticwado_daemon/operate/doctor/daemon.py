@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from staticwado_daemon.errors import Corrupt
-from staticwado_daemon.inbound.journal import opened
+from staticwado_daemon.inbound.journal_reader import opened
 from staticwado_daemon.operate import health, status
 from staticwado_daemon.operate.doctor import folders, machine
 from staticwado_daemon.operate.doctor.finding import Finding, attention, fine

@@ -15,7 +15,7 @@ from staticwado_daemon.archive import layout
 from staticwado_daemon.archive.disk import LACKS_EXCHANGE, Disk
 from staticwado_daemon.dicom.uids import UID
 from staticwado_daemon.errors import Rejected
-from staticwado_daemon.inbound.journal import opened
+from staticwado_daemon.inbound.journal_reader import opened
 from staticwado_daemon.inbound.mounts import mount_of
 from staticwado_daemon.operate.doctor.finding import Finding, attention, fine
 from staticwado_daemon.units import size

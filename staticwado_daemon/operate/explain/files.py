@@ -10,7 +10,7 @@ import msgspec
 
 from staticwado_daemon.errors import StaticwadoError
 from staticwado_daemon.inbound import drop, names
-from staticwado_daemon.inbound.journal import opened
+from staticwado_daemon.inbound.journal_reader import opened
 from staticwado_daemon.inbound.receipt import Receipt
 from staticwado_daemon.inbound.source import Stamp, not_a_file
 from staticwado_daemon.operate.explain import instances

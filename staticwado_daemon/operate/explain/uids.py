@@ -4,7 +4,7 @@ from pathlib import Path
 
 from staticwado_daemon.dicom.uids import UID, Identity
 from staticwado_daemon.errors import Rejected, StaticwadoError
-from staticwado_daemon.inbound.journal import JournalReader, opened
+from staticwado_daemon.inbound.journal_reader import JournalReader, opened
 from staticwado_daemon.operate import targets
 from staticwado_daemon.operate.explain import instances, studies
 from staticwado_daemon.operate.explain.instances import Instance

@@ -9,7 +9,7 @@ from staticwado_daemon.archive import gzipped, layout, multipart, regular
 from staticwado_daemon.dicom.data_set import pieces
 from staticwado_daemon.dicom.uids import Identity
 from staticwado_daemon.errors import Corrupt
-from staticwado_daemon.inbound.journal import JournalReader
+from staticwado_daemon.inbound.journal_reader import JournalReader
 from staticwado_daemon.inbound.receipt import STORED
 from staticwado_daemon.operate import private
 from staticwado_daemon.operate.verify import restored
