@@ -93,10 +93,17 @@ class Disk:
     def make_directories(self, path: Path) -> None:
         """Make a directory and what is missing above it; it may be there already."""
         try:
-            self.mkdir(path)
+            self._make_directory(path)
         except FileNotFoundError:
             self.make_directories(path.parent)
-            self.make_directories(path)
+            # Not from the beginning again: there are places, such as /proc, that say so of whatever is made there.
+            self._make_directory(path)
+
+    def _make_directory(self, path: Path) -> None:
+        try:
+            self.mkdir(path)
+        except FileNotFoundError:
+            raise
         except OSError:
             if not path.is_dir():
                 raise

@@ -65,7 +65,6 @@ class Journal(JournalReader):
     """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
-        self._path = path
         self._now = now
         # One 16-byte digest of path and stamp for each file: a fraction of what paths and numbers would take.
         self._known: dict[bytes, Outcome] = {}
@@ -187,11 +186,11 @@ class Journal(JournalReader):
 
     def _ask(self, question: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         try:
-            return super()._ask(question, values)
+            return self._rows(question, values)
         except Corrupt as damage:
             with self._lock:
                 self._begin_anew(damage)
-        return super()._ask(question, values)
+        return self._rows(question, values)
 
     def _begin_anew(self, damage: Corrupt) -> None:
         self._database.close()

@@ -39,6 +39,7 @@ class JournalReader:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.Lock()
         self._database = self._open(path)
 
@@ -95,6 +96,12 @@ class JournalReader:
         return [tables.receipt_of(row) for row in self._ask(tables.SELECT + condition, values)]
 
     def _ask(self, question: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._rows(question, values)
+        except Corrupt as why:
+            raise Corrupt(f"{why} ({self._path}); the daemon sets it aside and begins a new one") from why
+
+    def _rows(self, question: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with self._lock, tables.translated():
             return self._database.execute(question, values).fetchall()
 

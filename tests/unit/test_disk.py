@@ -69,3 +69,18 @@ def test_what_this_c_library_lacks_is_an_error_like_any_other() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         libc.call("syncfs", -1)
     assert libc.call("getpid") == os.getpid()
+
+
+def test_where_nothing_can_be_made_that_is_said_once(tmp_path: Path) -> None:
+    """Some places, such as /proc and an automounter's, say that the parent is missing though it is there."""
+
+    class Nowhere(Disk):
+        def mkdir(self, path: Path) -> None:
+            if path.parent == tmp_path / "there":
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            super().mkdir(path)
+
+    with pytest.raises(FileNotFoundError):
+        Nowhere().make_directories(tmp_path / "there/a")
+    Nowhere().make_directories(tmp_path / "elsewhere/b/c")
+    assert (tmp_path / "elsewhere/b/c").is_dir()
