@@ -166,6 +166,7 @@ class Folder:
             self._read_notes()
             self._look()
             self._scan()
+        self.scans.forget()
         self.lookout.stop()
 
     def _read_notes(self) -> None:

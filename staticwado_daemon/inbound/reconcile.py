@@ -7,7 +7,7 @@ ever concluded from a file's absence: a folder may be unmounted, or somebody may
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 
 from staticwado_daemon.inbound import names
 
@@ -47,7 +47,7 @@ class Scans:
         self._clock = clock
         self._wanted: dict[str, float] = {}
         self._queue: list[str] = []
-        self._current: tuple[str, Iterator[Found | None]] | None = None
+        self._current: tuple[str, Generator[Found | None, None, None]] | None = None
         self._began = 0.0
         self._failed: set[str] = set()
 
@@ -73,9 +73,11 @@ class Scans:
         self._wanted[directory] = min(due, self._wanted.get(directory, due))
 
     def forget(self) -> None:
-        """Drop everything wanted and under way."""
+        """Drop everything wanted and under way; no directory stays open."""
         self._wanted.clear()
         self._queue.clear()
+        if self._current is not None:
+            self._current[1].close()
         self._current = None
         self.begun = self.completed
 
@@ -95,7 +97,7 @@ class Scans:
                 self.seconds = self._clock() - self._began
                 self.unreadable = frozenset(self._failed)
 
-    def _begin(self) -> tuple[str, Iterator[Found | None]] | None:
+    def _begin(self) -> tuple[str, Generator[Found | None, None, None]] | None:
         # What moves on is put in its next place before it leaves the one before: see `pending`.
         now = self._clock()
         if not self._queue:
@@ -129,7 +131,7 @@ def outermost(directories: Iterable[str]) -> list[str]:
     return [directory[:-1] for directory in kept]
 
 
-def _steps(top: str, exclude: Collection[str], report: Report) -> Iterator[Found | None]:
+def _steps(top: str, exclude: Collection[str], report: Report) -> Generator[Found | None, None, None]:
     """Walk as `walk` does, with a None after each directory: trees without files must not hold up the driver."""
     pending = [top]
     while pending:

@@ -64,6 +64,11 @@ def shown_by_fuse(source: Path, mount_point: Path) -> Iterator[None]:
             yield
         finally:
             subprocess.run(["umount", "--lazy", mount_point], check=True)
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                raise AssertionError("something in there is still open") from None
 
 
 def test_a_folder_on_fuse_is_polled(inbox: Path, tmp_path: Path) -> None:

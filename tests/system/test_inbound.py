@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from staticwado_daemon.inbound import folder
 from staticwado_daemon.inbound.folder import InboundDir
 from staticwado_daemon.inbound.inbox import Inbound
 from staticwado_daemon.inbound.receipt import Receipt
@@ -450,3 +451,19 @@ def test_a_file_whose_receipt_was_withdrawn_is_taken_again(inbox: Path, tmp_path
         assert inbound.look_again(path)
         until(lambda: line.answered[path] == 2)
         assert not inbound.look_again(tmp_path / "elsewhere.dcm")
+
+
+def test_no_directory_stays_open_when_it_ends_in_the_middle_of_a_scan(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "_SLICE", 0.0)  # one file at a time
+    for number in range(2000):
+        (inbox / f"{number}.dcm").touch()
+    line = Line()
+    inbound = Inbound([InboundDir(inbox)], line.known, Timing(settle=0.1, reconcile=3600), line.awake.set)
+    inbound.start()
+    until(lambda: inbound.backlog > 10)
+    inbound.stop()
+    assert not inbound.idle
+    opened = [str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    assert [each for each in opened if each.startswith(str(inbox))] == []

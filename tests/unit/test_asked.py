@@ -1,6 +1,7 @@
 """Files that somebody wants tried again: withdrawn, looked at again, and answered for when they have a new outcome."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -391,7 +392,7 @@ def test_files_that_are_to_go_go_once_they_are_stored(site: Site, monkeypatch: p
     rejected = site.line.submitted[2]
     site.requests.settle(Finished(rejected, Receipt(rejected.path, rejected.stamp, "rejected", "no UID")))
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "unlink", _refuse)
+        patched.setattr(os, "unlink", _refuse)
         _stored(site, paths[3])
     assert site.answer() == [
         (str(paths[0]), "published", None),
@@ -404,5 +405,5 @@ def test_files_that_are_to_go_go_once_they_are_stored(site: Site, monkeypatch: p
     assert site.journal.known(str(paths[3]), site.line.submitted[3].stamp) == "published"
 
 
-def _refuse(_path: Path) -> None:
+def _refuse(_path: Path, **_: object) -> None:
     raise PermissionError(13, "Permission denied")
