@@ -17,7 +17,7 @@ run: .venv/gateway.stamp ## watch ./dicom and show it in OHIF on http://127.0.0.
 	@.venv/bin/python .ci/demo.py $(PORT)
 
 test: packages lint ## everything: lint, then all tests but the long ones
-	.venv/bin/python -m pytest -n 2 --dist loadfile
+	.venv/bin/python -m pytest -n 2 --dist loadfile --timeout 300
 
 lint: .venv/dev.stamp ## ruff (rules and format) and mypy
 	.venv/bin/ruff check .
