@@ -359,11 +359,13 @@ def test_a_silent_association_is_no_obstacle_to_a_release(place: Place) -> None:
     with listening() as (own, told):
         place.peers["MODALITY"] = Peer("MODALITY", "127.0.0.1", own)
         with place.serving(Terms(silence=0.02, again=0.05, retry=0.2)) as port:
-            for number in range(6):
+            for number in range(20):
                 modality = Asking(port)
                 assert modality.ask(request(f"1.2.{number}", [(CT, uid)])) == 0x0000
-                time.sleep(number * 0.01)
+                time.sleep(number * 0.003)
+                began = time.monotonic()
                 modality.association.release()
+                assert time.monotonic() - began < 10
                 answers: list[Answer] = []
                 until(lambda: answers or _moved(modality.told, answers) or _moved(told, answers))  # noqa: B023 - at once
             until(lambda: not place.kept)

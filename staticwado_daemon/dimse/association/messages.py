@@ -4,6 +4,7 @@ A part of `provider`, which says what is changed of pynetdicom and why.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -72,7 +73,7 @@ class Messages(DIMSEServiceProvider):
         self._buffer = memoryview(b"")
 
     def get_msg(self, block: bool = False) -> Any:
-        """Return the next message; what asks without waiting is pynetdicom's loop, which has the time."""
+        """Return the next message; who asks without waiting is pynetdicom's loop, which has the time."""
         if not block:
             upper_layer = cast("UpperLayer", self.dul)
             if not self.msg_queue.qsize() and not upper_layer.to_user_queue.qsize() and upper_layer.is_alive():
@@ -80,9 +81,23 @@ class Messages(DIMSEServiceProvider):
             self.news.clear()
             if not self.assoc._reactor_checkpoint.is_set():  # noqa: SLF001 - no public name
                 return None, None  # told to rest, the loop may yet come here once, and what waits is another's answer
-        message = super().get_msg(block and not self._ended)
+        else:
+            self._await_news()
+        message = super().get_msg(block=False)
         cast("UpperLayer", self.dul).ring()  # there may be room for more again
         return message
+
+    def _await_news(self) -> None:
+        """Wait for an answer, for as long as one may take; who releases the association won't send it any more."""
+        end = time.monotonic() + (self.dimse_timeout or threading.TIMEOUT_MAX)
+        while True:
+            self.news.clear()
+            if self._ended or self.msg_queue.qsize() or self.dul.to_user_queue.qsize():
+                return
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+            self.news.wait(left)
 
     @property
     def is_crowded(self) -> bool:

@@ -105,7 +105,14 @@ def fit(
     association.set_socket(Connection(association, connection, limits.idle_seconds))
     association._serve_request = partial(_serve_request, association, association._serve_request)  # type: ignore[method-assign]  # noqa: SLF001 - no public name
     association.acse.negotiate_association = partial(_negotiate, association, association.acse.negotiate_association)  # type: ignore[method-assign]
+    association._handle_no_response = partial(_unanswered, association, association._handle_no_response)  # type: ignore[method-assign]  # noqa: SLF001 - no public name
     return association
+
+
+def _unanswered(association: Association, give_up: Callable[[], None]) -> None:
+    """What was asked isn't answered; a peer that only wants to release the association is to have that."""
+    if association.dul.peek_next_pdu() is None:
+        give_up()
 
 
 def _negotiate(association: Association, negotiate: Callable[[], None]) -> None:
