@@ -31,6 +31,12 @@ _PUT_STUDY_ANSWER: Final = "INSERT OR REPLACE INTO study_answers VALUES (?, ?)"
 _PUT_SERIES_ANSWER: Final = "INSERT OR REPLACE INTO series_answers VALUES (?, ?)"
 _PUT_INSTANCE: Final = "INSERT OR REPLACE INTO instances (series, uid, class) VALUES (?, ?, ?)"
 _DELETE_INSTANCE: Final = "DELETE FROM instances WHERE series = ? AND uid = ?"
+_DELETE_SERIES: Final = (
+    "DELETE FROM instances WHERE series = ?",
+    "DELETE FROM series_answers WHERE id = ?",
+    "DELETE FROM series WHERE id = ?",
+)
+"""All that there is of a series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +214,8 @@ class QueryIndexWriter:
         self._do_all(_PUT_INSTANCE, [(number, *each) for each in sorted(now.items() - before.items())])
 
     def _remove_series(self, number: int) -> None:
-        for table, column in (("instances", "series"), ("series_answers", "id"), ("series", "id")):
-            self._do(f"DELETE FROM {table} WHERE {column} = ?", (number,))  # noqa: S608 - of the names above
+        for deletion in _DELETE_SERIES:
+            self._do(deletion, (number,))
 
     def _class(self, text: str) -> int:
         """The number of a SOP Class UID; whatever is none counts as ""."""

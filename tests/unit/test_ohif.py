@@ -100,11 +100,11 @@ def test_npm_says_why_before_it_says_where_and_what_to_read(mark: str) -> None:
     told = f"""\
 npm WARN deprecated something
 {mark} code E404
-{mark} 404 Not Found - GET https://registry.example/@ohif%2fapp - Not found
+{mark} 404 Not Found - GET https://npm.invalid/@ohif%2fapp - Not found
 {mark} 404
-{mark} A complete log of this run can be found in: /root/.npm/_logs/debug-0.log
+{mark} A complete log of this run can be found in: ~/.npm/_logs/debug-0.log
 """
-    assert ohif._reason(told) == "404 Not Found - GET https://registry.example/@ohif%2fapp - Not found"
+    assert ohif._reason(told) == "404 Not Found - GET https://npm.invalid/@ohif%2fapp - Not found"
 
 
 def test_what_else_fails_in_npm_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

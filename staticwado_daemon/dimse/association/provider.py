@@ -103,6 +103,7 @@ def fit(
     association.acse_timeout = association.acse_timeout
     association.network_timeout = association.network_timeout
     association.set_socket(Connection(association, connection, limits.idle_seconds))
+    # Methods of pynetdicom's that there is no other way to change.
     association._serve_request = partial(_serve_request, association, association._serve_request)  # type: ignore[method-assign]  # noqa: SLF001 - no public name
     association.acse.negotiate_association = partial(_negotiate, association, association.acse.negotiate_association)  # type: ignore[method-assign]
     association._handle_no_response = partial(_unanswered, association, association._handle_no_response)  # type: ignore[method-assign]  # noqa: SLF001 - no public name
