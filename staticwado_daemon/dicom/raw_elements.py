@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, cast
 from pydicom.charset import default_encoding
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import data_element_generator, read_sequence
 from pydicom.tag import BaseTag
 
@@ -47,19 +47,19 @@ WORDS: Final = {
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), "Q"),
 }
 _SEARCHED_BYTES: Final = 1 << 20
-_FAULTS: Final = (
+FAULTS: Final = (
     ArithmeticError,
     AttributeError,
     BytesLengthException,
     EOFError,
+    InvalidDicomError,
     LookupError,
     NotImplementedError,
-    OSError,
     TypeError,
     ValueError,
     struct.error,
 )
-"""What pydicom is known to raise for bytes that make no sense."""
+"""What pydicom is known to raise for bytes that make no sense; and OSError, which may be the disk's."""
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ class TopLevel:
                     return len(self.buffer), None  # zeros that fill up the last block of a medium
                 found.append(element)
                 end = stream.tell()
-        except _FAULTS as error:
+        except (*FAULTS, OSError) as error:
             raise stream.fault(error) from error
         return end, header
 
@@ -191,7 +191,7 @@ def items_of(element: RawDataElement, value: Buffer, rules: Rules) -> Iterable[D
             len(value),
             default_encoding,
         )
-    except _FAULTS as error:
+    except (*FAULTS, OSError) as error:
         fault = stream.fault(error)
         if stream.reads_left < 0:
             raise fault from error

@@ -5,18 +5,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final
 
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
 
 from staticwado_daemon.archive.record import Record
+from staticwado_daemon.dicom.raw_elements import FAULTS
 from staticwado_daemon.errors import Corrupt
 from staticwado_daemon.operate.export.originals import Originals
 from staticwado_daemon.operate.export.selection import Version
 
 _HEAD_BYTES: Final = 4096
 """The file meta information is shorter than this, unless it has private information, which comes last."""
-_ODD: Final = (InvalidDicomError, BytesLengthException, EOFError, LookupError, NotImplementedError, ValueError)
-"""What pydicom may raise of file meta information that was of no importance when the file was stored."""
 _TITLES: Final = ("SendingApplicationEntityTitle", "ReceivingApplicationEntityTitle")
 
 
@@ -37,6 +35,6 @@ def sender(root: Path, record: Record, *, published: bool) -> str | None:
                     break
         meta = read_partial(BytesIO(head), stop_when=lambda tag, _vr, _length: tag >= 0x00080000).file_meta
         sending, receiving = (str(meta.get(keyword, "")).strip() for keyword in _TITLES)
-    except (Corrupt, OSError, *_ODD):
+    except (Corrupt, OSError, *FAULTS):  # it was of no importance when the file was stored
         return None
     return f"{sending} to {receiving}" if sending and receiving else sending or None

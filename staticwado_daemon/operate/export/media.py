@@ -7,7 +7,6 @@ originals, byte for byte.
 
 import hashlib
 import shutil
-import struct
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from pathlib import Path
 import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.fileset import FileInstance, FileSet
 
+from staticwado_daemon.dicom.raw_elements import FAULTS
 from staticwado_daemon.errors import Corrupt, Rejected
 from staticwado_daemon.operate.export.files import Exported, done, failed, make_private
 from staticwado_daemon.operate.export.originals import Originals
@@ -61,20 +60,6 @@ _STAND_INS = {
 
 
 _UNLISTED = "can't be listed in a DICOMDIR: export it without --dicomdir"
-
-_ANY_FAULT = (
-    InvalidDicomError,
-    BytesLengthException,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""What pydicom may raise of a file that it can't make sense of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +164,7 @@ def _stand_in(path: Path) -> Dataset:
         stand_in.file_meta.TransferSyntaxUID = header.file_meta.TransferSyntaxUID
         # Whether it can be written: a file set that fails to is no good any more.
         stand_in.save_as(BytesIO(), enforce_file_format=True)
-    except _ANY_FAULT:
+    except FAULTS:
         raise Rejected(_UNLISTED) from None
     return stand_in
 

@@ -49,15 +49,16 @@ def look_through(reader: Reader, path: str) -> tuple[str, list[str]]:
 
 def _table(flow: Iterator[bytes]) -> tuple[list[tuple[str, int]], bytes]:
     """The table at the beginning of a pack, and what follows it in the piece in which it ends."""
-    head = b""
+    head = bytearray()
     for piece in flow:
-        head += piece
-        line, end, rest = head.partition(b"\n")
-        if end:
+        end = piece.find(b"\n")
+        if end >= 0:
+            head += piece[:end]
             try:
-                return msgspec.json.decode(line, type=list[tuple[str, int]]), rest
+                return msgspec.json.decode(head, type=list[tuple[str, int]]), piece[end + 1 :]
             except ValueError as error:
                 raise Corrupt(f"pack without a table: {error}") from error
+        head += piece
         if len(head) > _LONGEST_TABLE:
             break
     raise Corrupt("pack without a table")
